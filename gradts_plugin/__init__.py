@@ -1,0 +1,5 @@
+"""GradTS: gradient-based auxiliary task selection for multi-task Transformers, as a jiant plugin."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

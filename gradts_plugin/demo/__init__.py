@@ -1,0 +1,1 @@
+"""The embedded demo: generated tasks with a planted truth."""

@@ -1,0 +1,1 @@
+"""The frameworks the plugin can live in."""

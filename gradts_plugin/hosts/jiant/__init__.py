@@ -1,0 +1,1 @@
+"""The jiant wing: the only part that imports jiant."""

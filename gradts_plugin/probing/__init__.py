@@ -1,0 +1,1 @@
+"""Head importance from gradients."""
