@@ -29,24 +29,39 @@ class Settings(BaseModel):
 class TrainingSettings(Settings):
     """How the host trains: fine-tuning before a probe, trials and the final run.
 
-    `recipe: mt-dnn` is MT-DNN's recipe as the paper used it (method 1.6); it sets optimizer, warm-up, clipping,
-    and sampling; every key given beside it wins.
+    What is left out comes from the host: its container config (steps, batch sizes, warm-up) and
+    its command line (learning rate, clipping). `recipe: mt-dnn` is MT-DNN's recipe as the paper
+    used it; every key given beside it wins.
+
+    Attributes:
+        recipe: where the other keys' defaults come from.
+        epochs: passes over all training instances; excludes max_steps.
+        max_steps: optimiser steps.
+        batch_size: instances per batch, for every task.
+        gradient_accumulation_steps: batches per optimiser step.
+        learning_rate: peak learning rate.
+        optimizer: adamw and radam are jiant's own; adamax is MT-DNN's.
+        warmup_proportion: share of the steps with rising learning rate.
+        max_grad_norm: gradient norms are clipped to this.
+        clip_once_per_step: clip once per optimiser step, not at every accumulated batch.
+        sampler: `host` is the container's own; `epoch` takes every batch of every task once per
+            epoch in random task order (MT-DNN).
+        evaluations: how often the primary's dev set is scored; None: once an epoch (at least once).
+        precision: bf16 trains under autocast.
     """
 
     recipe: Literal["jiant", "mt-dnn"] = "jiant"
     epochs: Annotated[float, Field(gt=0)] | None = None
     max_steps: Annotated[int, Field(gt=0)] | None = None
-    batch_size: Annotated[int, Field(gt=0)] = 32
-    gradient_accumulation_steps: Annotated[int, Field(gt=0)] = 1
-    eval_batch_size: Annotated[int, Field(gt=0)] = 64
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    batch_size: Annotated[int, Field(gt=0)] | None = None
+    gradient_accumulation_steps: Annotated[int, Field(gt=0)] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
     optimizer: Literal["adamw", "adamax", "radam"] = "adamw"
-    warmup_proportion: Annotated[float, Field(ge=0, le=1)] = 0.1
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    warmup_proportion: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
     clip_once_per_step: bool = True
-    sampler: Literal["proportional", "uniform", "epoch"] = "proportional"
+    sampler: Literal["host", "epoch"] = "host"
     evaluations: Annotated[int, Field(gt=0)] | None = None
-    eval_examples: Annotated[int, Field(gt=0)] | None = None
     precision: Precision = "fp32"
 
     @model_validator(mode="before")
@@ -129,9 +144,18 @@ class GradTSSettings(Settings):
         faithful: reproduce the published selectors, flaws included.
         seeds: fine-tuning seeds per task.
         seed: first seed; everything random derives from it.
-        store: folder of the gradient store; None: beside the run's output.
-        reproducible: mend the host's unseeded and unshuffled parts (host faults).
-        trim_batches: trim each batch to its longest row.
+        store: folder of the gradient store; None: inside the run's output.
+        fine_tuning: training of one task alone before its probe.
+        training: multi-task training in trials and the final run.
+        probing: how head importance is measured.
+        ranking: correlation and intervals.
+        threshold: GradTS-thres: auxiliaries with at least this tau.
+        trial: GradTS-trial.
+        fine_grained: GradTS-fg.
+        seeded_sampler: the host's task order follows the seed.
+        reshuffle_epochs: epochs after the first get an order of their own.
+        trim_batches: batches are trimmed to their longest row.
+        exact_resume: a resumed run goes on with schedule, sampler and data order.
     """
 
     enabled: bool = True
@@ -143,7 +167,7 @@ class GradTSSettings(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     store: Path | None = None
     fine_tuning: TrainingSettings = TrainingSettings(epochs=3)
-    training: TrainingSettings | None = None
+    training: TrainingSettings = TrainingSettings()
     probing: ProbingSettings = ProbingSettings()
     ranking: RankingSettings = RankingSettings()
     threshold: Annotated[float, Field(ge=-1, le=1)] | Quantile = 0.47

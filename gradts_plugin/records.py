@@ -37,12 +37,14 @@ class TaskInfo:
         kind: the task type: classification, regression, tagging or multiple_choice.
         num_train: number of training instances.
         fingerprint: sha256 (hex) of what the task trains on: its cached training data.
+        dev_fingerprint: sha256 (hex) of what it is scored on; empty where it has no dev set.
     """
 
     name: str
     kind: str
     num_train: int
     fingerprint: str
+    dev_fingerprint: str = ""
 
 
 @dataclass(frozen=True)
