@@ -1,0 +1,242 @@
+"""Files that appear whole or not at all, and disk errors said in one line.
+
+Everything is written beside its destination first and then renamed, so that a reader never sees
+half a file and a killed writer leaves only a temporary one. Temporary folders are locked while
+they are written: what a killed writer left behind is recognised by its free lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from gradts_plugin.errors import ConfigError, GradTSError, StoreError
+
+_TEMPORARY_PREFIX = ".writing-"
+
+# A file name may have 255 bytes on the usual file systems; seeds and digests are added to a name.
+_MAX_NAME_BYTES = 150
+
+_DISK_PROBLEMS: Mapping[int, str] = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.ENOTDIR: "a part of the path is a file, a folder is needed",
+    errno.EEXIST: "a file is in the way",
+    errno.EISDIR: "is a folder, a file is needed",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+@contextmanager
+def disk_errors(
+    doing: str, path: Path, *, error_class: type[GradTSError] = StoreError
+) -> Iterator[None]:
+    """Turns what the disk refuses inside the block into one line for the user.
+
+    Wrap only what touches the disk: an `OSError` of anything else would be blamed on it.
+
+    Args:
+        doing: what is attempted, e.g. "write"; the message starts with "cannot" and this word.
+        path: what it is attempted on.
+        error_class: which kind of error it is to the user.
+
+    Raises:
+        StoreError: (or `error_class`) the disk is full, read-only, not permitted or broken.
+    """
+    try:
+        yield
+    except OSError as error:
+        problem = _DISK_PROBLEMS.get(error.errno or 0) or error.strerror or str(error)
+        raise error_class(f"cannot {doing} {path}: {problem}") from error
+
+
+def write_bytes_atomic(
+    path: Path, data: bytes, *, error_class: type[GradTSError] = StoreError
+) -> None:
+    """Writes a file whole or not at all; an older file of that name is replaced.
+
+    Args:
+        path: where it goes; missing folders are made.
+        data: the content.
+        error_class: which kind of error a refusing disk is to the user.
+
+    Raises:
+        StoreError: (or `error_class`) the disk is full, read-only or not permitted; the older file
+            is still there.
+    """
+    with disk_errors("write", path, error_class=error_class):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary_path(path.parent)
+        try:
+            with temporary.open("xb") as stream:
+                stream.write(data)
+                flush_to_disk(stream.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def write_json_atomic(
+    path: Path, data: Any, *, error_class: type[GradTSError] = StoreError
+) -> None:
+    """Writes plain values as indented JSON, whole or not at all.
+
+    Args:
+        path: where it goes; missing folders are made.
+        data: plain JSON values; paths are written as strings.
+        error_class: which kind of error a refusing disk is to the user.
+
+    Raises:
+        StoreError: (or `error_class`) the disk is full, read-only or not permitted.
+        ValueError: a NaN or an infinity, which JSON does not have.
+        TypeError: a value JSON does not have.
+    """
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_as_plain)
+    write_bytes_atomic(path, (text + "\n").encode(), error_class=error_class)
+
+
+@contextmanager
+def folder_in_the_making(parent: Path) -> Iterator[Path]:
+    """Lends a temporary folder in `parent`; removes it at the end if it is still there.
+
+    The caller fills it and renames it to its final name (`publish_folder`). While the block runs
+    the folder is locked, so that `remove_abandoned` of another process leaves it alone.
+
+    Args:
+        parent: the folder the final one will lie in; made if missing.
+
+    Yields:
+        The empty folder.
+
+    Raises:
+        StoreError: the disk is full, read-only or not permitted.
+    """
+    with disk_errors("write in", parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder, descriptor = _new_locked_folder(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def publish_folder(folder: Path, destination: Path) -> bool:
+    """Gives a finished folder its final name.
+
+    Args:
+        folder: from `folder_in_the_making`.
+        destination: the final name, in the same parent.
+
+    Returns:
+        False where somebody else published under that name first; theirs stays.
+
+    Raises:
+        StoreError: the disk refused.
+    """
+    with disk_errors("write", destination):
+        try:
+            folder.rename(destination)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise
+        return True
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Removes temporary folders that killed writers left in `parent`.
+
+    Args:
+        parent: the folder to clean; may be missing. Where locks do not work nothing is removed.
+    """
+    for folder in parent.glob(f"{_TEMPORARY_PREFIX}*/"):
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def check_folder_name(name: str, *, what: str = "task name") -> str:
+    """Refuses a name that would leave the folder it is used in.
+
+    Args:
+        name: becomes (part of) the name of a file or folder.
+        what: what the name is, for the message.
+
+    Returns:
+        The name, unchanged.
+
+    Raises:
+        ConfigError: empty, too long, starts with a dot, has a slash, backslash or control
+            character.
+    """
+    if not name:
+        raise ConfigError(f"a {what} is empty; give it a name")
+    if name.startswith("."):
+        raise ConfigError(f"{what} {name!r} starts with a dot; it becomes a folder name")
+    if any(letter in "/\\" or not letter.isprintable() for letter in name):
+        raise ConfigError(
+            f"{what} {name!r} cannot be a folder name; leave out slashes and control characters"
+        )
+    if len(name.encode(errors="surrogatepass")) > _MAX_NAME_BYTES:
+        raise ConfigError(f"{what} {name[:20]!r}... is longer than {_MAX_NAME_BYTES} bytes")
+    return name
+
+
+def flush_to_disk(descriptor: int) -> None:
+    """Forces an open file to the disk, where the file system can do that."""
+    with suppress(OSError):
+        os.fsync(descriptor)
+
+
+def _new_locked_folder(parent: Path) -> tuple[Path, int]:
+    """Makes and locks a temporary folder; returns it and the descriptor that holds the lock."""
+    while True:
+        folder = _temporary_path(parent)
+        folder.mkdir()
+        descriptor = -1
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (FileNotFoundError, BlockingIOError):
+            # A cleaner was quicker between making and locking: it takes this one, make another.
+            if descriptor >= 0:
+                os.close(descriptor)
+            continue
+        except OSError:
+            if descriptor < 0:
+                raise
+            # No locks on this file system: write unlocked; a cleaner cannot lock it either.
+        if folder.exists():
+            return folder, descriptor
+        os.close(descriptor)
+
+
+def _temporary_path(parent: Path) -> Path:
+    # Not from `tempfile`, which makes files nobody else may read: these become ordinary output.
+    return parent / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value: {value!r}")
