@@ -28,14 +28,17 @@ from gradts_plugin.records import (
 
 __all__ = [
     "PROJECT_NAME",
+    "after_batch_probed",
     "after_candidates_ranked",
     "after_config_rewritten",
+    "after_phase",
     "after_task_probed",
     "after_tasks_loaded",
     "after_tasks_selected",
     "after_train_step",
     "after_training",
     "after_trial",
+    "before_phase",
     "before_task_probed",
     "before_training",
     "before_trial",
@@ -56,6 +59,29 @@ PROJECT_NAME = "gradts"
 
 hookspec = pluggy.HookspecMarker(PROJECT_NAME)
 hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
+
+
+# --- around every phase -------------------------------------------------------------------------
+
+
+@hookspec
+def before_phase(phase: str, num_units: int) -> None:
+    """Called when a phase begins: load, probe, rank, select, rewrite, train.
+
+    Args:
+        phase: its name.
+        num_units: how many pieces of work it has at most (tasks to prepare, probes, trials).
+    """
+
+
+@hookspec
+def after_phase(phase: str, seconds: float) -> None:
+    """Called when a phase ended well.
+
+    Args:
+        phase: its name.
+        seconds: wall time it took.
+    """
 
 
 # --- phase 1: task loading ----------------------------------------------------------------------
@@ -154,6 +180,18 @@ def before_task_probed(task_name: str, seed: int, num_instances: int) -> None:
         task_name: the task.
         seed: its fine-tuning seed.
         num_instances: how many instances will be probed.
+    """
+
+
+@hookspec
+def after_batch_probed(task_name: str, seed: int, num_done: int, num_instances: int) -> None:
+    """Called after each probed batch.
+
+    Args:
+        task_name: the task.
+        seed: its fine-tuning seed.
+        num_done: instances probed so far.
+        num_instances: how many will be probed.
     """
 
 

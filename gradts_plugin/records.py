@@ -153,6 +153,12 @@ class Host(Protocol):
         """The tasks the host knows, in its own order."""
         ...
 
+    def recipe(
+        self, settings: Any, train_tasks: Sequence[str], kept_instances: KeptInstances
+    ) -> dict[str, Any]:
+        """Completes training settings (`config.TrainingSettings`) for a run over these tasks."""
+        ...
+
     def fine_tuned(self, plan: TrainingPlan) -> AbstractContextManager[ProbeTarget]:
         """Trains one task alone and lends the trained model; releases it on exit."""
         ...

@@ -1,0 +1,70 @@
+"""Our own behaviour, as a plugin like any other; it is registered first, so others answer first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradts_plugin.correlation import kendall
+from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.probing import importance
+from gradts_plugin.records import (
+    Correlation,
+    HeadImportanceMeasure,
+    Selection,
+    SelectionMethod,
+)
+from gradts_plugin.selection.finegrained import select_fine_grained
+from gradts_plugin.selection.threshold import select_by_threshold
+from gradts_plugin.selection.trial import select_by_trial
+from gradts_plugin.task_configs import shipped_task_configs
+
+
+@hookimpl
+def extend_task_configs() -> Mapping[str, Path]:
+    """Offers the shipped configs of the paper's 14 tasks."""
+    return shipped_task_configs()
+
+
+@hookimpl(trylast=True)
+def load_task(config: Mapping[str, Any], base_path: Path) -> Any | None:
+    """Loads task configs that name a `kind`; the others are jiant's own."""
+    if "kind" not in config:
+        return None
+    # Imported late: most commands need no host, and jiant takes seconds to import.
+    from gradts_plugin.hosts.jiant.tasks import create_task
+
+    return create_task(config, base_path)
+
+
+@hookimpl
+def extend_head_importance_measures() -> Mapping[str, HeadImportanceMeasure]:
+    """Offers the true heads (rows), the published code's split (columns) and the gate gradient."""
+    return {"rows": importance.rows, "columns": importance.columns, "gate": importance.gate}
+
+
+@hookimpl
+def extend_correlations() -> Mapping[str, Correlation]:
+    """Offers Kendall's tau-b."""
+    return {"kendall": kendall}
+
+
+@hookimpl
+def extend_selection_methods() -> Mapping[str, SelectionMethod]:
+    """Offers the paper's three settings."""
+    return {
+        "thres": select_by_threshold,
+        "trial": select_by_trial,
+        "fg": select_fine_grained,
+    }
+
+
+@hookimpl(trylast=True)
+def rewrite_config(
+    config: Mapping[str, Any], selection: Selection, output_dir: Path
+) -> dict[str, Any] | None:
+    """Rewrites jiant's task-container config."""
+    from gradts_plugin.hosts.jiant.host import rewrite_container_config
+
+    return rewrite_container_config(config, selection, output_dir)

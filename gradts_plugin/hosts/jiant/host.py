@@ -1,0 +1,437 @@
+"""jiant as the pipeline's host: tasks, training, probing batches, rewritten configs."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import importlib.metadata
+import io
+import logging
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from gradts_plugin.config import GradTSSettings, TrainingSettings
+from gradts_plugin.errors import ConfigError, DataError, GradTSError, HostError, nearest
+from gradts_plugin.files import write_json_atomic
+from gradts_plugin.hosts.jiant import faults
+from gradts_plugin.hosts.jiant.compat import apply_mends, require_supported_encoder
+from gradts_plugin.records import (
+    IntArray,
+    KeptInstances,
+    ProbeBatch,
+    ProbeTarget,
+    Selection,
+    TaskInfo,
+    TrainingPlan,
+    TrainingResult,
+    TrainStep,
+)
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+import jiant.shared.caching as caching
+import jiant.utils.torch_utils as torch_utils
+from jiant.proj.main.components import container_setup
+from transformers import AutoConfig
+
+from gradts_plugin.hosts.jiant.losses import instance_losses
+from gradts_plugin.hosts.jiant.training import (
+    FaultSwitches,
+    HostArguments,
+    TrainedRun,
+    resolve_recipe,
+    restrict_sampler_config,
+    train,
+)
+
+#: Top-level keys that jiant's task-container config must have.
+CONTAINER_KEYS = (
+    "task_config_path_dict",
+    "task_cache_config_dict",
+    "sampler_config",
+    "global_train_config",
+    "task_specific_configs_dict",
+    "taskmodels_config",
+    "task_run_config",
+    "metric_aggregator_config",
+)
+
+StepListener = Callable[[TrainingPlan, TrainStep], None]
+
+
+@dataclass
+class _FineTuned:
+    """A fine-tuned jiant model, as the prober wants it (see `records.ProbeTarget`)."""
+
+    model: nn.Module
+    encoder: nn.Module
+    result: TrainingResult
+    _task: Any
+    _cache: Any
+    _device: Any
+
+    def batches(
+        self, *, batch_size: int, max_instances: int | None, seed: int
+    ) -> Iterator[ProbeBatch]:
+        """Yields training instances chunk by chunk, sorted by length within a chunk."""
+        wanted = sample_indices(len(self._cache), max_instances, seed, self._task.name)
+        for chunk_index in range(self._cache.num_chunks):
+            first = chunk_index * self._cache.chunk_size
+            inside = wanted[(wanted >= first) & (wanted < first + self._cache.chunk_size)] - first
+            if not len(inside):
+                continue
+            chunk = self._cache.load_chunk(chunk_index)
+            rows = sorted((chunk[index] for index in inside), key=_row_length)
+            del chunk
+            for start in range(0, len(rows), batch_size):
+                yield self._batch(rows[start : start + batch_size])
+
+    def _batch(self, rows: list[dict[str, Any]]) -> ProbeBatch:
+        batch, metadata = self._task.collate_fn(rows)
+        batch = faults.trim_batch(batch).to(self._device)
+        return ProbeBatch(
+            example_ids=np.asarray(metadata["example_id"], dtype=np.int64),
+            instance_losses=lambda: instance_losses(self.model, batch, self._task),
+        )
+
+
+def sample_indices(
+    num_rows: int, max_instances: int | None, seed: int, task_name: str
+) -> IntArray:
+    """Row numbers to probe, ascending: all, or a sample that depends on the seed and the task."""
+    if max_instances is None or max_instances >= num_rows:
+        return np.arange(num_rows)
+    generator = np.random.default_rng([seed, zlib.crc32(task_name.encode())])
+    return np.sort(generator.choice(num_rows, size=max_instances, replace=False))
+
+
+def _row_length(row: Mapping[str, Any]) -> int:
+    mask = getattr(row["data_row"], "input_mask", None)
+    # Multiple choice rows hold one mask per choice; the longest decides.
+    return 0 if mask is None else int(np.asarray(mask).sum(axis=-1).max())
+
+
+class JiantHost:
+    """jiant 2.2.0, started from a task-container config and jiant's own arguments."""
+
+    def __init__(
+        self,
+        container_config: Mapping[str, Any],
+        arguments: HostArguments,
+        settings: GradTSSettings,
+        *,
+        work_dir: Path,
+        on_step: StepListener,
+        rewrite_config: Callable[[Mapping[str, Any], Selection, Path], dict[str, Any]],
+        log_file: Path | None = None,
+    ) -> None:
+        check_container_config(container_config)
+        self._config = copy.deepcopy(dict(container_config))
+        self._arguments = arguments
+        self._settings = settings
+        self._work_dir = work_dir
+        self._on_step = on_step
+        self._rewrite_config = rewrite_config
+        self._log_file = log_file
+        self._switches = FaultSwitches(
+            seeded_sampler=settings.seeded_sampler,
+            reshuffle_epochs=settings.reshuffle_epochs,
+            trim_batches=settings.trim_batches,
+            exact_resume=settings.exact_resume,
+        )
+        self._model_type = read_model_type(arguments.hf_pretrained_model_name_or_path)
+        require_supported_encoder(self._model_type)
+        with self._quiet():
+            self._tasks = container_setup.create_task_dict(
+                self._config["task_config_path_dict"], verbose=False
+            )
+        self._infos = tuple(self._describe(name) for name in self._tasks)
+        self._encoder_fingerprint: str | None = None
+
+    # --- records.Host ---------------------------------------------------------------------------
+
+    @property
+    def encoder_fingerprint(self) -> str:
+        """sha256 over the exported weights, the architecture and how they are loaded."""
+        if self._encoder_fingerprint is None:
+            digest = hashlib.sha256()
+            digest.update(self._model_type.encode())
+            digest.update(self._arguments.model_load_mode.encode())
+            _hash_file(Path(self._arguments.model_path), digest)
+            self._encoder_fingerprint = digest.hexdigest()
+        return self._encoder_fingerprint
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Versions and the encoder's name."""
+        return {
+            "host": "jiant",
+            "encoder": self._arguments.hf_pretrained_model_name_or_path,
+            "encoder_architecture": self._model_type,
+            "versions": {
+                name: importlib.metadata.version(name)
+                for name in ("gradts-plugin", "jiant", "torch", "transformers", "numpy")
+            },
+        }
+
+    def tasks(self) -> Sequence[TaskInfo]:
+        """Tasks of the container config, in its order."""
+        return self._infos
+
+    def recipe(
+        self,
+        settings: TrainingSettings,
+        train_tasks: Sequence[str],
+        kept_instances: KeptInstances,
+    ) -> dict[str, Any]:
+        """The complete training settings of a run over these tasks."""
+        num_train = {info.name: info.num_train for info in self._infos}
+        num_train |= {name: len(ids) for name, ids in kept_instances.items()}
+        return resolve_recipe(settings, self._config, self._arguments, train_tasks, num_train)
+
+    @contextlib.contextmanager
+    def fine_tuned(self, plan: TrainingPlan) -> Iterator[ProbeTarget]:
+        """Trains one task alone and lends the trained model."""
+        run = self._train(plan, self._config, output_dir=None)
+        model = torch_utils.get_model_for_saving(run.runner.jiant_model)
+        name = plan.primary_task
+        container = run.runner.jiant_task_container
+        yield _FineTuned(
+            model=model,
+            encoder=model.encoder,
+            result=run.result,
+            _task=container.task_dict[name],
+            _cache=container.task_cache_dict[name]["train"],
+            _device=run.runner.device,
+        )
+
+    def train(self, plan: TrainingPlan, output_dir: Path) -> TrainingResult:
+        """Runs a plan from the pretrained weights; writes best_model.p to output_dir."""
+        config = self._config
+        if plan.kept_instances:
+            config = self.subset(config, plan.kept_instances)
+        return self._train(plan, config, output_dir=output_dir).result
+
+    def rewrite(self, selection: Selection, output_dir: Path) -> dict[str, Any]:
+        """The container config that trains exactly the selection."""
+        return self._rewrite_config(self._config, selection, output_dir)
+
+    # --- jiant's side -----------------------------------------------------------------------------
+
+    def subset(self, config: Mapping[str, Any], kept: KeptInstances) -> dict[str, Any]:
+        """A config whose training caches of some tasks hold only the kept instances."""
+        return with_filtered_caches(config, kept, self._work_dir / "subsets")
+
+    def _train(
+        self, plan: TrainingPlan, config: Mapping[str, Any], output_dir: Path | None
+    ) -> TrainedRun:
+        with self._quiet():
+            return train(
+                config,
+                plan.recipe,
+                self._arguments,
+                purpose=plan.purpose,
+                train_tasks=plan.train_tasks,
+                primary_task=plan.primary_task,
+                seed=plan.seed,
+                switches=self._switches,
+                observe=lambda step: self._on_step(plan, step),
+                output_dir=output_dir,
+            )
+
+    def _describe(self, name: str) -> TaskInfo:
+        caches = self._config["task_cache_config_dict"].get(name, {})
+        for phase in ("train", "val", "val_labels"):
+            if phase not in caches:
+                raise DataError(
+                    f"task {name!r} has no {phase} cache in task_cache_config_dict; "
+                    f"tokenise its {phase.removesuffix('_labels')} split first"
+                )
+        train_cache = _open_cache(name, "train", caches["train"])
+        if not len(train_cache):
+            raise DataError(f"task {name!r}: the train split is empty")
+        return TaskInfo(
+            name=name,
+            kind=self._tasks[name].TASK_TYPE.value,
+            num_train=len(train_cache),
+            fingerprint=_hash_cache(caches["train"]),
+            dev_fingerprint=_hash_cache(caches["val"], caches["val_labels"]),
+        )
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Sends what jiant prints and warns of to the log file."""
+        with contextlib.ExitStack() as stack:
+            if self._log_file is not None:
+                self._log_file.parent.mkdir(parents=True, exist_ok=True)
+                stream: Any = stack.enter_context(self._log_file.open("a", encoding="utf-8"))
+            else:
+                stream = io.StringIO()
+            stack.enter_context(contextlib.redirect_stdout(stream))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            stack.callback(_silence_transformers())
+            yield
+
+
+def _silence_transformers() -> Callable[[], None]:
+    """Keeps transformers' loading notes off the terminal; returns what restores it."""
+    from transformers.utils import logging as transformers_logging
+
+    before = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+
+    def restore() -> None:
+        transformers_logging.set_verbosity(before)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+    return restore
+
+
+def read_model_type(name_or_path: str) -> str:
+    """The architecture of a hub name or local folder.
+
+    Raises:
+        HostError: it cannot be read.
+    """
+    try:
+        return str(AutoConfig.from_pretrained(name_or_path).model_type)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise HostError(f"encoder {name_or_path!r} cannot be read: {first_line}") from error
+
+
+def check_container_config(config: Mapping[str, Any], where: str = "task-container config") -> None:
+    """Checks what jiant itself would only trip over later.
+
+    Raises:
+        ConfigError: a key or a task's entry is missing.
+    """
+    for key in CONTAINER_KEYS:
+        if key not in config:
+            raise ConfigError(f"{where}: key {key!r} is missing")
+    names = list(config["task_config_path_dict"])
+    for key in ("task_cache_config_dict", "task_specific_configs_dict"):
+        for name in names:
+            if name not in config[key]:
+                raise ConfigError(f"{where}: {key} has no entry for task {name!r}")
+    for name in config["task_run_config"]["train_task_list"]:
+        if name not in names:
+            raise ConfigError(
+                f"{where}: train_task_list names unknown task {name!r}; {nearest(name, names)}"
+            )
+        if name not in config["taskmodels_config"]["task_to_taskmodel_map"]:
+            raise ConfigError(f"{where}: task_to_taskmodel_map has no entry for task {name!r}")
+    for name, path in config["task_config_path_dict"].items():
+        if not Path(path).is_file():
+            raise ConfigError(f"{where}: task {name!r}: {path}: no such file")
+
+
+def with_filtered_caches(
+    config: Mapping[str, Any], kept: KeptInstances, folder: Path
+) -> dict[str, Any]:
+    """Writes training caches that hold only some instances, in jiant's format (GradTS-fg).
+
+    Args:
+        config: jiant's task-container config; it is not changed.
+        kept: task name -> example ids, int64 (kept,).
+        folder: where the caches go; one that is already there, for the same ids, is used.
+
+    Returns:
+        A new config that points to them, so that sampler proportions follow.
+    """
+    rewritten = copy.deepcopy(dict(config))
+    for name, ids in kept.items():
+        source = config["task_cache_config_dict"][name]["train"]
+        digest = hashlib.sha256(np.sort(ids).astype("<i8").tobytes())
+        digest.update(_hash_cache(source).encode())
+        target = folder / f"{name}-{digest.hexdigest()[:16]}"
+        if not (target / "data_args.p").exists():
+            _write_filtered_cache(name, Path(source), target, ids)
+        rewritten["task_cache_config_dict"][name]["train"] = str(target)
+    return rewritten
+
+
+def _write_filtered_cache(name: str, source: Path, target: Path, ids: IntArray) -> None:
+    cache = _open_cache(name, "train", str(source))
+    wanted = set(ids.tolist())
+    rows = [row for row in cache.iter_all() if row["metadata"]["example_id"] in wanted]
+    if len(rows) != len(wanted):
+        raise DataError(
+            f"task {name!r}: {len(wanted)} instances are to be kept, but only {len(rows)} of them "
+            f"are in {source}"
+        )
+    partial = target.with_name(target.name + ".partial")
+    caching.chunk_and_save(
+        data=rows, chunk_size=cache.chunk_size, data_args=cache.data_args, output_dir=str(partial)
+    )
+    partial.rename(target)
+
+
+def rewrite_container_config(
+    config: Mapping[str, Any],
+    selection: Selection,
+    output_dir: Path,
+) -> dict[str, Any]:
+    """jiant's container config that trains exactly the selection; everything else untouched.
+
+    Args:
+        config: the original config; it is not changed.
+        selection: what to train.
+        output_dir: where filtered caches are written.
+
+    Returns:
+        A config that plain jiant accepts.
+    """
+    rewritten = with_filtered_caches(config, selection.kept_instances, output_dir / "subsets")
+    train_tasks = [selection.primary_task, *selection.auxiliary_tasks]
+    run_lists = rewritten["task_run_config"]
+    run_lists["train_task_list"] = train_tasks
+    run_lists["train_val_task_list"] = [selection.primary_task]
+    rewritten["sampler_config"] = restrict_sampler_config(config["sampler_config"], train_tasks)
+    return rewritten
+
+
+def _open_cache(name: str, phase: str, folder: str) -> Any:
+    try:
+        return caching.ChunkedFilesDataCache(folder)
+    except GradTSError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"task {name!r}: no {phase} cache at {folder}") from error
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataError(f"task {name!r}: the {phase} cache at {folder} is damaged: {error}") from error
+
+
+def _hash_cache(*folders: str) -> str:
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(Path(folder).glob("data_*.chunk")):
+            _hash_file(path, digest)
+    return digest.hexdigest()
+
+
+def _hash_file(path: Path, digest: Any) -> None:
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except FileNotFoundError as error:
+        raise HostError(f"{path}: no such file") from error
+
+
+def write_container_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Writes a container config atomically."""
+    write_json_atomic(path, config)
