@@ -28,6 +28,7 @@ _MAX_NAME_BYTES = 150
 _DISK_PROBLEMS: Mapping[int, str] = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than this system or user may write",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "no permission",
     errno.EPERM: "no permission",
