@@ -39,7 +39,10 @@ def layer_normal(raw: FloatArray) -> FloatArray:
     low = shares.min(axis=(-2, -1), keepdims=True)
     spread = shares.max(axis=(-2, -1), keepdims=True) - low
     spread = np.where(spread > _CONSTANT_WITHIN * (low + spread), spread, 0.0)
-    return np.divide(shares - low, spread, out=np.zeros_like(shares), where=spread > 0)
+    normal: FloatArray = np.divide(
+        shares - low, spread, out=np.zeros_like(shares), where=spread > 0
+    )
+    return normal
 
 
 def require_rankable(matrix: FloatArray, task_name: str) -> None:
@@ -110,5 +113,5 @@ def kendall(reference: FloatArray, others: FloatArray) -> FloatArray:
         counts[start : start + block] = larger.flatten(1).mm(weights).numpy()
     # Two roots, not the root of the product, as scipy does: the same last digits.
     scale = np.sqrt(untied_in_reference) * np.sqrt(counts[:, 1])
-    tau = np.divide(counts[:, 0], scale, out=np.zeros(len(others)), where=scale > 0)
-    return np.clip(tau, -1.0, 1.0)
+    tau: FloatArray = np.divide(counts[:, 0], scale, out=np.zeros(len(others)), where=scale > 0)
+    return tau.clip(-1.0, 1.0)
