@@ -32,6 +32,7 @@ __all__ = [
     "after_candidates_ranked",
     "after_config_rewritten",
     "after_phase",
+    "after_task_prepared",
     "after_task_probed",
     "after_tasks_loaded",
     "after_tasks_selected",
@@ -39,6 +40,7 @@ __all__ = [
     "after_training",
     "after_trial",
     "before_phase",
+    "before_task_prepared",
     "before_task_probed",
     "before_training",
     "before_trial",
@@ -106,6 +108,26 @@ def load_task(config: Mapping[str, Any], base_path: Path) -> Any | None:
 
     Returns:
         A task object of the host, or None to leave the config to others.
+    """
+
+
+@hookspec
+def before_task_prepared(task_name: str) -> None:
+    """Called before a task of a run file is read and tokenised.
+
+    Args:
+        task_name: the task.
+    """
+
+
+@hookspec
+def after_task_prepared(task_name: str, num_train: int, reused: bool) -> None:
+    """Called when a task of a run file is tokenised and cached.
+
+    Args:
+        task_name: the task.
+        num_train: its training instances.
+        reused: True where the cache was found and still fits.
     """
 
 

@@ -1,8 +1,9 @@
-"""The method from end to end: load, probe, rank, select, rewrite, train. The only caller of hooks."""
+"""The method from end to end: load, probe, rank, select, rewrite, train."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from gradts_plugin.records import (
     IntArray,
     KeptInstances,
     ProbeTarget,
+    Purpose,
     Ranking,
     Selection,
     TaskInfo,
@@ -115,7 +117,7 @@ class Outcome:
 
 
 def run(session: Session) -> Outcome:
-    """Runs all phases.
+    """Runs all phases, and the training that was asked for.
 
     Args:
         session: the run.
@@ -123,22 +125,51 @@ def run(session: Session) -> Outcome:
     Returns:
         The outcome; also written to `result.json` in the output folder.
     """
+    outcome = choose(session)
+    selected, alone = train_selection(session, outcome.selection)
+    outcome = dataclasses.replace(outcome, selected=selected, alone=alone)
+    write_json_atomic(session.output_dir / "result.json", outcome_as_dict(outcome))
+    return outcome
+
+
+def choose(session: Session, config_path: Path | None = None) -> Outcome:
+    """Probes, ranks, selects and rewrites; the training is left to the host.
+
+    Args:
+        session: the run.
+        config_path: where the rewritten configuration goes; None: into the output folder.
+
+    Returns:
+        The outcome, without final training; also written to `result.json`.
+    """
     sources = probe_tasks(session)
     ranking = rank(session, sources)
     selection = select(session, sources, ranking)
-    config_path = rewrite(session, selection, ranking, session.output_dir / "selected_config.json")
-    selected, alone = train_selection(session, selection)
+    path = config_path or session.output_dir / "selected_config.json"
     outcome = Outcome(
         ranking=ranking,
         selection=selection,
-        config_path=config_path,
-        selected=selected,
-        alone=alone,
+        config_path=rewrite(session, selection, ranking, path),
+        selected=None,
+        alone=None,
         counters=session.counters,
         seconds=session.seconds,
     )
     write_json_atomic(session.output_dir / "result.json", outcome_as_dict(outcome))
     return outcome
+
+
+def final_plan(session: Session, selection: Selection) -> TrainingPlan:
+    """The selection's training, as the hooks are told of it."""
+    tasks = (selection.primary_task, *selection.auxiliary_tasks)
+    return _plan(
+        session,
+        tasks,
+        purpose="training",
+        seed=session.settings.seed,
+        settings=session.settings.training,
+        kept_instances=selection.kept_instances,
+    )
 
 
 # --- phase 1: what the host loaded ---------------------------------------------------------------
@@ -190,7 +221,14 @@ def probe_tasks(session: Session) -> dict[str, list[StoredImportance]]:
 
 def _probe_task(session: Session, info: TaskInfo, seed: int) -> StoredImportance:
     probing = session.settings.probing
-    plan = _plan(session, "fine-tuning", (info.name,), seed, session.settings.fine_tuning, {})
+    plan = _plan(
+        session,
+        (info.name,),
+        purpose="fine-tuning",
+        seed=seed,
+        settings=session.settings.fine_tuning,
+        kept_instances={},
+    )
     provider = session.registry.providers["head importance measure", probing.importance]
     identity = probing.model_dump(exclude={"batch_size"} if not probing.train_mode else set())
     key = ProbeKey(
@@ -229,11 +267,8 @@ def _probe_target(
 ) -> StoredImportance:
     probing = session.settings.probing
     num_instances = min(info.num_train, probing.max_instances or info.num_train)
-    session.hook.before_task_probed(
-        task_name=info.name, seed=key.seed, num_instances=num_instances
-    )
+    session.hook.before_task_probed(task_name=info.name, seed=key.seed, num_instances=num_instances)
     torch.manual_seed(key.seed)  # dropout of train-mode probes
-    start = time.perf_counter()
 
     def observed() -> Iterator[tuple[IntArray, FloatArray]]:
         done = 0
@@ -349,19 +384,17 @@ def score_tasks(
         Scores of the primary's dev set and the cost.
     """
     settings = session.settings
-    session.hook.before_trial(
-        primary_task=settings.primary_task, auxiliary_tasks=auxiliary_tasks
-    )
+    session.hook.before_trial(primary_task=settings.primary_task, auxiliary_tasks=auxiliary_tasks)
     results = []
     trained = 0
     for seed in range(settings.seed, settings.seed + settings.trial.seeds):
         plan = _plan(
             session,
-            "trial",
             (settings.primary_task, *auxiliary_tasks),
-            seed,
-            settings.training,
-            kept_instances,
+            purpose="trial",
+            seed=seed,
+            settings=settings.training,
+            kept_instances=kept_instances,
         )
         key = _ledger_key(session, plan)
         found = session.ledger.find(key)
@@ -388,15 +421,16 @@ def score_tasks(
     return trial
 
 
-def rewrite(
-    session: Session, selection: Selection, ranking: Ranking, path: Path
-) -> Path:
+def rewrite(session: Session, selection: Selection, ranking: Ranking, path: Path) -> Path:
     """Writes the host configuration that trains exactly the selection."""
     with session.phase("rewrite", 1), _selection_errors(session):
         config = session.host.rewrite(selection, path.parent)
         config["gradts"] = {
             **session.settings.model_dump(mode="json", exclude_unset=True),
-            "selection": _provenance(session, selection, ranking),
+            "selection": {
+                **config.get("gradts", {}).get("selection", {}),
+                **_provenance(session, selection, ranking),
+            },
         }
         write_json_atomic(path, config)
         session.hook.after_config_rewritten(path=path)
@@ -418,7 +452,7 @@ def _provenance(session: Session, selection: Selection, ranking: Ranking) -> dic
 
 
 def train_selection(session: Session, selection: Selection) -> tuple[Trial, Trial]:
-    """Trains the selection, and the primary alone to compare; runs that are stored are not repeated.
+    """Trains the selection, and the primary alone to compare; stored runs are not repeated.
 
     Returns:
         The selection's run and the primary's own.
@@ -436,8 +470,9 @@ def train_selection(session: Session, selection: Selection) -> tuple[Trial, Tria
 
 def _plan(
     session: Session,
-    purpose: Any,
     train_tasks: tuple[str, ...],
+    *,
+    purpose: Purpose,
     seed: int,
     settings: TrainingSettings,
     kept_instances: KeptInstances,

@@ -100,7 +100,9 @@ def collect_registry(manager: pluggy.PluginManager) -> Registry:
         PluginError: two plugins offer the same name.
     """
     providers: dict[tuple[str, str], str] = {}
-    versions = {id(plugin): distribution.version for plugin, distribution in manager.list_plugin_distinfo()}
+    versions = {
+        id(plugin): distribution.version for plugin, distribution in manager.list_plugin_distinfo()
+    }
 
     def collect(kind: str, hook: pluggy.HookCaller) -> dict[str, Any]:
         offered: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from gradts_plugin.config import GradTSSettings, TrainingSettings
@@ -38,10 +39,11 @@ from gradts_plugin.records import (
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
 # ruff: noqa: E402
-import jiant.shared.caching as caching
-import jiant.utils.torch_utils as torch_utils
 from jiant.proj.main.components import container_setup
-from transformers import AutoConfig
+from jiant.proj.main.modeling import model_setup as jiant_model_setup
+from jiant.shared import caching
+from jiant.utils import torch_utils
+from transformers import AutoConfig, AutoModel
 
 from gradts_plugin.hosts.jiant.losses import instance_losses
 from gradts_plugin.hosts.jiant.training import (
@@ -104,9 +106,7 @@ class _FineTuned:
         )
 
 
-def sample_indices(
-    num_rows: int, max_instances: int | None, seed: int, task_name: str
-) -> IntArray:
+def sample_indices(num_rows: int, max_instances: int | None, seed: int, task_name: str) -> IntArray:
     """Row numbers to probe, ascending: all, or a sample that depends on the seed and the task."""
     if max_instances is None or max_instances >= num_rows:
         return np.arange(num_rows)
@@ -161,13 +161,10 @@ class JiantHost:
 
     @property
     def encoder_fingerprint(self) -> str:
-        """sha256 over the exported weights, the architecture and how they are loaded."""
+        """sha256 over the architecture and the weights that a run starts from."""
         if self._encoder_fingerprint is None:
-            digest = hashlib.sha256()
-            digest.update(self._model_type.encode())
-            digest.update(self._arguments.model_load_mode.encode())
-            _hash_file(Path(self._arguments.model_path), digest)
-            self._encoder_fingerprint = digest.hexdigest()
+            with self._quiet():
+                self._encoder_fingerprint = fingerprint_encoder(self._arguments)
         return self._encoder_fingerprint
 
     @property
@@ -222,8 +219,30 @@ class JiantHost:
         return self._train(plan, config, output_dir=output_dir).result
 
     def rewrite(self, selection: Selection, output_dir: Path) -> dict[str, Any]:
-        """The container config that trains exactly the selection."""
-        return self._rewrite_config(self._config, selection, output_dir)
+        """The container config that trains exactly the selection.
+
+        It records under `gradts.selection.original` what was changed, so that selecting on it
+        again starts from the original.
+        """
+        rewritten = self._rewrite_config(self._config, selection, output_dir)
+        if self._settings.training.epochs or self._settings.training.max_steps:
+            tasks = (selection.primary_task, *selection.auxiliary_tasks)
+            recipe = self.recipe(self._settings.training, tasks, selection.kept_instances)
+            rewritten["global_train_config"] = {
+                "max_steps": recipe["max_steps"],
+                "warmup_steps": recipe["warmup_steps"],
+            }
+        original = {
+            "task_run_config": self._config["task_run_config"],
+            "sampler_config": self._config["sampler_config"],
+            "global_train_config": self._config["global_train_config"],
+            "train_caches": {
+                name: self._config["task_cache_config_dict"][name]["train"]
+                for name in selection.kept_instances
+            },
+        }
+        rewritten["gradts"] = {"selection": {"original": original}}
+        return rewritten
 
     # --- jiant's side -----------------------------------------------------------------------------
 
@@ -279,11 +298,11 @@ class JiantHost:
             stack.enter_context(contextlib.redirect_stdout(stream))
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            stack.callback(_silence_transformers())
+            stack.callback(silence_transformers())
             yield
 
 
-def _silence_transformers() -> Callable[[], None]:
+def silence_transformers() -> Callable[[], None]:
     """Keeps transformers' loading notes off the terminal; returns what restores it."""
     from transformers.utils import logging as transformers_logging
 
@@ -298,6 +317,32 @@ def _silence_transformers() -> Callable[[], None]:
             transformers_logging.enable_progress_bar()
 
     return restore
+
+
+def fingerprint_encoder(arguments: HostArguments) -> str:
+    """sha256 (hex) of the encoder that jiant starts from.
+
+    The encoder is loaded as jiant loads it: the exported file also holds heads that the checkpoint
+    lacked and that were made at random, so the file's own hash says nothing.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # a pooler that the checkpoint lacks is made at random, too
+        encoder = AutoModel.from_pretrained(arguments.hf_pretrained_model_name_or_path)
+    try:
+        weights = torch.load(arguments.model_path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise HostError(f"{arguments.model_path}: no such file") from error
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise HostError(f"{arguments.model_path} holds no weights: {error}") from error
+    digest = hashlib.sha256(arguments.model_load_mode.encode())
+    digest.update(type(encoder).__name__.encode())
+    if arguments.model_load_mode.startswith("from_transformers"):
+        jiant_model_setup.load_encoder_from_transformers_weights(encoder, weights)
+        weights = encoder.state_dict()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_model_type(name_or_path: str) -> str:
@@ -412,7 +457,9 @@ def _open_cache(name: str, phase: str, folder: str) -> Any:
     except FileNotFoundError as error:
         raise DataError(f"task {name!r}: no {phase} cache at {folder}") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise DataError(f"task {name!r}: the {phase} cache at {folder} is damaged: {error}") from error
+        raise DataError(
+            f"task {name!r}: the {phase} cache at {folder} is damaged: {error}"
+        ) from error
 
 
 def _hash_cache(*folders: str) -> str:

@@ -23,14 +23,12 @@ from gradts_plugin.records import Purpose, TrainingResult, TrainStep
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
 # ruff: noqa: E402
-import jiant.proj.main.components.container_setup as container_setup
-import jiant.proj.main.components.task_sampler as task_sampler
 import jiant.proj.main.runner as jiant_runner
-import jiant.proj.main.runscript as runscript
-import jiant.shared.initialization as initialization
-import jiant.shared.model_setup as model_setup
-import jiant.utils.torch_utils as torch_utils
 import transformers
+from jiant.proj.main import runscript
+from jiant.proj.main.components import container_setup, task_sampler
+from jiant.shared import initialization, model_setup
+from jiant.utils import torch_utils
 from jiant.utils.zlog import BaseZLogger
 
 #: Told of every optimiser step.
@@ -387,9 +385,7 @@ def train(
 
 def evaluation_steps(max_steps: int, evaluations: int) -> set[int]:
     """Steps after which the dev set is scored: evenly spread, the last step included."""
-    return {
-        max(1, round(max_steps * index / evaluations)) for index in range(1, evaluations + 1)
-    }
+    return {max(1, round(max_steps * index / evaluations)) for index in range(1, evaluations + 1)}
 
 
 def _make_container(
@@ -489,7 +485,9 @@ def _epoch_sampler(container: Any, recipe: Mapping[str, Any], seed: int) -> Epoc
 def _score(runner: ObservedRunner, task_name: str) -> tuple[float, dict[str, float]]:
     """The major dev metric, and all of them, of one task on its whole dev set."""
     results = runner.run_val([task_name], verbose=False)[task_name]
-    metrics = {key: float(value) for key, value in results["metrics"].minor.items() if _is_number(value)}
+    metrics = {
+        key: float(value) for key, value in results["metrics"].minor.items() if _is_number(value)
+    }
     metrics["loss"] = float(results["loss"])
     return float(results["metrics"].major), metrics
 

@@ -1,0 +1,298 @@
+"""jiant's preparation for those who have none yet: export, tokenise, cache, container config."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradts_plugin import task_configs
+from gradts_plugin.config import ModelSettings, RunFile, read_json
+from gradts_plugin.errors import ConfigError, DataError, GradTSError, HostError
+from gradts_plugin.files import write_json_atomic
+from gradts_plugin.hosts.jiant.compat import apply_mends, require_supported_encoder
+from gradts_plugin.hosts.jiant.training import HostArguments
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+from jiant.proj.main import export_model, tokenize_and_cache
+from jiant.shared import caching
+
+from gradts_plugin.hosts.jiant.host import read_model_type
+
+#: Rows per cache file. Small, so that a probe holds few rows at a time.
+CHUNK_SIZE = 1000
+
+#: Learning rate of run files that give none (Ma et al. 2021, section 4).
+DEFAULT_LEARNING_RATE = 5e-5
+
+DEFAULT_BATCH_SIZE = 32
+
+#: A tokenizer lies in a model folder under one of these names.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+)
+
+
+def task_config_values(
+    name_or_path: str, run_file: RunFile, extra: Mapping[str, Path]
+) -> dict[str, Any]:
+    """The task config of a run file's task, ready to be put anywhere.
+
+    Args:
+        name_or_path: shipped or added name, or a path.
+        run_file: gives the data folder and the cap on training rows.
+        extra: task configs that plugins add.
+
+    Returns:
+        The config with absolute data paths.
+
+    Raises:
+        ConfigError, DataError: see `task_configs`.
+    """
+    path = task_configs.resolve_task_config(name_or_path, extra=extra)
+    values = read_json(path)
+    named = not Path(name_or_path).is_file()
+    base = (run_file.data_dir if named and run_file.data_dir else path.parent).absolute()
+    if not task_configs.is_custom(values):
+        # One of jiant's own: only its paths are made absolute.
+        paths = {
+            phase: str(base / file) if isinstance(file, str) else file
+            for phase, file in values.get("paths", {}).items()
+        }
+        return {**values, "paths": paths}
+    config = task_configs.settled_paths(
+        task_configs.parse_task_config(values, where=str(path)), base
+    )
+    if run_file.max_train_examples is not None and config.max_train_examples is None:
+        config = config.model_copy(
+            update={
+                "max_train_examples": run_file.max_train_examples,
+                "sample_seed": run_file.seed,
+            }
+        )
+    return task_configs.to_json_values(config)
+
+
+def prepare(
+    run_file: RunFile,
+    *,
+    extra_task_configs: Mapping[str, Path],
+    hook: Any,
+    log_file: Path,
+) -> tuple[dict[str, Any], HostArguments]:
+    """Does all of jiant's preparation for a run file; what is already there and fits is kept.
+
+    Args:
+        run_file: the run.
+        extra_task_configs: task configs that plugins add, by name.
+        hook: the hooks.
+        log_file: where jiant's output goes.
+
+    Returns:
+        jiant's task-container config, and the arguments to start jiant with.
+
+    Raises:
+        ConfigError, DataError, HostError: the run file, its data or its encoder is wrong.
+    """
+    configs: dict[str, dict[str, Any]] = {}
+    for name_or_path in run_file.tasks:
+        values = task_config_values(name_or_path, run_file, extra_task_configs)
+        name = values["name"]
+        if name in configs:
+            raise ConfigError(f"tasks: two tasks are named {name!r}; give one another name")
+        configs[name] = values
+    output_dir = run_file.output_dir.absolute()
+    arguments = export_encoder(run_file.model, output_dir / "encoder", log_file)
+    sizes: dict[str, dict[str, int]] = {}
+    caches: dict[str, dict[str, str]] = {}
+    paths: dict[str, str] = {}
+    for name, values in configs.items():
+        hook.before_task_prepared(task_name=name)
+        config_path = output_dir / "task_configs" / f"{name}.json"
+        write_json_atomic(config_path, values)
+        folder = output_dir / "caches" / name
+        reused = _tokenise(config_path, values, folder, run_file.model, log_file)
+        caches[name] = {phase: str(folder / phase) for phase in ("train", "val", "val_labels")}
+        sizes[name] = {
+            phase: len(caching.ChunkedFilesDataCache(caches[name][phase]))
+            for phase in ("train", "val")
+        }
+        paths[name] = str(config_path)
+        hook.after_task_prepared(task_name=name, num_train=sizes[name]["train"], reused=reused)
+    config = _container_config(paths, caches, sizes, run_file)
+    write_json_atomic(output_dir / "container_config.json", config)
+    return config, arguments
+
+
+def export_encoder(model: ModelSettings, folder: Path, log_file: Path) -> HostArguments:
+    """Exports an encoder with jiant's own exporter, unless that was done before.
+
+    Args:
+        model: hub name or local folder.
+        folder: where jiant's `model/` and `tokenizer/` go.
+        log_file: where jiant's output goes.
+
+    Raises:
+        HostError: the encoder cannot be read, has no tokenizer, or is of an unsupported kind.
+    """
+    name = model.name_or_path
+    local = Path(name).expanduser()
+    if local.is_dir():
+        name = str(local.absolute())
+        if not any((local / file).exists() for file in TOKENIZER_FILES):
+            raise HostError(
+                f"encoder folder {model.name_or_path} has no tokenizer; "
+                f"save it there with tokenizer.save_pretrained"
+            )
+    elif local.is_absolute() or name.startswith("."):
+        raise HostError(f"encoder folder {model.name_or_path}: no such folder")
+    require_supported_encoder(read_model_type(name))
+    weights = folder / "model" / "model.p"
+    if not weights.exists():
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        with _log_output(log_file), torch.random.fork_rng():
+            torch.manual_seed(0)  # heads that the checkpoint lacks are made at random
+            try:
+                export_model.export_model(
+                    hf_pretrained_model_name_or_path=name, output_base_path=str(partial)
+                )
+            except (OSError, ValueError, ImportError) as error:
+                first_line = str(error).strip().splitlines()[0]
+                raise HostError(f"encoder {model.name_or_path!r}: {first_line}") from error
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    return HostArguments(
+        hf_pretrained_model_name_or_path=name,
+        model_path=str(weights),
+        model_config_path=str(folder / "model" / "config.json"),
+        learning_rate=DEFAULT_LEARNING_RATE,
+    )
+
+
+def _tokenise(
+    config_path: Path,
+    values: Mapping[str, Any],
+    folder: Path,
+    model: ModelSettings,
+    log_file: Path,
+) -> bool:
+    """Tokenises and caches a task with jiant's own script; True where that was done before."""
+    identity = {
+        "task_config": values,
+        "data": _data_digest(values),
+        "encoder": model.name_or_path,
+        "max_seq_length": model.max_seq_length,
+    }
+    marker = folder / "prepared.json"
+    if marker.exists() and read_json(marker) == identity:
+        return True
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with _log_output(log_file):
+        try:
+            tokenize_and_cache.main(
+                tokenize_and_cache.RunConfiguration(
+                    task_config_path=str(config_path),
+                    hf_pretrained_model_name_or_path=model.name_or_path,
+                    output_dir=str(partial),
+                    phases="train,val",
+                    max_seq_length=model.max_seq_length,
+                    chunk_size=CHUNK_SIZE,
+                    skip_write_output_paths=True,
+                )
+            )
+        except GradTSError:
+            raise
+        except FileNotFoundError as error:
+            raise DataError(f"task {values['name']!r}: {error.filename}: no such file") from error
+        except KeyError as error:
+            # jiant's own tasks: a path, field or label is missing.
+            raise DataError(f"task {values['name']!r}: {error} is missing or unknown") from error
+    write_json_atomic(partial / "prepared.json", identity)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return False
+
+
+def _data_digest(values: Mapping[str, Any]) -> str:
+    """sha256 over the data files; hub datasets are identified by the config alone."""
+    digest = hashlib.sha256()
+    for path in (values.get("paths") or {}).values():
+        if isinstance(path, str) and Path(path).is_file():
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
+
+
+def _container_config(
+    paths: Mapping[str, str],
+    caches: Mapping[str, Mapping[str, str]],
+    sizes: Mapping[str, Mapping[str, int]],
+    run_file: RunFile,
+) -> dict[str, Any]:
+    """jiant's task-container config over all tasks of a run file."""
+    training = run_file.training
+    batch_size = training.batch_size or run_file.fine_tuning.batch_size or DEFAULT_BATCH_SIZE
+    accumulation = training.gradient_accumulation_steps or 1
+    steps = sum(-(-size["train"] // (batch_size * accumulation)) for size in sizes.values())
+    max_steps = training.max_steps or round((training.epochs or 3) * steps)
+    warmup = training.warmup_proportion if training.warmup_proportion is not None else 0.1
+    names = list(paths)
+    return {
+        "task_config_path_dict": dict(paths),
+        "task_cache_config_dict": {name: dict(caches[name]) for name in names},
+        "sampler_config": {"sampler_type": "ProportionalMultiTaskSampler"},
+        "global_train_config": {"max_steps": max_steps, "warmup_steps": round(warmup * max_steps)},
+        "task_specific_configs_dict": {
+            name: {
+                "train_batch_size": batch_size,
+                "eval_batch_size": 2 * batch_size,
+                "gradient_accumulation_steps": accumulation,
+                "eval_subset_num": sizes[name]["val"],
+            }
+            for name in names
+        },
+        "taskmodels_config": {
+            "task_to_taskmodel_map": {name: name for name in names},
+            "taskmodel_config_map": None,
+        },
+        "task_run_config": {
+            "train_task_list": names,
+            "train_val_task_list": [run_file.primary_task],
+            "val_task_list": [run_file.primary_task],
+            "test_task_list": [],
+        },
+        "metric_aggregator_config": {"metric_aggregator_type": "EqualMetricAggregator"},
+    }
+
+
+@contextlib.contextmanager
+def _log_output(log_file: Path) -> Iterator[None]:
+    """Sends what jiant and transformers print to the log file."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    from gradts_plugin.hosts.jiant.host import silence_transformers
+
+    with (
+        log_file.open("a", encoding="utf-8") as stream,
+        contextlib.redirect_stdout(stream),
+        contextlib.redirect_stderr(stream),
+        warnings.catch_warnings(),
+        contextlib.ExitStack() as stack,
+    ):
+        warnings.simplefilter("ignore")
+        stack.callback(silence_transformers())
+        yield

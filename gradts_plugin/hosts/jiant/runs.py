@@ -1,0 +1,170 @@
+"""jiant's own runs: its run script, plain or with its faults mended and its steps observed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradts_plugin.config import GradTSSettings
+from gradts_plugin.errors import ConfigError
+from gradts_plugin.hosts.jiant import faults
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.training import HostArguments, StepObserver, observed_host_runs
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+from jiant.proj.main import runscript
+
+MODES = ("run", "continue", "run_with_continue")
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str], Path | None]:
+    """Takes jiant's mode and our `--gradts_config FILE` out of a command line.
+
+    Returns:
+        The mode ("run" where none is given), jiant's remaining arguments, and the file.
+
+    Raises:
+        ConfigError: `--gradts_config` without a file.
+    """
+    rest = list(arguments)
+    mode = rest.pop(0) if rest and rest[0] in MODES else "run"
+    gradts_config: Path | None = None
+    for index, argument in enumerate(rest):
+        if argument == "--gradts_config":
+            if index + 1 >= len(rest):
+                raise ConfigError("--gradts_config needs the path of a YAML file")
+            gradts_config = Path(rest[index + 1])
+            del rest[index : index + 2]
+            break
+        if argument.startswith("--gradts_config="):
+            gradts_config = Path(argument.split("=", 1)[1])
+            del rest[index]
+            break
+    return mode, rest, gradts_config
+
+
+def parse_run_arguments(arguments: Sequence[str]) -> Any:
+    """jiant's `RunConfiguration` from its own command line.
+
+    Raises:
+        ConfigError: jiant's parser refused it.
+    """
+    return _parse(runscript.RunConfiguration, arguments)
+
+
+def _parse(configuration_class: Any, arguments: Sequence[str]) -> Any:
+    refusal = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(refusal):
+            return configuration_class.default_run_cli(cl_args=list(arguments))
+    except SystemExit as error:
+        if error.code == 0:
+            raise
+        problem = refusal.getvalue().strip().splitlines()[-1:] or ["bad arguments"]
+        raise ConfigError(
+            f"jiant refused its arguments: {problem[0].split('error: ')[-1]}"
+        ) from error
+
+
+def host_arguments(configuration: Any) -> HostArguments:
+    """What probes and trials take from jiant's own arguments."""
+    return HostArguments(
+        hf_pretrained_model_name_or_path=configuration.hf_pretrained_model_name_or_path,
+        model_path=configuration.model_path,
+        model_config_path=configuration.model_config_path,
+        model_load_mode=configuration.model_load_mode,
+        learning_rate=configuration.learning_rate,
+        max_grad_norm=configuration.max_grad_norm,
+        no_cuda=configuration.no_cuda,
+    )
+
+
+def run_plainly(mode: str, arguments: Sequence[str]) -> None:
+    """jiant's run script as it is."""
+    if mode == "continue":
+        runscript.run_resume(_parse(runscript.ResumeConfiguration, arguments))
+    elif mode == "run_with_continue":
+        runscript.run_with_continue(cl_args=list(arguments))
+    else:
+        runscript.run_loop(parse_run_arguments(arguments))
+
+
+def run_mended(
+    mode: str,
+    configuration: Any,
+    *,
+    container_config_path: Path,
+    settings: GradTSSettings,
+    observe: StepObserver,
+) -> None:
+    """jiant's run script on another container config, its faults mended, its steps observed.
+
+    Args:
+        mode: run or run_with_continue.
+        configuration: jiant's `RunConfiguration`.
+        container_config_path: the rewritten config.
+        settings: says which faults are mended.
+        observe: told of every optimiser step.
+    """
+    configuration.jiant_task_container_config_path = str(container_config_path)
+    if configuration.seed == -1:
+        # jiant would draw one itself, too late for the parts that are seeded from it.
+        configuration.seed = int(np.random.default_rng().integers(2**31))
+    output_dir = Path(configuration.output_dir)
+    checkpoint = output_dir / "checkpoint.p"
+    if mode == "run_with_continue" and not configuration.force_overwrite:
+        if (output_dir / "done_file").exists() or (output_dir / "val_metrics.json").exists():
+            return
+        if configuration.save_checkpoint_every_steps and checkpoint.exists():
+            resume_mended(configuration, checkpoint, settings=settings, observe=observe)
+            return
+    with _mended(configuration, settings), observed_host_runs(observe):
+        runscript.run_loop(configuration)
+
+
+def checkpointed_run(arguments: Sequence[str]) -> tuple[Any, Path]:
+    """The `RunConfiguration` inside the checkpoint that jiant's `continue` arguments name.
+
+    Raises:
+        ConfigError: there is no such checkpoint.
+    """
+    path = Path(_parse(runscript.ResumeConfiguration, arguments).checkpoint_path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such checkpoint")
+    metadata = torch.load(path, map_location="cpu", weights_only=False)["metadata"]
+    return runscript.RunConfiguration.from_dict(metadata["args"]), path
+
+
+def resume_mended(
+    configuration: Any,
+    checkpoint_path: Path,
+    *,
+    settings: GradTSSettings,
+    observe: StepObserver | None = None,
+) -> None:
+    """jiant's resume, with schedule, sampler and data order restored."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_mended(configuration, settings))
+        if observe is not None:
+            stack.enter_context(observed_host_runs(observe))
+        runscript.resume(str(checkpoint_path))
+
+
+def _mended(
+    configuration: Any, settings: GradTSSettings
+) -> contextlib.AbstractContextManager[None]:
+    return faults.mended(
+        seed=configuration.seed,
+        seeded_sampler=settings.seeded_sampler,
+        reshuffle_epochs=settings.reshuffle_epochs,
+        trim_batches=settings.trim_batches,
+        exact_resume=settings.exact_resume,
+    )

@@ -1,0 +1,324 @@
+"""Opens sessions: from a run file, or from an existing jiant set-up."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from gradts_plugin import pipeline
+from gradts_plugin.config import (
+    GradTSSettings,
+    RunFile,
+    parse_settings,
+    read_json,
+    read_yaml,
+)
+from gradts_plugin.errors import ConfigError
+from gradts_plugin.files import write_json_atomic
+from gradts_plugin.plugins import collect_registry
+from gradts_plugin.records import Selection, TrainingPlan, TrainStep
+from gradts_plugin.store import GradientStore
+from gradts_plugin.trials import TrialLedger
+
+#: Marks an output folder and says what run it holds.
+RUN_RECORD = "run.json"
+
+#: Settings that do not make another run of it: what they change is stored under a key of its own.
+_FREE_TO_CHANGE = {"enabled", "method", "faithful", "ranking", "threshold", "trial", "fine_grained"}
+
+
+def read_run_file(path: Path) -> RunFile:
+    """Reads a run file; relative paths in it start at its folder.
+
+    Raises:
+        ConfigError: it is missing, broken or wrong.
+    """
+    values = read_yaml(path)
+    run_file = parse_settings(RunFile, values, where=str(path))
+    base = path.absolute().parent
+    model = run_file.model.name_or_path
+    if (base / model).is_dir():
+        run_file = run_file.model_copy(
+            update={"model": run_file.model.model_copy(update={"name_or_path": str(base / model)})}
+        )
+    tasks = tuple(str(base / name) if (base / name).is_file() else name for name in run_file.tasks)
+    update: dict[str, Any] = {"tasks": tasks, "output_dir": base / run_file.output_dir}
+    if run_file.data_dir is not None:
+        update["data_dir"] = base / run_file.data_dir
+    if run_file.store is not None:
+        update["store"] = base / run_file.store
+    return run_file.model_copy(update=update)
+
+
+def open_run_file(run_file: RunFile, manager: pluggy.PluginManager) -> pipeline.Session:
+    """Prepares jiant for a run file and opens the session.
+
+    Args:
+        run_file: the run, with absolute paths.
+        manager: the plugins.
+
+    Raises:
+        GradTSError: see the parts; nothing is lost.
+    """
+    from gradts_plugin.hosts.jiant import prepare, tasks
+
+    _check_names(manager, run_file)
+    if not run_file.primary_task:
+        raise ConfigError("key 'primary_task' is missing")
+    claim_output_dir(run_file.output_dir, run_file.model_dump(mode="json"))
+    tasks.attach(_task_loader(manager))
+    log_file = run_file.output_dir / "host.log"
+    extra: dict[str, Path] = {}
+    for named in reversed(manager.hook.extend_task_configs()):
+        extra |= named
+    with _phase(manager, "load", len(run_file.tasks)):
+        config, arguments = prepare.prepare(
+            run_file, extra_task_configs=extra, hook=manager.hook, log_file=log_file
+        )
+    settings = GradTSSettings.model_validate(
+        run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
+    )
+    return open_session(
+        config, arguments, settings, manager, output_dir=run_file.output_dir, log_file=log_file
+    )
+
+
+def open_session(
+    container_config: Mapping[str, Any],
+    arguments: Any,
+    settings: GradTSSettings,
+    manager: pluggy.PluginManager,
+    *,
+    output_dir: Path,
+    log_file: Path | None = None,
+) -> pipeline.Session:
+    """Opens a session on a jiant task-container config.
+
+    Args:
+        container_config: the config, without its `gradts` block's record of an earlier selection.
+        arguments: `hosts.jiant.training.HostArguments`.
+        settings: the settings.
+        manager: the plugins.
+        output_dir: where the session writes.
+        log_file: where jiant's output goes; None: nowhere.
+    """
+    from gradts_plugin.hosts.jiant import host, tasks
+
+    registry = _check_names(manager, settings)
+    tasks.attach(_task_loader(manager))
+
+    def on_step(plan: TrainingPlan, step: TrainStep) -> None:
+        manager.hook.after_train_step(plan=plan, step=step)
+
+    def rewrite(config: Mapping[str, Any], selection: Selection, folder: Path) -> dict[str, Any]:
+        rewritten: dict[str, Any] = manager.hook.rewrite_config(
+            config=config, selection=selection, output_dir=folder
+        )
+        return rewritten
+
+    store_root = settings.store or output_dir / "store"
+    return pipeline.Session(
+        host=host.JiantHost(
+            container_config,
+            arguments,
+            settings,
+            work_dir=output_dir,
+            on_step=on_step,
+            rewrite_config=rewrite,
+            log_file=log_file,
+        ),
+        settings=settings,
+        manager=manager,
+        registry=registry,
+        store=GradientStore(store_root / "importances"),
+        ledger=TrialLedger(store_root / "trainings"),
+        output_dir=output_dir,
+    )
+
+
+def read_container_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads a jiant task-container config and takes its `gradts` block out.
+
+    A config that a selection wrote holds a record of what it changed; the original is restored
+    first, so that selecting twice equals selecting once.
+
+    Returns:
+        The container config as it was before any selection, and the block's settings.
+
+    Raises:
+        ConfigError: the file is missing or broken.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path}: expected a task-container config, found {type(values).__name__}"
+        )
+    config = copy.deepcopy(values)
+    block = config.pop("gradts", {})
+    if not isinstance(block, dict):
+        raise ConfigError(f"{path}: gradts: expected a mapping, found {type(block).__name__}")
+    record = block.pop("selection", None)
+    if record is not None:
+        original = record["original"]
+        config["task_run_config"] = {**config["task_run_config"], **original["task_run_config"]}
+        config["sampler_config"] = original["sampler_config"]
+        config["global_train_config"] = original["global_train_config"]
+        for name, folder in original["train_caches"].items():
+            config["task_cache_config_dict"][name]["train"] = folder
+    return config, block
+
+
+def merge_settings(
+    block: Mapping[str, Any],
+    gradts_config: Path | None,
+    flags: Mapping[str, Any],
+    *,
+    where: str,
+) -> GradTSSettings:
+    """Settings from the block, a YAML file over it, and flags over both.
+
+    Raises:
+        ConfigError: a key or value is wrong.
+    """
+    values = dict(block)
+    if gradts_config is not None:
+        given = read_yaml(gradts_config)
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"{gradts_config}: expected a mapping of settings")
+        where = str(gradts_config)
+        values |= given.get("gradts", given) if set(given) == {"gradts"} else given
+    values |= {key: value for key, value in flags.items() if value is not None}
+    return parse_settings(GradTSSettings, values, where=where)
+
+
+def claim_output_dir(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Takes an output folder for this run, or finds that it is this run's already.
+
+    Raises:
+        ConfigError: the folder holds another run or other files.
+    """
+    wanted = json.loads(
+        json.dumps({key: value for key, value in identity.items() if key not in _FREE_TO_CHANGE})
+    )
+    record = folder / RUN_RECORD
+    if record.exists():
+        found = read_json(record)
+        for key in sorted({*found, *wanted}):
+            if found.get(key) != wanted.get(key):
+                raise ConfigError(
+                    f"output_dir {folder} holds another run: its {key} is "
+                    f"{_short(found.get(key))}, here it is {_short(wanted.get(key))}; choose another "
+                    f"output_dir (set store to share what is already probed)"
+                )
+        return
+    if folder.is_file():
+        raise ConfigError(f"output_dir {folder} is a file")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"output_dir {folder} holds other files; choose an empty or new folder")
+    write_json_atomic(record, wanted)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _check_names(manager: pluggy.PluginManager, settings: GradTSSettings) -> Any:
+    """Refuses unknown measures, correlations and methods before anything runs."""
+    registry = collect_registry(manager)
+    registry.measure(settings.probing.importance)
+    registry.correlation(settings.ranking.correlation)
+    registry.method(settings.method)
+    return registry
+
+
+def _task_loader(manager: pluggy.PluginManager) -> Any:
+    def load_task(config: Mapping[str, Any], base_path: Path) -> Any:
+        return manager.hook.load_task(config=config, base_path=base_path)
+
+    return load_task
+
+
+@contextlib.contextmanager
+def _phase(manager: pluggy.PluginManager, name: str, num_units: int) -> Iterator[None]:
+    manager.hook.before_phase(phase=name, num_units=num_units)
+    start = time.perf_counter()
+    yield
+    manager.hook.after_phase(phase=name, seconds=time.perf_counter() - start)
+
+
+def run_host(arguments: Sequence[str], manager: pluggy.PluginManager) -> pipeline.Outcome | None:
+    """`gradts-select run <jiant's runscript arguments>`: trains as jiant does, phases added.
+
+    Args:
+        arguments: jiant's own, with or without its mode (run, continue, run_with_continue), and
+            optionally `--gradts_config FILE`.
+        manager: the plugins.
+
+    Returns:
+        What was selected; None where nothing was: plain jiant, or a run that was continued.
+
+    Raises:
+        GradTSError: see the parts.
+    """
+    from gradts_plugin.hosts.jiant import runs, tasks
+
+    mode, rest, gradts_config = runs.split_arguments(arguments)
+    tasks.attach(_task_loader(manager))
+    if mode == "continue":
+        return _continue_host(rest, gradts_config)
+    configuration = runs.parse_run_arguments(rest)
+    config_path = Path(configuration.jiant_task_container_config_path)
+    config, block = read_container_config(config_path)
+    if gradts_config is None and not block.get("enabled", bool(block)):
+        runs.run_plainly(mode, rest)
+        return None
+    settings = merge_settings(block, gradts_config, {}, where=f"{config_path}: gradts")
+    if not settings.enabled:
+        runs.run_plainly(mode, rest)
+        return None
+    output_dir = Path(configuration.output_dir).absolute() / "gradts"
+    session = open_session(
+        config,
+        runs.host_arguments(configuration),
+        settings,
+        manager,
+        output_dir=output_dir,
+        log_file=output_dir / "host.log",
+    )
+    outcome = pipeline.choose(session)
+    plan = pipeline.final_plan(session, outcome.selection)
+
+    def observe(step: TrainStep) -> None:
+        manager.hook.after_train_step(plan=plan, step=step)
+
+    with _phase(manager, "train", 1):
+        runs.run_mended(
+            mode,
+            configuration,
+            container_config_path=outcome.config_path,
+            settings=settings,
+            observe=observe,
+        )
+    return outcome
+
+
+def _continue_host(arguments: Sequence[str], gradts_config: Path | None) -> None:
+    """Resumes a jiant checkpoint; its run's own config says whether the plugin is enabled."""
+    from gradts_plugin.hosts.jiant import runs
+
+    configuration, checkpoint_path = runs.checkpointed_run(arguments)
+    config_path = Path(configuration.jiant_task_container_config_path)
+    _, block = read_container_config(config_path)
+    if gradts_config is None and not block.get("enabled", bool(block)):
+        runs.run_plainly("continue", arguments)
+        return
+    settings = merge_settings(block, gradts_config, {}, where=f"{config_path}: gradts")
+    runs.resume_mended(configuration, checkpoint_path, settings=settings)
