@@ -57,7 +57,13 @@ class Example:
     choices: tuple[str, ...] = ()
 
 
-def read_examples(config: TaskConfig, split: Split, data_folder: Path) -> list[Example]:
+def read_examples(
+    config: TaskConfig,
+    split: Split,
+    data_folder: Path,
+    *,
+    labels: tuple[str, ...] | None = None,
+) -> list[Example]:
     """Reads one split of a task.
 
     Args:
@@ -65,6 +71,7 @@ def read_examples(config: TaskConfig, split: Split, data_folder: Path) -> list[E
         split: train, val or test. Only test rows may lack their labels, and only train rows are
             sampled down to `config.max_train_examples`.
         data_folder: where relative paths of the config start.
+        labels: what `task_labels` answered, where that is known; None: it is asked.
 
     Returns:
         The examples in the order of the data.
@@ -73,7 +80,8 @@ def read_examples(config: TaskConfig, split: Split, data_folder: Path) -> list[E
         ConfigError: the config names no such split.
         DataError: a file or dataset is missing, empty, malformed, or contradicts the config.
     """
-    labels = task_labels(config, data_folder)
+    if labels is None:
+        labels = task_labels(config, data_folder)
     examples = _parsed(config, split, data_folder, labels)
     limit = config.max_train_examples
     if split != "train" or limit is None or limit >= len(examples):
