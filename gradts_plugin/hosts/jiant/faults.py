@@ -314,7 +314,7 @@ def trim_batch(batch: Any) -> Any:
     if length in {0, full_length}:
         return batch
     trimmed = {
-        name: fields[name][..., :length]
+        name: fields[name][..., :length].contiguous()  # jiant takes views of it
         for name in tensors.intersection(_SEQUENCE_FIELDS)
         if fields[name].shape[-1] == full_length
     }
