@@ -34,7 +34,7 @@ from gradts_plugin.files import (
     remove_abandoned,
     write_json_atomic,
 )
-from gradts_plugin.records import FloatArray, IntArray
+from gradts_plugin.records import FloatArray, ImportanceSource, IntArray
 
 FORMAT = "gradts gradient store"
 FORMAT_VERSION = 1
@@ -156,11 +156,7 @@ class StoredImportance:
         Returns:
             float64 array of shape (L, H).
         """
-        num_instances, num_layers, num_heads = self.shape
-        total = np.zeros((num_layers, num_heads))
-        for _, importances in self.batches():
-            total += importances.sum(axis=0, dtype=np.float64)
-        return total / num_instances
+        return mean_importance(self)
 
 
 class GradientStore:
@@ -281,6 +277,27 @@ class GradientStore:
         if not marker.exists():
             write_json_atomic(marker, {"format": FORMAT, "format_version": FORMAT_VERSION})
         remove_abandoned(self.root)
+
+
+def mean_importance(source: ImportanceSource) -> FloatArray:
+    """Task-level importance: the mean of the raw matrices over all instances, in one pass.
+
+    Args:
+        source: raw importances of one probed task and seed.
+
+    Returns:
+        float64 array of shape (L, H).
+
+    Raises:
+        DegenerateImportanceError: the source has no instance.
+    """
+    num_instances, num_layers, num_heads = source.shape
+    if num_instances == 0:
+        raise DegenerateImportanceError("a probed task has no instance")
+    total = np.zeros((num_layers, num_heads))
+    for _, importances in source.batches():
+        total += importances.sum(axis=0, dtype=np.float64)
+    return total / num_instances
 
 
 def canonical_json(values: Any) -> str:
