@@ -290,8 +290,9 @@ def _dataset_rows(config: TaskConfig, source: DatasetSource, split: Split) -> It
         for name in names.values()
         for field in ([name] if isinstance(name, str) else name)
     }
-    # Columns nobody asked for (images, sound) are expensive to decode.
-    dataset = dataset.select_columns([name for name in dataset.column_names if name in wanted])
+    if wanted <= set(dataset.column_names):
+        # Columns nobody asked for (images, sound) are expensive to decode.
+        dataset = dataset.select_columns(sorted(wanted))
     for number, row in enumerate(dataset):
         named = {
             column: _class_names(value, dataset.features[column]) for column, value in row.items()
@@ -301,7 +302,7 @@ def _dataset_rows(config: TaskConfig, source: DatasetSource, split: Split) -> It
 
 def _load_dataset(source: DatasetSource, split: str) -> Any:
     """One split of a dataset, from a folder saved by `datasets`, a folder of files, or the hub."""
-    import datasets  # noqa: PLC0415  # takes seconds to import, and most tasks are files
+    import datasets  # takes seconds to import, and most tasks are files
 
     folder = Path(source.path)
     try:

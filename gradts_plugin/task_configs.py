@@ -81,7 +81,7 @@ def _label_names(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return tuple(label_name(item) for item in value)
     if value not in ("infer", "text"):
-        raise ValueError(f"a list of labels is needed, or {nearest(str(value), ('infer', 'text'))}")
+        raise ValueError("a list of labels, 'infer' or 'text' is needed")
     return value
 
 

@@ -37,10 +37,11 @@ def label_scores(
         Metric name -> score. Macro-F1 is over the labels that are there or were predicted.
     """
     found, gold = np.asarray(predicted), np.asarray(right)
+    one_label = len(np.unique(np.concatenate([found, gold]))) == 1
     scores = {
         "accuracy": float((found == gold).mean()),
         "macro_f1": float(metrics.f1_score(gold, found, average="macro", zero_division=0)),
-        "mcc": float(metrics.matthews_corrcoef(gold, found)),
+        "mcc": 0.0 if one_label else float(metrics.matthews_corrcoef(gold, found)),
     }
     if positive is not None:
         scores["f1"] = float(metrics.f1_score(gold == positive, found == positive, zero_division=0))
