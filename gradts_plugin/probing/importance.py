@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from typing import Any
 
 import torch
@@ -140,24 +139,19 @@ def _weight_gradient(pieces: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 def _mean_per_row_block(weight_gradient: Tensor, num_heads: int) -> Tensor:
     """(B, d_out, d_in) -> (B, H), mean absolute value over each head's block of rows."""
     blocks = _by_head(weight_gradient.flatten(1), num_heads)
-    return _mean_absolute(blocks, dim=(2,))
+    # In place: the gradient is as large as the weights times B, and is not needed again.
+    return blocks.abs_().sum(dim=2, dtype=_accumulation_type(blocks)) / blocks.shape[2]
 
 
 def _mean_per_column_block(weight_gradient: Tensor, num_heads: int) -> Tensor:
     """(B, d_out, d_in) -> (B, H), mean absolute value over each of H blocks of columns."""
-    if weight_gradient.shape[2] % num_heads:
+    _, d_out, d_in = weight_gradient.shape
+    if d_in % num_heads:
         raise UnsupportedEncoderError(
-            f"{weight_gradient.shape[2]} inputs cannot be split into {num_heads} blocks of columns"
+            f"{d_in} inputs cannot be split into {num_heads} blocks of columns"
         )
-    return _mean_absolute(_by_head(weight_gradient, num_heads), dim=(1, 3))
-
-
-def _mean_absolute(values: Tensor, dim: tuple[int, ...]) -> Tensor:
-    # The 1-norm reads the values once; abs() followed by mean() would write them back first.
-    total: Tensor = torch.linalg.vector_norm(
-        values, ord=1, dim=dim, dtype=_accumulation_type(values)
-    )
-    return total / prod(values.shape[axis] for axis in dim)
+    per_column = weight_gradient.abs_().sum(dim=1, dtype=_accumulation_type(weight_gradient))
+    return _by_head(per_column, num_heads).sum(dim=2) / (d_out * d_in // num_heads)
 
 
 def _by_head(values: Tensor, num_heads: int) -> Tensor:
