@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from gradts_plugin.errors import HostError, UnsupportedEncoderError, nearest
+from gradts_plugin.errors import HostError, UnsupportedEncoderError
 
 __all__ = [
     "HOST_VERSION",
@@ -425,5 +425,5 @@ def require_supported_encoder(model_type: str) -> None:
     why = _BROKEN_IN_HOST.get(model_type, "jiant has no class for it")
     raise UnsupportedEncoderError(
         f"encoder architecture {model_type!r} cannot be used: {why}; "
-        f"{nearest(model_type, SUPPORTED_ENCODERS)}"
+        f"supported: {', '.join(SUPPORTED_ENCODERS)}"
     )
