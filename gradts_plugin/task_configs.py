@@ -353,11 +353,12 @@ def settled_paths(config: TaskConfig, data_folder: Path) -> TaskConfig:
             split: str(folder / path)
             for split, path in config.paths.model_dump(exclude_none=True).items()
         }
-        return config.model_copy(update={"paths": Paths(**paths), "dataset": None})
+        update = {"paths": Paths(**paths), "dataset": None, "schema_url": None}
+        return config.model_copy(update=update)
     source = config.dataset
     if source is not None and (folder / source.path).is_dir():
         source = source.model_copy(update={"path": str(folder / source.path)})
-    return config.model_copy(update={"paths": None, "dataset": source})
+    return config.model_copy(update={"paths": None, "dataset": source, "schema_url": None})
 
 
 def to_json_values(config: TaskConfig) -> dict[str, Any]:

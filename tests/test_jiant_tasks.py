@@ -263,6 +263,20 @@ def test_jiants_own_tasks_have_losses_too(name, encoder, tmp_path):
     assert losses.mean().item() == pytest.approx(loss.item(), abs=1e-6)
 
 
+def test_losses_under_bf16_autocast_are_float32(folder, encoder, tmp_path):
+    for kind in ("single", "regression"):
+        caches = cached(folder / f"{kind}.json", encoder, tmp_path / kind)
+        task = retrieval.create_task_from_config_path(str(folder / f"{kind}.json"))
+        batch, _ = next(iter(batches(task, caches["train"], 8)))
+        model = model_of(task, encoder)
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = instance_losses(model, batch, task)
+        assert losses.dtype == torch.float32
+        assert losses.tolist() == pytest.approx(
+            instance_losses(model, batch, task).tolist(), rel=0.1, abs=0.05
+        )
+
+
 def test_task_types_without_a_loss_per_instance_are_named():
     task = SimpleNamespace(name="m", TASK_TYPE=tasks.TaskTypes.MASKED_LANGUAGE_MODELING)
     with pytest.raises(HostError, match="task 'm' of type masked_language_modeling cannot be"):
@@ -345,6 +359,7 @@ def patched():
         retrieval.create_task_from_config,
         evaluate.get_evaluation_scheme_for_task,
         evaluate.core.get_evaluation_scheme_for_task,
+        retrieval.read_json,
     )
 
 
@@ -402,6 +417,17 @@ def test_wrong_configs_are_explained(config, expected):
     with pytest.raises(ConfigError, match=r"^task config 'x': ") as caught:
         retrieval.create_task_from_config(config, ".")
     assert expected in str(caught.value)
+
+
+def test_missing_and_broken_config_files_are_explained(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.json: no such file"):
+        retrieval.create_task_from_config_path(str(tmp_path / "nowhere.json"))
+    (tmp_path / "broken.json").write_text("{\n")
+    with pytest.raises(ConfigError, match=r"broken\.json, line 2: broken JSON"):
+        retrieval.create_task_from_config_path(str(tmp_path / "broken.json"))
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(ConfigError, match="a task config is a JSON object, not list"):
+        retrieval.create_task_from_config_path(str(tmp_path / "list.json"))
 
 
 @pytest.mark.parametrize("name", ["a.b", "keys", "train"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import datasets
@@ -581,3 +582,25 @@ def test_any_text_comes_back_as_it_was_written(tmp_path_factory, rows):
     write(folder, [{"text_a": text_a, "label": label} for text_a, label in rows])
     found = read(task(labels=["a", "b"]), folder)
     assert [(example.text_a, example.label) for example in found] == rows
+
+
+@given(st.lists(st.tuples(line, st.sampled_from("ab")), min_size=1, max_size=8))
+def test_any_text_comes_back_from_csv(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("any")
+    with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text_a", "label"), *rows])
+    found = read(task(suffix="csv", labels=["a", "b"]), folder)
+    assert [(example.text_a, example.label) for example in found] == rows
+
+
+word = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), min_size=1, max_size=6)
+sentence = st.lists(st.tuples(word, st.sampled_from(["N", "V"])), min_size=1, max_size=5)
+
+
+@given(st.lists(sentence, min_size=1, max_size=4))
+def test_any_sentences_come_back_from_conll_columns(tmp_path_factory, sentences):
+    folder = tmp_path_factory.mktemp("any")
+    blocks = ["".join(f"{token} {label}\n" for token, label in words) for words in sentences]
+    write(folder, suffix="conll", text="\n".join(blocks))
+    found = read(task("tagging", suffix="conll", labels=["N", "V"]), folder)
+    assert [list(zip(e.tokens, e.labels, strict=True)) for e in found] == sentences

@@ -212,6 +212,7 @@ def test_a_config_survives_being_written_and_read(name, tmp_path):
     written = json.loads(json.dumps(to_json_values(once)))
     assert parse_task_config(written, where="here") == once
     assert settled_paths(once, Path("elsewhere")) == once
+    assert "$schema" not in written  # its relative path would lead nowhere
 
 
 def test_all_tasks_of_the_paper_are_shipped_under_their_names():

@@ -35,9 +35,9 @@ def instance_losses(jiant_model: Any, batch: Any, task: Any) -> torch.Tensor:
         task: the task; jiant's own or a custom one.
 
     Returns:
-        Differentiable losses of shape (B,). For all types but tagging their mean is jiant's loss;
-        for tagging it is where all instances have equally many labelled tokens (jiant averages over
-        the tokens of a batch). An instance without labelled tokens has loss 0.
+        Differentiable losses of shape (B,), at least float32. For all types but tagging their mean
+        is jiant's loss; for tagging it is where all instances have equally many labelled tokens
+        (jiant averages over the tokens of a batch). An instance without labelled tokens has loss 0.
 
     Raises:
         HostError: the task type has no loss per instance here.
@@ -48,8 +48,9 @@ def instance_losses(jiant_model: Any, batch: Any, task: Any) -> torch.Tensor:
         raise HostError(
             f"task {task.name!r} of type {task.TASK_TYPE.value} cannot be probed; valid: {valid}"
         )
-    output = wrap_jiant_forward(jiant_model, batch, task, compute_loss=False)
-    return compute(output.logits, batch)
+    logits = wrap_jiant_forward(jiant_model, batch, task, compute_loss=False).logits
+    # Under bf16 autocast the heads answer in bf16, which has too few digits for a loss.
+    return compute(logits.to(torch.promote_types(logits.dtype, torch.float32)), batch)
 
 
 def _class_losses(logits: torch.Tensor, batch: Any) -> torch.Tensor:
@@ -59,7 +60,8 @@ def _class_losses(logits: torch.Tensor, batch: Any) -> torch.Tensor:
 
 def _squared_errors(scores: torch.Tensor, batch: Any) -> torch.Tensor:
     """Scores of shape (B, 1)."""
-    return functional.mse_loss(scores.flatten(), batch.label.flatten(), reduction="none")
+    right = batch.label.flatten().to(scores.dtype)
+    return functional.mse_loss(scores.flatten(), right, reduction="none")
 
 
 def _tagging_losses(logits: torch.Tensor, batch: Any) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from gradts_plugin import readers
+from gradts_plugin.config import read_json
 from gradts_plugin.errors import ConfigError, nearest
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.task_configs import Split, TaskConfig, is_custom, parse_task_config
@@ -30,6 +31,7 @@ from jiant.tasks.lib.templates.shared import (  # noqa: E402
     labels_to_bimap,
     single_sentence_featurize,
 )
+from jiant.utils.python import io as py_io  # noqa: E402
 
 from gradts_plugin.hosts.jiant.evaluation import (  # noqa: E402
     CorrelationScheme,
@@ -347,12 +349,14 @@ def attach(load_task: LoadTask = _no_task) -> None:
     create_task_from_config.jiant_original = create  # type: ignore[attr-defined]
     get_evaluation_scheme_for_task.jiant_original = score  # type: ignore[attr-defined]
     _install(create_task_from_config, get_evaluation_scheme_for_task)
+    retrieval.read_json = lambda path: read_json(Path(path))  # says file and line of a mistake
 
 
 def detach() -> None:
     """Gives jiant its own functions back; does nothing where nothing is attached."""
     create, score = retrieval.create_task_from_config, evaluate.core.get_evaluation_scheme_for_task
     _install(getattr(create, "jiant_original", create), getattr(score, "jiant_original", score))
+    retrieval.read_json = py_io.read_json
 
 
 def _install(create: Callable[..., Any], score: Callable[..., Any]) -> None:
@@ -368,6 +372,8 @@ def _check_host_task(config: Any) -> None:
     Raises:
         ConfigError: neither a custom task nor one that jiant knows.
     """
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"a task config is a JSON object, not {type(config).__name__}")
     for key in ("task", "name", "paths"):
         if key not in config:
             raise ConfigError(
