@@ -1,0 +1,127 @@
+"""GradTS-fg: of the auxiliaries' training instances, keep those that resemble the primary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gradts_plugin.records import FloatArray, IntArray, Selection, SelectionContext, Trial
+from gradts_plugin.selection.threshold import describe_threshold, resolve_threshold
+from gradts_plugin.selection.trial import best_of, describe_difference, select_by_trial
+
+
+def select_fine_grained(context: SelectionContext) -> Selection:
+    """Takes GradTS-trial's auxiliaries and keeps instances with tau(primary, instance) >= theta.
+
+    Ma et al. 2021, section 3.3; published theta: 0.62. The primary is never subsampled. An
+    auxiliary none of whose instances reaches theta is dropped. A quantile is taken over the
+    instances of all selected auxiliaries together, so one theta holds for all of them, as with
+    a number: a less related auxiliary keeps a smaller share.
+
+    Where only a sample of an auxiliary was probed (`probing.max_instances`), the other instances
+    have no tau. Such an auxiliary stays whole: dropping what was never looked at would make the
+    sample's size decide. As the probe does not say how many instances there were, one that is as
+    large as `max_instances` counts as a sample.
+
+    The result is scored. By default GradTS-trial's selection stays where the subset scores lower;
+    with `faithful` the subset is taken regardless, as published.
+
+    Args:
+        context: `settings.fine_grained.threshold` is theta; otherwise as GradTS-trial.
+
+    Returns:
+        The selection; auxiliaries all of whose instances are kept are not in `kept_instances`.
+    """
+    whole = replace(select_by_trial(context), method="fg")
+    probed = {name: context.instance_taus(name) for name in whole.auxiliary_tasks}
+    limit = context.settings.probing.max_instances
+    sampled = [name for name, (ids, _) in probed.items() if limit and len(ids) >= limit]
+    complete = {name: found for name, found in probed.items() if name not in sampled}
+    if not complete:
+        kept_whole = f"; {_explain_sampled(sampled, limit)}" if sampled else ""
+        return replace(whole, reason=f"{whole.reason}{kept_whole}")
+
+    subset = _subset(context, whole.auxiliary_tasks, complete)
+    explained = "; ".join(
+        [subset.explained, *([_explain_sampled(sampled, limit)] if sampled else [])]
+    )
+    if not subset.changes_anything:
+        return replace(whole, reason=f"{whole.reason}; {explained}: every instance is kept")
+
+    trial = context.score(subset.auxiliary_tasks, subset.kept_instances)
+    whole_trial = _trial_of(whole)
+    difference = describe_difference(trial, whole_trial)
+    trials = (*whole.trials, trial)
+    if not context.settings.faithful and best_of((whole_trial, trial)) is not trial:
+        return replace(
+            whole,
+            trials=trials,
+            reason=(
+                f"{whole.reason}; all their instances are kept, because a subset scores "
+                f"{trial.score:.4f}, {difference}: {explained}"
+            ),
+        )
+    return replace(
+        whole,
+        auxiliary_tasks=subset.auxiliary_tasks,
+        kept_instances=subset.kept_instances,
+        trials=trials,
+        reason=f"{whole.reason}; {explained}; scores {trial.score:.4f}, {difference}",
+    )
+
+
+@dataclass(frozen=True)
+class _Subset:
+    """Auxiliaries after their instances were filtered.
+
+    Attributes:
+        auxiliary_tasks: those that still have an instance, best-ranked first.
+        kept_instances: example ids of those that lost some.
+        changes_anything: False where every instance is kept.
+        explained: how many instances of which auxiliary are kept.
+    """
+
+    auxiliary_tasks: tuple[str, ...]
+    kept_instances: dict[str, IntArray]
+    changes_anything: bool
+    explained: str
+
+
+def _subset(
+    context: SelectionContext,
+    auxiliary_tasks: tuple[str, ...],
+    probed: dict[str, tuple[IntArray, FloatArray]],
+) -> _Subset:
+    threshold = context.settings.fine_grained.threshold
+    theta = resolve_threshold(threshold, np.concatenate([taus for _, taus in probed.values()]))
+    kept = {name: ids[taus >= theta] for name, (ids, taus) in probed.items()}
+    counts = [
+        f"{len(kept[name])} of {len(ids)} {name}"
+        + ("" if len(kept[name]) else " (the auxiliary is dropped)")
+        for name, (ids, _) in probed.items()
+    ]
+    partly = {name: ids for name, ids in kept.items() if 0 < len(ids) < len(probed[name][0])}
+    remaining = tuple(name for name in auxiliary_tasks if len(kept.get(name, (0,))))
+    return _Subset(
+        auxiliary_tasks=remaining,
+        kept_instances=partly,
+        changes_anything=bool(partly) or remaining != auxiliary_tasks,
+        explained=(
+            f"instances with tau >= {describe_threshold(threshold, theta)}: {', '.join(counts)}"
+        ),
+    )
+
+
+def _explain_sampled(sampled: list[str], limit: int | None) -> str:
+    return (
+        f"{', '.join(sampled)} kept whole, because probing.max_instances ({limit}) may have left "
+        "instances without a tau"
+    )
+
+
+def _trial_of(selection: Selection) -> Trial:
+    """The trial whose auxiliaries were selected."""
+    return next(
+        trial for trial in selection.trials if trial.auxiliary_tasks == selection.auxiliary_tasks
+    )
