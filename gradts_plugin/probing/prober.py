@@ -106,7 +106,8 @@ def _measured(
     device_type = next(encoder.parameters()).device.type
 
     def instance_losses() -> Tensor:
-        # Only the forward pass: autocast does not belong around a backward pass.
+        # Only around the forward pass: backward follows its types, and products of gradients
+        # keep theirs.
         with torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16"):
             losses = batch.instance_losses()
         if losses.shape != ids.shape:
@@ -117,7 +118,7 @@ def _measured(
         _require_finite(losses.detach().isfinite(), ids, "loss")
         return losses.to(torch.promote_types(losses.dtype, torch.float32))
 
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.autocast(device_type, enabled=False):
         importance = measure(encoder, instance_losses)
     importance = importance.detach().to("cpu", torch.float32)
     _require_finite(importance.isfinite().all(dim=2).all(dim=1), ids, "head importance")
