@@ -175,7 +175,9 @@ def export_weights(encoder: Path, path: Path) -> Path:
     import torch
     import transformers
 
-    torch.save(transformers.AutoModel.from_pretrained(str(encoder)).state_dict(), str(path))
+    # As export_model does; the names of the weights then start with the architecture's.
+    model = transformers.AutoModelForPreTraining.from_pretrained(str(encoder))
+    torch.save(model.state_dict(), str(path))
     return path
 
 

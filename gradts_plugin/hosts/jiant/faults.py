@@ -434,6 +434,7 @@ def _complete_runner_state(stack: contextlib.ExitStack, order_seed: int | None) 
                 "resume with the settings of that run"
             )
         load_state(self, runner_state)
+        _give_back_zero_gradients(self.optimizer_scheduler.optimizer)
         self.optimizer_scheduler.scheduler.load_state_dict(state["scheduler"])
         vars(self.jiant_task_container.task_sampler).update(state["sampler"])
         self._gradts_resumed = state
@@ -444,6 +445,15 @@ def _complete_runner_state(stack: contextlib.ExitStack, order_seed: int | None) 
         "load_state": load_runner_state,
     }.items():
         stack.enter_context(_replaced(runner_class, name, value))
+
+
+def _give_back_zero_gradients(optimizer: torch.optim.Optimizer) -> None:
+    # A weight without a gradient is skipped. Weights that have been trained before have one, if
+    # only zeros, and go on with their momentum while other tasks are trained.
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if optimizer.state.get(parameter) and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
 
 def _order_name(order_seed: int | None) -> str:
