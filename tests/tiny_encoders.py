@@ -193,12 +193,12 @@ def save_tiny_encoder(
         pad_token_id=_PAD_IDS[kind],
         **_EXTRA_CONFIG[kind],
     )
-    config.save_pretrained(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=False)
-    tokenizer.save_pretrained(folder)
+    config.save_pretrained(str(folder))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), use_fast=False)
+    tokenizer.save_pretrained(str(folder))
     config.vocab_size = len(tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = transformers.AutoModel.from_config(config)
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     return folder
