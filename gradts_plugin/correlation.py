@@ -6,10 +6,10 @@ Symbols: L layers, H heads, n = L * H, M profiles that are compared with one ref
 from __future__ import annotations
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from gradts_plugin.errors import DegenerateImportanceError
-from gradts_plugin.records import FloatArray
+from gradts_plugin.records import FloatArray, IntArray
 
 __all__ = ["kendall", "layer_normal", "require_rankable"]
 
@@ -17,8 +17,9 @@ __all__ = ["kendall", "layer_normal", "require_rankable"]
 # is rounding, which min-max scaling would blow up to a full ranking.
 _CONSTANT_WITHIN = 1e-12
 
-# Comparisons held in memory at once; 4 bytes each.
-_BLOCK_COMPARISONS = 1 << 22
+# So many that Python's own time per comparison vanishes, so few that a block of them and its
+# comparisons stay in the processor's cache.
+_PROFILES_AT_ONCE = 1024
 
 
 def layer_normal(raw: FloatArray) -> FloatArray:
@@ -76,9 +77,10 @@ def _why_unrankable(matrix: FloatArray) -> str | None:
 def kendall(reference: FloatArray, others: FloatArray) -> FloatArray:
     """Kendall's tau-b between one profile and many, ties included.
 
-    With C concordant and D discordant pairs of heads, and U_x, U_y pairs not tied in x, y:
-    tau = (C - D) / sqrt(U_x * U_y). One matrix of comparisons y_i > y_j gives both: weighted by
-    sign(x_i - x_j) it sums to C - D, unweighted to U_y.
+    With C concordant and D discordant pairs of heads, and U_x and U_y pairs that are not tied in
+    the reference and in the other profile: tau = (C - D) / sqrt(U_x * U_y). The heads are put in
+    the reference's order once; then a pair is concordant where the later head is larger in the
+    other profile, which one comparison per pair decides for many profiles at a time.
 
     Args:
         reference: shape (n,).
@@ -98,20 +100,55 @@ def kendall(reference: FloatArray, others: FloatArray) -> FloatArray:
         )
     if np.isnan(reference).any() or np.isnan(others).any():
         raise DegenerateImportanceError("an importance profile to correlate contains NaN")
-    num_heads = reference.size
-    signs = np.sign(np.subtract.outer(reference, reference))
-    untied_in_reference = np.count_nonzero(signs) / 2
-    # Counts stay below n * n, so float32 sums are exact for up to 4096 heads.
-    weights = torch.from_numpy(
-        np.stack([signs.ravel(), np.ones(signs.size)], axis=1).astype(np.float32)
-    )
-    block = max(1, _BLOCK_COMPARISONS // max(1, num_heads * num_heads))
-    counts = np.empty((len(others), 2))
-    for start in range(0, len(others), block):
-        profiles = torch.from_numpy(np.ascontiguousarray(others[start : start + block]))
-        larger = (profiles[:, :, None] > profiles[:, None, :]).to(torch.float32)
-        counts[start : start + block] = larger.flatten(1).mm(weights).numpy()
-    # Two roots, not the root of the product, as scipy does: the same last digits.
-    scale = np.sqrt(untied_in_reference) * np.sqrt(counts[:, 1])
-    tau: FloatArray = np.divide(counts[:, 0], scale, out=np.zeros(len(others)), where=scale > 0)
+    order = np.argsort(reference, kind="stable")
+    # num_below[i]: heads with a smaller reference value; in order, they are the first ones.
+    num_below = np.searchsorted(reference[order], reference[order], side="left")
+    tau = np.zeros(len(others))
+    for start in range(0, len(others), _PROFILES_AT_ONCE):
+        block = others[start : start + _PROFILES_AT_ONCE]
+        untied = _untied_pairs(block)
+        any_tie = bool((untied < reference.size * (reference.size - 1) // 2).any())
+        difference = _concordance(np.ascontiguousarray(block.T[order]), num_below, any_tie)
+        # Two roots, not the root of the product, as scipy does: the same last digits.
+        scale = np.sqrt(num_below.sum()) * np.sqrt(untied)
+        np.divide(difference, scale, out=tau[start : start + len(block)], where=scale > 0)
     return tau.clip(-1.0, 1.0)
+
+
+def _untied_pairs(profiles: FloatArray) -> IntArray:
+    """Pairs of different values in each profile: (m, n) -> (m,)."""
+    num_profiles, num_heads = profiles.shape
+    if not num_heads:
+        return np.zeros(num_profiles, dtype=np.int64)
+    ascending = np.sort(profiles, axis=1)
+    position = np.arange(num_heads)
+    starts_run = np.ones(profiles.shape, dtype=bool)
+    starts_run[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
+    # In ascending order a value is larger than all values before the run of its equals.
+    num_smaller = np.maximum.accumulate(np.where(starts_run, position, 0), axis=1)
+    untied: IntArray = num_smaller.sum(axis=1)
+    return untied
+
+
+def _concordance(profiles: FloatArray, num_below: IntArray, any_tie: bool) -> IntArray:
+    """C - D of each profile: (n, m), heads in the reference's order -> (m,)."""
+    num_above, num_not_below = np.zeros((2, profiles.shape[1]), dtype=np.int64)
+    for head, limit in zip(profiles, num_below, strict=True):
+        lower = profiles[:limit]
+        num_above += _count(head > lower)
+        if any_tie:
+            num_not_below += _count(head >= lower)
+    # C - D = above - below, and below = all - not below; without ties, not below is above.
+    if not any_tie:
+        num_not_below = num_above
+    difference: IntArray = num_above + num_not_below - num_below.sum()
+    return difference
+
+
+def _count(flags: npt.NDArray[np.bool_]) -> IntArray:
+    """Number of True in each column: (k, m) -> (m,)."""
+    # Bytes are added many at a time by the processor; 255 of them cannot overflow.
+    total = np.zeros(flags.shape[1], dtype=np.int64)
+    for start in range(0, len(flags), 255):
+        total += np.add.reduce(flags[start : start + 255].view(np.uint8), axis=0, dtype=np.uint8)
+    return total
