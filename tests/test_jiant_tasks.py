@@ -162,14 +162,32 @@ def test_labels_and_guids_of_cached_rows(folder, encoder, tmp_path):
     assert choices[0]["data_row"].input_ids.shape[0] == 3
 
 
-def test_a_dataset_without_labels_can_be_predicted(folder, encoder, tmp_path):
-    config = json.loads((folder / "single.json").read_text())
+UNLABELLED = {
+    "single": {"text_a": "the river"},
+    "regression": {"text_a": "the river", "text_b": "a bridge"},
+    "tagging": {"tokens": ["the", "river"]},
+    "multiple_choice": {"text_a": "the", "text_b": "a", "choices": ["river", "bridge", "bread"]},
+}
+
+
+@pytest.mark.parametrize("kind", UNLABELLED)
+def test_unlabelled_test_rows_can_be_predicted(kind, folder, encoder, tmp_path):
+    config = json.loads((folder / f"{kind}.json").read_text())
     config["paths"] = {name: str(folder / path) for name, path in config["paths"].items()}
     config["paths"]["test"] = str(tmp_path / "test.jsonl")
-    (tmp_path / "test.jsonl").write_text('{"text_a": "the river"}\n')
+    (tmp_path / "test.jsonl").write_text(json.dumps(UNLABELLED[kind]) + "\n")
     (tmp_path / "task.json").write_text(json.dumps(config))
     caches = cached(tmp_path / "task.json", encoder, tmp_path / "out", phases="test")
-    assert caches["test"].get_all()[0]["data_row"].label_id == 0
+    task = retrieval.create_task_from_config_path(str(tmp_path / "task.json"))
+    result = runner.run_test(
+        test_dataloader=batches(task, caches["test"], 1),
+        jiant_model=model_of(task, encoder),
+        task=task,
+        device=torch.device("cpu"),
+        local_rank=-1,
+        verbose=False,
+    )
+    assert len(result["preds"]) == 1
 
 
 # --- tagging -----------------------------------------------------------------------------------
