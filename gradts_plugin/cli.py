@@ -59,6 +59,7 @@ def _dispatch(arguments: list[str]) -> int:
         if arguments[1:] in ([], ["-h"], ["--help"]):
             sys.stdout.write("usage: gradts-select host -m MODULE | SCRIPT.py [its arguments]\n")
             return 0
+        sessions.attach_tasks(make_plugin_manager())
         run_host_module(arguments[1:])
         return 0
     if arguments[:1] == ["run"] and not _names_run_file(arguments[1:]):

@@ -206,8 +206,8 @@ def coverage_note(ranking: Ranking) -> str:
     """What the intervals cover, and what they miss."""
     if ranking.num_seeds == 1:
         return (
-            "The intervals cover which instances were probed. One fine-tuning seed: the seed's part, "
-            "usually the larger one, is missing; set seeds: 2 or more."
+            "The intervals cover which instances were probed. One fine-tuning seed: the seed's "
+            "part, usually the larger one, is missing; set seeds: 2 or more."
         )
     return (
         f"The intervals cover which instances were probed and the fine-tuning seed "

@@ -77,6 +77,7 @@ class Session:
     output_dir: Path
     counters: Counters = field(default_factory=Counters)
     seconds: dict[str, float] = field(default_factory=dict)
+    trained: set[str] = field(default_factory=set)  # digests of the runs made in this session
 
     @property
     def hook(self) -> Any:
@@ -404,8 +405,9 @@ def score_tasks(
                 found = session.host.train(plan, output_dir)
                 finish(found)
             session.ledger.record(key, found)
+            session.trained.add(session.ledger.digest(key))
             trained += 1
-        else:
+        elif session.ledger.digest(key) not in session.trained:
             session.counters.training_runs_reused += 1
         results.append(found)
     trial = Trial(

@@ -67,13 +67,13 @@ def open_run_file(run_file: RunFile, manager: pluggy.PluginManager) -> pipeline.
     Raises:
         GradTSError: see the parts; nothing is lost.
     """
-    from gradts_plugin.hosts.jiant import prepare, tasks
+    from gradts_plugin.hosts.jiant import prepare
 
     _check_names(manager, run_file)
     if not run_file.primary_task:
         raise ConfigError("key 'primary_task' is missing")
     claim_output_dir(run_file.output_dir, run_file.model_dump(mode="json"))
-    tasks.attach(_task_loader(manager))
+    attach_tasks(manager)
     log_file = run_file.output_dir / "host.log"
     extra: dict[str, Path] = {}
     for named in reversed(manager.hook.extend_task_configs()):
@@ -109,10 +109,10 @@ def open_session(
         output_dir: where the session writes.
         log_file: where jiant's output goes; None: nowhere.
     """
-    from gradts_plugin.hosts.jiant import host, tasks
+    from gradts_plugin.hosts.jiant import host
 
     registry = _check_names(manager, settings)
-    tasks.attach(_task_loader(manager))
+    attach_tasks(manager)
 
     def on_step(plan: TrainingPlan, step: TrainStep) -> None:
         manager.hook.after_train_step(plan=plan, step=step)
@@ -239,11 +239,14 @@ def _check_names(manager: pluggy.PluginManager, settings: GradTSSettings) -> Any
     return registry
 
 
-def _task_loader(manager: pluggy.PluginManager) -> Any:
+def attach_tasks(manager: pluggy.PluginManager) -> None:
+    """Lets jiant load the tasks that plugins know, and custom task configs, in this process."""
+    from gradts_plugin.hosts.jiant import tasks
+
     def load_task(config: Mapping[str, Any], base_path: Path) -> Any:
         return manager.hook.load_task(config=config, base_path=base_path)
 
-    return load_task
+    tasks.attach(load_task)
 
 
 @contextlib.contextmanager
@@ -268,10 +271,10 @@ def run_host(arguments: Sequence[str], manager: pluggy.PluginManager) -> pipelin
     Raises:
         GradTSError: see the parts.
     """
-    from gradts_plugin.hosts.jiant import runs, tasks
+    from gradts_plugin.hosts.jiant import runs
 
     mode, rest, gradts_config = runs.split_arguments(arguments)
-    tasks.attach(_task_loader(manager))
+    attach_tasks(manager)
     if mode == "continue":
         return _continue_host(rest, gradts_config)
     configuration = runs.parse_run_arguments(rest)

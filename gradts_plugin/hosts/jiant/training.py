@@ -31,6 +31,9 @@ from jiant.shared import initialization, model_setup
 from jiant.utils import torch_utils
 from jiant.utils.zlog import BaseZLogger
 
+#: Fine-tuning scores this many dev examples, only to say whether anything was learned.
+QUICK_DEV_EXAMPLES = 256
+
 #: Told of every optimiser step.
 StepObserver = Callable[[TrainStep], None]
 
@@ -113,7 +116,8 @@ def resolve_recipe(
         max_steps = own_train["max_steps"]
     if max_steps is None or max_steps <= 0:
         raise ConfigError(
-            f"global_train_config.max_steps is {max_steps!r}: give training.epochs or training.max_steps"
+            f"global_train_config.max_steps is {max_steps!r}: give training.epochs or "
+            f"training.max_steps"
         )
     if settings.warmup_proportion is not None:
         warmup_steps = round(settings.warmup_proportion * max_steps)
@@ -216,7 +220,7 @@ class _ObservingLog(BaseZLogger):  # type: ignore[misc]
     def log_context(self) -> Any:
         return self._inner.log_context()
 
-    def write_entry(self, key: str, entry: Any, do_print: bool = False) -> None:
+    def write_entry(self, key: str, entry: Any, do_print: bool = False) -> None:  # noqa: ARG002
         if key == "loss_train":
             if not math.isfinite(entry["loss_val"]):
                 raise TrainingError(
@@ -317,8 +321,9 @@ def train(
         container_config: jiant's task-container config (already with filtered caches, if any).
         recipe: what `resolve_recipe` returned.
         arguments: jiant's command-line arguments.
-        purpose: fine-tuning keeps the last weights (as published) and scores the dev set once;
-            everything else scores at each evaluation and keeps the best weights.
+        purpose: fine-tuning keeps the last weights (as published) and scores the first dev
+            examples once; everything else scores the whole dev set at each evaluation and keeps
+            the best weights.
         train_tasks: tasks to train on.
         primary_task: the task whose dev set is scored.
         seed: seeds heads, dropout, data order and task order.
@@ -334,6 +339,9 @@ def train(
     """
     start = time.perf_counter()
     container = _make_container(container_config, recipe, train_tasks, primary_task)
+    whole_dev_set = purpose != "fine-tuning"
+    if not whole_dev_set:
+        container.task_specific_configs[primary_task].eval_subset_num = QUICK_DEV_EXAMPLES
     with faults.mended(
         seed=seed,
         seeded_sampler=switches.seeded_sampler,
@@ -353,7 +361,7 @@ def train(
         for state in runner.run_train_context(verbose=False):
             if state.global_steps not in at_steps:
                 continue
-            scored = _score(runner, primary_task)
+            scored = _score(runner, primary_task, whole_dev_set=whole_dev_set)
             if output_dir is not None and (not history or scored[0] > max(history)[0]):
                 best_weights = torch_utils.copy_state_dict(
                     torch_utils.get_model_for_saving(runner.jiant_model).state_dict(),
@@ -482,9 +490,11 @@ def _epoch_sampler(container: Any, recipe: Mapping[str, Any], seed: int) -> Epoc
     return EpochTaskSampler(task_dict=task_dict, rng=seed, steps=steps)
 
 
-def _score(runner: ObservedRunner, task_name: str) -> tuple[float, dict[str, float]]:
-    """The major dev metric, and all of them, of one task on its whole dev set."""
-    results = runner.run_val([task_name], verbose=False)[task_name]
+def _score(
+    runner: ObservedRunner, task_name: str, *, whole_dev_set: bool
+) -> tuple[float, dict[str, float]]:
+    """The major dev metric of one task, and all of them."""
+    results = runner.run_val([task_name], use_subset=not whole_dev_set, verbose=False)[task_name]
     metrics = {
         key: float(value) for key, value in results["metrics"].minor.items() if _is_number(value)
     }
