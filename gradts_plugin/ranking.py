@@ -1,7 +1,7 @@
 """Ranking candidates by how much they rely on the same heads as the primary task.
 
 Task-task correlations, their uncertainty, and the correlation of single instances with the
-primary task (Ma et al. 2021, sections 3.1 and 3.3). Symbols: T tasks (the primary first), C = T - 1
+primary task (Ma et al. 2021, section 3). Symbols: T tasks (the primary first), C = T - 1
 candidates, S fine-tuning seeds, B bootstrap draws, N instances, L layers, H heads, n = L * H.
 """
 
@@ -136,7 +136,7 @@ def instance_taus(
     """Correlates every probed instance of an auxiliary task with the primary task.
 
     The primary's layer-normalised task matrix against each instance's own layer-normalised
-    matrix (Ma et al. 2021, section 3.3), averaged over the primary's fine-tuning seeds, and by
+    matrix (Ma et al. 2021, section 3), averaged over the primary's fine-tuning seeds, and by
     example id over the auxiliary's. An instance whose matrix is constant has tau 0.
 
     Args:

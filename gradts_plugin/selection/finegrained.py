@@ -14,7 +14,7 @@ from gradts_plugin.selection.trial import best_of, describe_difference, select_b
 def select_fine_grained(context: SelectionContext) -> Selection:
     """Takes GradTS-trial's auxiliaries and keeps instances with tau(primary, instance) >= theta.
 
-    Ma et al. 2021, section 3.3; published theta: 0.62. The primary is never subsampled. An
+    Ma et al. 2021, section 3; published theta: 0.62. The primary is never subsampled. An
     auxiliary none of whose instances reaches theta is dropped. A quantile is taken over the
     instances of all selected auxiliaries together, so one theta holds for all of them, as with
     a number: a less related auxiliary keeps a smaller share.

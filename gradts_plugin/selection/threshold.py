@@ -11,7 +11,7 @@ from gradts_plugin.records import FloatArray, Selection, SelectionContext
 def select_by_threshold(context: SelectionContext) -> Selection:
     """Selects every candidate with tau(primary, candidate) >= theta; trains nothing.
 
-    Ma et al. 2021, section 3.2. The published thresholds (0.6 for bert-base-cased with 8 tasks,
+    Ma et al. 2021, section 3. The published thresholds (0.6 for bert-base-cased with 8 tasks,
     0.62 for bert-large-cased, 0.47 otherwise) belong to the published head importance, whose taus
     are much higher than those of the true heads; a quantile does not depend on that.
 

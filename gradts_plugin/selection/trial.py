@@ -13,7 +13,7 @@ from gradts_plugin.records import Selection, SelectionContext, Trial
 def select_by_trial(context: SelectionContext) -> Selection:
     """Selects the prefix of the ranking with which the primary scores best.
 
-    Ma et al. 2021, section 3.2: for k = 1, 2, ... the primary is trained from the pretrained
+    Ma et al. 2021, section 3: for k = 1, 2, ... the primary is trained from the pretrained
     weights with the k best-ranked candidates, and its dev set is scored.
 
     By default the primary alone is trial 0 and a candidate like any other ("no auxiliary helps"
