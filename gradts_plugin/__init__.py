@@ -1,4 +1,4 @@
-"""GradTS: gradient-based auxiliary task selection for multi-task Transformers, as a jiant plugin."""
+"""GradTS: gradient-based auxiliary task selection for Transformers, as a jiant plugin."""
 
 from __future__ import annotations
 

@@ -257,7 +257,8 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     if problem["type"] == "literal_error":
         expected = problem.get("ctx", {}).get("expected", "")
         valid = [word.strip("' ") for word in expected.replace(" or ", ", ").split(",")]
-        return f"{place}: unknown value {problem['input']!r}; {nearest(str(problem['input']), valid)}"
+        found = problem["input"]
+        return f"{place}: unknown value {found!r}; {nearest(str(found), valid)}"
     message = problem["msg"].removeprefix("Value error, ")
     if not place:
         return message

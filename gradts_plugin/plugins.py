@@ -76,21 +76,23 @@ class Registry:
 
     def measure(self, name: str) -> HeadImportanceMeasure:
         """The head importance measure of this name, or a ConfigError."""
-        return _pick("probing.importance", name, self.measures)
+        _check_name("probing.importance", name, self.measures)
+        return self.measures[name]
 
     def correlation(self, name: str) -> Correlation:
         """The correlation of this name, or a ConfigError."""
-        return _pick("ranking.correlation", name, self.correlations)
+        _check_name("ranking.correlation", name, self.correlations)
+        return self.correlations[name]
 
     def method(self, name: str) -> SelectionMethod:
         """The selection method of this name, or a ConfigError."""
-        return _pick("method", name, self.methods)
+        _check_name("method", name, self.methods)
+        return self.methods[name]
 
 
-def _pick(key: str, name: str, offered: Mapping[str, Any]) -> Any:
+def _check_name(key: str, name: str, offered: Mapping[str, Any]) -> None:
     if name not in offered:
         raise ConfigError(f"{key}: unknown value {name!r}; {nearest(name, offered)}")
-    return offered[name]
 
 
 def collect_registry(manager: pluggy.PluginManager) -> Registry:
@@ -109,7 +111,8 @@ def collect_registry(manager: pluggy.PluginManager) -> Registry:
         for implementation in hook.get_hookimpls():
             version = versions.get(id(implementation.plugin))
             provider = implementation.plugin_name + (f" {version}" if version else "")
-            for name, thing in implementation.function().items():
+            answer: Any = implementation.function()
+            for name, thing in answer.items():
                 if name in offered:
                     raise PluginError(
                         f"plugins {providers[kind, name]!r} and {provider!r} both offer the {kind} "

@@ -331,9 +331,20 @@ class Selection:
 class SelectionContext(Protocol):
     """What a selection method may ask for. It never touches disk or the host itself."""
 
-    primary_task: str
-    ranking: Ranking
-    settings: Any  # config.GradTSSettings; Any keeps records free of config
+    @property
+    def primary_task(self) -> str:
+        """The task to help."""
+        ...
+
+    @property
+    def ranking(self) -> Ranking:
+        """The candidates, best first."""
+        ...
+
+    @property
+    def settings(self) -> Any:
+        """The run's settings (`config.GradTSSettings`)."""
+        ...
 
     def score(
         self, auxiliary_tasks: Sequence[str], kept_instances: KeptInstances | None = None

@@ -214,8 +214,8 @@ def claim_output_dir(folder: Path, identity: Mapping[str, Any]) -> None:
             if found.get(key) != wanted.get(key):
                 raise ConfigError(
                     f"output_dir {folder} holds another run: its {key} is "
-                    f"{_short(found.get(key))}, here it is {_short(wanted.get(key))}; choose another "
-                    f"output_dir (set store to share what is already probed)"
+                    f"{_short(found.get(key))}, here it is {_short(wanted.get(key))}; choose "
+                    f"another output_dir (set store to share what is already probed)"
                 )
         return
     if folder.is_file():
@@ -276,7 +276,8 @@ def run_host(arguments: Sequence[str], manager: pluggy.PluginManager) -> pipelin
     mode, rest, gradts_config = runs.split_arguments(arguments)
     attach_tasks(manager)
     if mode == "continue":
-        return _continue_host(rest, gradts_config)
+        _continue_host(rest, gradts_config)
+        return None
     configuration = runs.parse_run_arguments(rest)
     config_path = Path(configuration.jiant_task_container_config_path)
     config, block = read_container_config(config_path)

@@ -258,7 +258,7 @@ class _QuietLog(BaseZLogger):  # type: ignore[misc]
 
 
 class ObservedRunner(jiant_runner.JiantRunner):  # type: ignore[misc]
-    """jiant's runner; tells of each step, refuses broken losses, and can run under bf16 autocast."""
+    """jiant's runner; tells of each step, refuses broken losses, can run under bf16 autocast."""
 
     def __init__(
         self, *, observe: StepObserver | None = None, precision: str = "fp32", **own: Any
@@ -472,7 +472,7 @@ def _with_adamax(optimizer_scheduler: Any, recipe: Mapping[str, Any]) -> Any:
         if group["params"]
     ]
     optimizer = _Adamax(groups, lr=recipe["learning_rate"])
-    scheduler = transformers.get_linear_schedule_with_warmup(
+    scheduler = transformers.get_linear_schedule_with_warmup(  # type: ignore[no-untyped-call]
         optimizer,
         num_warmup_steps=recipe["warmup_steps"],
         num_training_steps=recipe["max_steps"],
