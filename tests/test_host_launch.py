@@ -106,6 +106,7 @@ def test_runscript_continues_from_its_checkpoint(trained, tmp_path, started_by):
     # A checkpoint holds jiant's own classes, which only jiant's own code may load; also in a fresh
     # process, and when the file is started by its path.
     before = len(losses(trained))
+    _make_room_for_a_log_folder(trained)
     program = ["-m", "jiant.proj.main.runscript"]
     if started_by == "path":
         program = [str(Path(jiant.__file__).parent / "proj" / "main" / "runscript.py")]
@@ -116,6 +117,12 @@ def test_runscript_continues_from_its_checkpoint(trained, tmp_path, started_by):
         code = f"from gradts_plugin.hosts.jiant.launch import *; run_host_module({arguments!r})"
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert len(losses(trained)) == before + 3
+
+
+def _make_room_for_a_log_folder(output):
+    # Plain jiant names it by the second, and fails when there is one from the same second.
+    for number, path in enumerate(sorted(output.glob("[0-9]*"))):
+        path.rename(output / f"{number}")
 
 
 # --- any other program --------------------------------------------------------------------------
