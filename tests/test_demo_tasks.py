@@ -233,7 +233,7 @@ def test_tasks_about_the_same_texts_differ_in_what_they_ask(truth):
     assert all(set(a).isdisjoint(b) for a, b in combinations(labels.values(), 2))
 
 
-@pytest.mark.parametrize(("train_rows", "val_rows"), [(0, 10), (2, 10), (10, 0), (-5, 10)])
+@pytest.mark.parametrize(("train_rows", "val_rows"), [(0, 10), (1, 10), (10, 0), (-5, 10)])
 def test_too_few_rows_are_refused(tmp_path, train_rows, val_rows):
     with pytest.raises(ConfigError, match="at least"):
         write_demo_tasks(tmp_path, train_rows=train_rows, val_rows=val_rows)
