@@ -188,6 +188,12 @@ def one_by_one(model: TaskModel, batch: Batch, measure_name: str) -> Tensor:
     )
 
 
+def relative_difference(found: Tensor, expected: Tensor) -> float:
+    """Largest difference in an instance's matrix, relative to that matrix's maximum."""
+    difference = (found - expected).abs().amax(dim=(1, 2))
+    return float((difference / expected.amax(dim=(1, 2))).max())
+
+
 def unshared(model: TaskModel) -> TaskModel:
     """The same function with weights of its own for each layer application (albert)."""
     twin = copy.deepcopy(model)
