@@ -261,6 +261,11 @@ def print_outcome(console: Console, outcome: Any) -> None:
         )
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in outcome.seconds.items())
     console.print(f"Time: {times}", highlight=False, soft_wrap=True)
+    if outcome.selected is not None:
+        for folder in outcome.selected.output_dirs[:1]:
+            console.print(
+                f"Trained weights: {folder / 'best_model.p'}", highlight=False, soft_wrap=True
+            )
     console.print(
         f"Rewritten jiant configuration: {outcome.config_path}", highlight=False, soft_wrap=True
     )

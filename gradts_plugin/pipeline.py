@@ -40,6 +40,9 @@ from gradts_plugin.trials import TrialLedger
 
 Sources = Mapping[str, Sequence[StoredImportance]]
 
+#: A training run's best weights, in the host's format, inside its output folder.
+WEIGHTS_FILE = "best_model.p"
+
 
 @dataclass
 class Counters:
@@ -78,6 +81,7 @@ class Session:
     counters: Counters = field(default_factory=Counters)
     seconds: dict[str, float] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)  # digests of the runs made in this session
+    best_trial: Trial | None = None  # the trial whose weights are on disk
 
     @property
     def hook(self) -> Any:
@@ -372,14 +376,21 @@ def select(session: Session, sources: Sources, ranking: Ranking) -> Selection:
 
 
 def score_tasks(
-    session: Session, auxiliary_tasks: tuple[str, ...], kept_instances: KeptInstances
+    session: Session,
+    auxiliary_tasks: tuple[str, ...],
+    kept_instances: KeptInstances,
+    *,
+    weights_needed: bool = False,
 ) -> Trial:
     """Trains the primary with some auxiliaries over all trial seeds, or finds those runs stored.
+
+    Weights are large: only those of the best trial so far stay on disk.
 
     Args:
         session: the run.
         auxiliary_tasks: what the primary is trained with; empty: alone.
         kept_instances: subsets of auxiliary training data.
+        weights_needed: train again where a stored run's weights were not kept.
 
     Returns:
         Scores of the primary's dev set and the cost.
@@ -399,7 +410,7 @@ def score_tasks(
         )
         key = _ledger_key(session, plan)
         found = session.ledger.find(key)
-        if found is None:
+        if found is None or (weights_needed and not _has_weights(found)):
             output_dir = session.output_dir / "trials" / session.ledger.digest(key)[:16]
             with _training(session, plan) as finish:
                 found = session.host.train(plan, output_dir)
@@ -419,8 +430,23 @@ def score_tasks(
         reused=trained == 0,
         output_dirs=tuple(result.output_dir for result in results if result.output_dir),
     )
+    if trained and not weights_needed:
+        _keep_best_weights(session, trial)
     session.hook.after_trial(primary_task=settings.primary_task, trial=trial)
     return trial
+
+
+def _has_weights(result: TrainingResult) -> bool:
+    return result.output_dir is not None and (result.output_dir / WEIGHTS_FILE).exists()
+
+
+def _keep_best_weights(session: Session, trial: Trial) -> None:
+    """Removes the weights of this trial, or of the best one before it, whichever scored less."""
+    loser = trial
+    if session.best_trial is None or trial.score > session.best_trial.score:
+        loser, session.best_trial = session.best_trial or Trial((), (), {}, 0, 0.0, False), trial
+    for folder in loser.output_dirs:
+        (folder / WEIGHTS_FILE).unlink(missing_ok=True)
 
 
 def rewrite(session: Session, selection: Selection, ranking: Ranking, path: Path) -> Path:
@@ -460,7 +486,9 @@ def train_selection(session: Session, selection: Selection) -> tuple[Trial, Tria
         The selection's run and the primary's own.
     """
     with session.phase("train", 2 * session.settings.trial.seeds):
-        selected = score_tasks(session, selection.auxiliary_tasks, selection.kept_instances)
+        selected = score_tasks(
+            session, selection.auxiliary_tasks, selection.kept_instances, weights_needed=True
+        )
         alone = selected
         if selection.auxiliary_tasks:
             alone = score_tasks(session, (), {})
@@ -604,6 +632,9 @@ def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
             "trials": [trial_as_dict(trial) for trial in outcome.selection.trials],
         },
         "selected": trial_as_dict(outcome.selected) if outcome.selected else None,
+        "weights": [str(folder / WEIGHTS_FILE) for folder in outcome.selected.output_dirs]
+        if outcome.selected
+        else [],
         "alone": trial_as_dict(outcome.alone) if outcome.alone else None,
         "config_path": str(outcome.config_path),
         "done": vars(outcome.counters),

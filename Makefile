@@ -1,0 +1,43 @@
+# make demo: installs what it needs and runs the whole job on the embedded tasks.
+# make test: installs what it needs and passes the tests.
+# Everything is installed into .venv (and, where uv is missing, uv itself into .uv).
+
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && { echo $$p; break; }; done)
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+
+# uv does not read pip's configuration: a configured folder of wheels and index are taken along.
+FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+INDEX := $(or $(UV_DEFAULT_INDEX),$(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null))
+ifneq ($(FIND_LINKS),)
+export UV_FIND_LINKS := $(FIND_LINKS)
+endif
+ifneq ($(INDEX),)
+export UV_DEFAULT_INDEX := $(INDEX)
+endif
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: demo test lint install clean
+
+demo: install
+	.venv/bin/gradts-select demo --output_dir gradts-demo
+
+test: install
+	.venv/bin/pytest -m "not slow and not gpu"
+
+lint: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+install: $(UV)
+	@$(UV) sync --quiet --python $(PYTHON)
+
+.uv/bin/uv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it"; exit 1; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet uv
+
+clean:
+	rm -rf .venv .uv gradts-demo

