@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -28,6 +29,17 @@ gradts-select host -m jiant.proj.main.export_model ...
 """
 
 
+#: What a disk refuses; every other OSError is a defect.
+_DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; exit code 2 and one line for an error the user can mend."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
@@ -42,6 +54,12 @@ def run(arguments: Sequence[str]) -> int:
         message = " ".join(str(error).split())
         errors.print(f"gradts-select: {message}", markup=False, soft_wrap=True)
         return 2
+    except (OSError, RuntimeError) as error:
+        refusal = _disk_refusal(error)
+        if refusal is None:
+            raise
+        errors.print(f"gradts-select: {refusal}", markup=False, soft_wrap=True)
+        return 2
     except KeyboardInterrupt:
         errors.print(
             "gradts-select: interrupted; what is finished is stored, run the same command again "
@@ -49,6 +67,16 @@ def run(arguments: Sequence[str]) -> int:
             soft_wrap=True,
         )
         return 130
+
+
+def _disk_refusal(error: OSError | RuntimeError) -> str | None:
+    """What to say where the disk refused one of jiant's own files; None for any other error."""
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return f"cannot write {error.filename or 'a file'}: {error.strerror}"
+    # All that torch.save says of a file it could not write to its end.
+    if "inline_container" in str(error) or "PytorchStreamWriter" in str(error):
+        return "cannot write a file of weights or cached rows: the disk is full"
+    return None
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -69,24 +97,23 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _names_run_file(arguments: Sequence[str]) -> bool:
-    """True for `run FILE.yaml`, False for jiant's arguments; help is ours."""
-    return (
-        any(
-            argument in ("-h", "--help") or Path(argument).suffix in (".yaml", ".yml")
-            for argument in arguments
-            if not _is_value_of_gradts_config(arguments, argument)
-        )
-        or not arguments
-    )
+    """True for `run FILE [--json] [--quiet]`, False for jiant's arguments; help is ours."""
+    own = [argument for argument in arguments if argument not in ("--json", "--quiet")]
+    if not own or any(argument in ("-h", "--help") for argument in own):
+        return True
+    # jiant's command line begins with its mode or an option, never with a file.
+    return not own[0].startswith("-") and own[0] not in ("run", "continue", "run_with_continue")
 
 
-def _is_value_of_gradts_config(arguments: Sequence[str], argument: str) -> bool:
-    index = list(arguments).index(argument)
-    return index > 0 and arguments[index - 1] == "--gradts_config"
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="gradts-select",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -203,7 +230,7 @@ def _session(parsed: argparse.Namespace, manager: Any) -> pipeline.Session:
         },
         where=f"{path}: gradts",
     )
-    output_dir = (parsed.output_dir or path.parent / "gradts").absolute()
+    output_dir = _output_dir(parsed)
     return sessions.open_session(
         config,
         HostArguments(
@@ -220,6 +247,12 @@ def _session(parsed: argparse.Namespace, manager: Any) -> pipeline.Session:
         output_dir=output_dir,
         log_file=output_dir / "host.log",
     )
+
+
+def _output_dir(parsed: argparse.Namespace) -> Path:
+    config: Path = parsed.jiant_task_container_config_path
+    output_dir: Path = parsed.output_dir or config.parent / "gradts"
+    return output_dir.absolute()
 
 
 def _probe(parsed: argparse.Namespace) -> int:
@@ -270,14 +303,11 @@ def _rank(parsed: argparse.Namespace) -> int:
 def _select(parsed: argparse.Namespace) -> int:
     manager, progress = _manager(parsed.quiet)
     source = parsed.jiant_task_container_config_path
-    target = parsed.output_config_path
-    if target is not None and target.absolute() == source.absolute():
-        raise ConfigError(
-            f"--output_config_path is the input config {source}, which is never changed"
-        )
+    target = parsed.output_config_path or _output_dir(parsed) / pipeline.REWRITTEN_CONFIG
+    sessions.require_other_file(source, target)
     try:
         session = _session(parsed, manager)
-        outcome = pipeline.choose(session, target.absolute() if target else None)
+        outcome = pipeline.choose(session, target.absolute())
     finally:
         progress.close()
     if parsed.json:

@@ -23,7 +23,8 @@ Precision = Literal["fp32", "bf16"]
 class Settings(BaseModel):
     """Base of all settings: unknown keys are errors, values never change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # JSON, in which settings are stored, has no infinity.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TrainingSettings(Settings):

@@ -40,6 +40,9 @@ from gradts_plugin.trials import TrialLedger
 
 Sources = Mapping[str, Sequence[StoredImportance]]
 
+#: Name of the rewritten host configuration in the output folder.
+REWRITTEN_CONFIG = "selected_config.json"
+
 #: A training run's best weights, in the host's format, inside its output folder.
 WEIGHTS_FILE = "best_model.p"
 
@@ -150,7 +153,7 @@ def choose(session: Session, config_path: Path | None = None) -> Outcome:
     sources = probe_tasks(session)
     ranking = rank(session, sources)
     selection = select(session, sources, ranking)
-    path = config_path or session.output_dir / "selected_config.json"
+    path = config_path or session.output_dir / REWRITTEN_CONFIG
     outcome = Outcome(
         ranking=ranking,
         selection=selection,
@@ -180,19 +183,22 @@ def final_plan(session: Session, selection: Selection) -> TrainingPlan:
 # --- phase 1: what the host loaded ---------------------------------------------------------------
 
 
-def candidate_tasks(session: Session) -> tuple[str, ...]:
+def candidate_tasks(settings: GradTSSettings, known: Sequence[str]) -> tuple[str, ...]:
     """The tasks among which auxiliaries are sought, in the order in which they were given.
+
+    Args:
+        settings: name the primary and, if they like, the candidates.
+        known: names of all tasks.
 
     Raises:
         ConfigError: the primary or a candidate is unknown, or there is no candidate.
     """
-    known = [info.name for info in session.host.tasks()]
-    primary = session.settings.primary_task
+    primary = settings.primary_task
     if not primary:
         raise ConfigError(f"key 'primary_task' is missing; valid: {', '.join(known)}")
     if primary not in known:
         raise ConfigError(f"primary_task: unknown task {primary!r}; {nearest(primary, known)}")
-    candidates = session.settings.candidate_tasks
+    candidates = settings.candidate_tasks
     if candidates is None:
         candidates = tuple(name for name in known if name != primary)
     for name in candidates:
@@ -212,8 +218,8 @@ def probe_tasks(session: Session) -> dict[str, list[StoredImportance]]:
     Returns:
         Task name -> one record per fine-tuning seed; the primary first.
     """
-    names = (session.settings.primary_task, *candidate_tasks(session))
     infos = {info.name: info for info in session.host.tasks()}
+    names = (session.settings.primary_task, *candidate_tasks(session.settings, list(infos)))
     session.hook.after_tasks_loaded(tasks=tuple(infos[name] for name in names))
     seeds = range(session.settings.seed, session.settings.seed + session.settings.seeds)
     sources: dict[str, list[StoredImportance]] = {name: [] for name in names}

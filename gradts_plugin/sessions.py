@@ -70,17 +70,22 @@ def open_run_file(run_file: RunFile, manager: pluggy.PluginManager) -> pipeline.
     from gradts_plugin.hosts.jiant import prepare
 
     _check_names(manager, run_file)
-    if not run_file.primary_task:
-        raise ConfigError("key 'primary_task' is missing")
-    claim_output_dir(run_file.output_dir, run_file.model_dump(mode="json"))
     attach_tasks(manager)
-    log_file = run_file.output_dir / "host.log"
     extra: dict[str, Path] = {}
     for named in reversed(manager.hook.extend_task_configs()):
         extra |= named
-    with _phase(manager, "load", len(run_file.tasks)):
+    check_output_dir(run_file.output_dir, run_file)
+    _open_stores(run_file, run_file.output_dir)
+    encoder = prepare.check_encoder(run_file.model)
+    tasks = prepare.read_task_configs(run_file, extra)
+    pipeline.candidate_tasks(run_file, list(tasks))
+    prepare.check_data(run_file, tasks)
+    # Only now is anything written.
+    claim_output_dir(run_file.output_dir, run_file)
+    log_file = run_file.output_dir / "host.log"
+    with _phase(manager, "load", len(tasks)):
         config, arguments = prepare.prepare(
-            run_file, extra_task_configs=extra, hook=manager.hook, log_file=log_file
+            run_file, tasks, encoder=encoder, hook=manager.hook, log_file=log_file
         )
     settings = GradTSSettings.model_validate(
         run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
@@ -123,7 +128,7 @@ def open_session(
         )
         return rewritten
 
-    store_root = settings.store or output_dir / "store"
+    store, ledger = _open_stores(settings, output_dir)
     return pipeline.Session(
         host=host.JiantHost(
             container_config,
@@ -137,10 +142,15 @@ def open_session(
         settings=settings,
         manager=manager,
         registry=registry,
-        store=GradientStore(store_root / "importances"),
-        ledger=TrialLedger(store_root / "trainings"),
+        store=store,
+        ledger=ledger,
         output_dir=output_dir,
     )
+
+
+def _open_stores(settings: GradTSSettings, output_dir: Path) -> tuple[GradientStore, TrialLedger]:
+    root = settings.store or output_dir / "store"
+    return GradientStore(root / "importances"), TrialLedger(root / "trainings")
 
 
 def read_container_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -166,13 +176,32 @@ def read_container_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ConfigError(f"{path}: gradts: expected a mapping, found {type(block).__name__}")
     record = block.pop("selection", None)
     if record is not None:
-        original = record["original"]
-        config["task_run_config"] = {**config["task_run_config"], **original["task_run_config"]}
-        config["sampler_config"] = original["sampler_config"]
-        config["global_train_config"] = original["global_train_config"]
-        for name, folder in original["train_caches"].items():
-            config["task_cache_config_dict"][name]["train"] = folder
+        try:
+            original = record["original"]
+            config["task_run_config"] = {**config["task_run_config"], **original["task_run_config"]}
+            config["sampler_config"] = original["sampler_config"]
+            config["global_train_config"] = original["global_train_config"]
+            for name, folder in original["train_caches"].items():
+                config["task_cache_config_dict"][name]["train"] = folder
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"{path}: gradts.selection is damaged ({error}): the original config cannot be "
+                "restored; select on the config it was made from"
+            ) from error
     return config, block
+
+
+def require_other_file(source: Path, target: Path) -> None:
+    """Refuses to write the rewritten config over the config it is made from.
+
+    Raises:
+        ConfigError: they are the same file.
+    """
+    if source.resolve() == target.resolve():
+        raise ConfigError(
+            f"the new config would replace the input config {source}, which is never changed; "
+            "choose another --output_config_path or --output_dir"
+        )
 
 
 def merge_settings(
@@ -198,18 +227,18 @@ def merge_settings(
     return parse_settings(GradTSSettings, values, where=where)
 
 
-def claim_output_dir(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Takes an output folder for this run, or finds that it is this run's already.
+def check_output_dir(folder: Path, run_file: RunFile) -> None:
+    """Checks that an output folder is free, or this run's already; writes nothing.
 
     Raises:
         ConfigError: the folder holds another run or other files.
     """
-    wanted = json.loads(
-        json.dumps({key: value for key, value in identity.items() if key not in _FREE_TO_CHANGE})
-    )
+    wanted = _identity(run_file)
     record = folder / RUN_RECORD
     if record.exists():
         found = read_json(record)
+        if not isinstance(found, dict):
+            raise ConfigError(f"{record} is damaged: expected the record of a run")
         for key in sorted({*found, *wanted}):
             if found.get(key) != wanted.get(key):
                 raise ConfigError(
@@ -222,7 +251,21 @@ def claim_output_dir(folder: Path, identity: Mapping[str, Any]) -> None:
         raise ConfigError(f"output_dir {folder} is a file")
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"output_dir {folder} holds other files; choose an empty or new folder")
-    write_json_atomic(record, wanted)
+
+
+def claim_output_dir(folder: Path, run_file: RunFile) -> None:
+    """Marks an output folder as this run's (see `check_output_dir`).
+
+    Raises:
+        StoreError: the disk is full, read-only or not permitted.
+    """
+    if not (folder / RUN_RECORD).exists():
+        write_json_atomic(folder / RUN_RECORD, _identity(run_file))
+
+
+def _identity(run_file: RunFile) -> dict[str, Any]:
+    """What makes two runs the same run, as JSON values."""
+    return run_file.model_dump(mode="json", exclude=_FREE_TO_CHANGE)
 
 
 def _short(value: Any) -> str:
@@ -289,6 +332,7 @@ def run_host(arguments: Sequence[str], manager: pluggy.PluginManager) -> pipelin
         runs.run_plainly(mode, rest)
         return None
     output_dir = Path(configuration.output_dir).absolute() / "gradts"
+    require_other_file(config_path, output_dir / pipeline.REWRITTEN_CONFIG)
     session = open_session(
         config,
         runs.host_arguments(configuration),

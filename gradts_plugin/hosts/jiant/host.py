@@ -67,6 +67,14 @@ CONTAINER_KEYS = (
     "metric_aggregator_config",
 )
 
+#: What this plugin reads below some of them.
+_NEEDED_BELOW: Mapping[str, tuple[str, ...]] = {
+    "sampler_config": ("sampler_type",),
+    "global_train_config": ("max_steps", "warmup_steps"),
+    "taskmodels_config": ("task_to_taskmodel_map",),
+    "task_run_config": ("train_task_list",),
+}
+
 StepListener = Callable[[TrainingPlan, TrainStep], None]
 
 
@@ -154,7 +162,13 @@ class JiantHost:
             self._tasks = container_setup.create_task_dict(
                 self._config["task_config_path_dict"], verbose=False
             )
-        self._infos = tuple(self._describe(name) for name in self._tasks)
+        # Tasks that the container only evaluates need no training cache.
+        used = {
+            *self._config["task_run_config"]["train_task_list"],
+            settings.primary_task,
+            *(settings.candidate_tasks or ()),
+        }
+        self._infos = tuple(self._describe(name) for name in self._tasks if name in used)
         self._encoder_fingerprint: str | None = None
 
     # --- records.Host ---------------------------------------------------------------------------
@@ -181,7 +195,7 @@ class JiantHost:
         }
 
     def tasks(self) -> Sequence[TaskInfo]:
-        """Tasks of the container config, in its order."""
+        """Training tasks of the container config, and what the settings name, in its order."""
         return self._infos
 
     def recipe(
@@ -364,14 +378,14 @@ def check_container_config(config: Mapping[str, Any], where: str = "task-contain
     Raises:
         ConfigError: a key or a task's entry is missing.
     """
-    for key in CONTAINER_KEYS:
-        if key not in config:
-            raise ConfigError(f"{where}: key {key!r} is missing")
+    _check_keys(config, where)
     names = list(config["task_config_path_dict"])
     for key in ("task_cache_config_dict", "task_specific_configs_dict"):
         for name in names:
             if name not in config[key]:
                 raise ConfigError(f"{where}: {key} has no entry for task {name!r}")
+            if not isinstance(config[key][name], Mapping):
+                raise ConfigError(f"{where}: {key}.{name}: a JSON object is needed")
     for name in config["task_run_config"]["train_task_list"]:
         if name not in names:
             raise ConfigError(
@@ -382,6 +396,18 @@ def check_container_config(config: Mapping[str, Any], where: str = "task-contain
     for name, path in config["task_config_path_dict"].items():
         if not Path(path).is_file():
             raise ConfigError(f"{where}: task {name!r}: {path}: no such file")
+
+
+def _check_keys(config: Mapping[str, Any], where: str) -> None:
+    for key in CONTAINER_KEYS:
+        if key not in config:
+            raise ConfigError(f"{where}: key {key!r} is missing")
+        if not isinstance(config[key], Mapping):
+            raise ConfigError(f"{where}: {key}: a JSON object is needed, found {config[key]!r:.60}")
+    for place, keys in _NEEDED_BELOW.items():
+        for key in keys:
+            if key not in config[place]:
+                raise ConfigError(f"{where}: key '{place}.{key}' is missing")
 
 
 def with_filtered_caches(

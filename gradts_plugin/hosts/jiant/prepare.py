@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import shutil
 import warnings
@@ -14,8 +15,8 @@ import torch
 
 from gradts_plugin import task_configs
 from gradts_plugin.config import ModelSettings, RunFile, read_json
-from gradts_plugin.errors import ConfigError, DataError, GradTSError, HostError
-from gradts_plugin.files import write_json_atomic
+from gradts_plugin.errors import ConfigError, DataError, GradTSError, HostError, nearest
+from gradts_plugin.files import check_folder_name, write_json_atomic
 from gradts_plugin.hosts.jiant.compat import apply_mends, require_supported_encoder
 from gradts_plugin.hosts.jiant.training import HostArguments
 
@@ -24,6 +25,8 @@ apply_mends()  # jiant cannot be imported before its breaks are mended
 # ruff: noqa: E402
 from jiant.proj.main import export_model, tokenize_and_cache
 from jiant.shared import caching
+from jiant.tasks import retrieval
+from transformers import AutoTokenizer
 
 from gradts_plugin.hosts.jiant.host import read_model_type
 
@@ -34,6 +37,9 @@ CHUNK_SIZE = 1000
 DEFAULT_LEARNING_RATE = 5e-5
 
 DEFAULT_BATCH_SIZE = 32
+
+#: Marks a finished folder of caches and says what it was made from.
+PREPARED = "prepared.json"
 
 #: A tokenizer lies in a model folder under one of these names.
 TOKENIZER_FILES = (
@@ -65,15 +71,20 @@ def task_config_values(
     """
     path = task_configs.resolve_task_config(name_or_path, extra=extra)
     values = read_json(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a task config is a JSON object, not {type(values).__name__}")
     named = not Path(name_or_path).is_file()
     base = (run_file.data_dir if named and run_file.data_dir else path.parent).absolute()
     if not task_configs.is_custom(values):
         # One of jiant's own: only its paths are made absolute.
+        given = values.get("paths", {})
+        if not isinstance(given, dict):
+            raise ConfigError(f"{path}: paths: a JSON object is needed, found {given!r:.60}")
         paths = {
             phase: str(base / file) if isinstance(file, str) else file
-            for phase, file in values.get("paths", {}).items()
+            for phase, file in given.items()
         }
-        return {**values, "paths": paths}
+        return {**values, "paths": paths} if "paths" in values else values
     config = task_configs.settled_paths(
         task_configs.parse_task_config(values, where=str(path)), base
     )
@@ -87,10 +98,85 @@ def task_config_values(
     return task_configs.to_json_values(config)
 
 
+def read_task_configs(
+    run_file: RunFile, extra_task_configs: Mapping[str, Path]
+) -> dict[str, dict[str, Any]]:
+    """The task configs of a run file.
+
+    Args:
+        run_file: the run.
+        extra_task_configs: task configs that plugins add, by name.
+
+    Returns:
+        Task name -> its config with absolute data paths, in the order of the run file.
+
+    Raises:
+        ConfigError: a task config is missing, broken or wrong, or two tasks have one name.
+    """
+    configs: dict[str, dict[str, Any]] = {}
+    for name_or_path in run_file.tasks:
+        values = task_config_values(name_or_path, run_file, extra_task_configs)
+        if not isinstance(values.get("name"), str):
+            raise ConfigError(f"task config {name_or_path}: key 'name' is missing")
+        name = check_folder_name(values["name"])
+        if name in configs:
+            raise ConfigError(f"tasks: two tasks are named {name!r}; give one another name")
+        configs[name] = values
+    return configs
+
+
+def check_data(run_file: RunFile, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Reads the training and dev data of each task that is not tokenised yet; writes nothing.
+
+    Args:
+        run_file: the run.
+        configs: from `read_task_configs`.
+
+    Raises:
+        ConfigError, DataError: a task cannot be made or its data cannot be read.
+    """
+    for name, values in configs.items():
+        if _is_prepared(_cache_folder(run_file, name), _cache_identity(values, run_file.model)):
+            continue
+        task = retrieval.create_task_from_config(copy.deepcopy(dict(values)), base_path=".")
+        for split in ("train", "val"):
+            _check_split(task, split, explained=task_configs.is_custom(values))
+
+
+def _check_split(task: Any, split: str, *, explained: bool) -> None:
+    """Reads one split; `explained`: the task's own errors say what is wrong."""
+    read = task.get_train_examples if split == "train" else task.get_val_examples
+    try:
+        examples = list(read())
+    except GradTSError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"task {task.name!r}: {error.filename}: no such file") from error
+    except KeyError as error:
+        # jiant's own tasks: a split or a field has no entry.
+        raise DataError(f"task {task.name!r}, {split} split: {error} is missing") from error
+    except Exception as error:  # jiant's readers trip over broken data in many ways
+        if explained:
+            raise
+        message = f"task {task.name!r}: its {split} split cannot be read: {error}"
+        raise DataError(message) from error
+    if not examples:
+        raise DataError(f"task {task.name!r}: the {split} split is empty")
+    known: Mapping[Any, int] = getattr(task, "LABEL_TO_ID", {})
+    for number, example in enumerate(() if explained or not known else examples, start=1):
+        label = getattr(example, "label", None)
+        if isinstance(label, str) and label not in known:
+            raise DataError(
+                f"task {task.name!r}: {split} row {number} has the unknown label {label!r}; "
+                f"{nearest(label, map(str, known))}"
+            )
+
+
 def prepare(
     run_file: RunFile,
+    configs: Mapping[str, Mapping[str, Any]],
     *,
-    extra_task_configs: Mapping[str, Path],
+    encoder: str,
     hook: Any,
     log_file: Path,
 ) -> tuple[dict[str, Any], HostArguments]:
@@ -98,7 +184,8 @@ def prepare(
 
     Args:
         run_file: the run.
-        extra_task_configs: task configs that plugins add, by name.
+        configs: from `read_task_configs`.
+        encoder: from `check_encoder`.
         hook: the hooks.
         log_file: where jiant's output goes.
 
@@ -108,15 +195,8 @@ def prepare(
     Raises:
         ConfigError, DataError, HostError: the run file, its data or its encoder is wrong.
     """
-    configs: dict[str, dict[str, Any]] = {}
-    for name_or_path in run_file.tasks:
-        values = task_config_values(name_or_path, run_file, extra_task_configs)
-        name = values["name"]
-        if name in configs:
-            raise ConfigError(f"tasks: two tasks are named {name!r}; give one another name")
-        configs[name] = values
     output_dir = run_file.output_dir.absolute()
-    arguments = export_encoder(run_file.model, output_dir / "encoder", log_file)
+    arguments = export_encoder(encoder, output_dir / "encoder", log_file)
     sizes: dict[str, dict[str, int]] = {}
     caches: dict[str, dict[str, str]] = {}
     paths: dict[str, str] = {}
@@ -124,7 +204,7 @@ def prepare(
         hook.before_task_prepared(task_name=name)
         config_path = output_dir / "task_configs" / f"{name}.json"
         write_json_atomic(config_path, values)
-        folder = output_dir / "caches" / name
+        folder = _cache_folder(run_file, name)
         reused = _tokenise(config_path, values, folder, run_file.model, log_file)
         caches[name] = {phase: str(folder / phase) for phase in ("train", "val", "val_labels")}
         sizes[name] = {
@@ -138,13 +218,14 @@ def prepare(
     return config, arguments
 
 
-def export_encoder(model: ModelSettings, folder: Path, log_file: Path) -> HostArguments:
-    """Exports an encoder with jiant's own exporter, unless that was done before.
+def check_encoder(model: ModelSettings) -> str:
+    """Checks that an encoder and its tokenizer are there and supported; writes nothing.
 
     Args:
         model: hub name or local folder.
-        folder: where jiant's `model/` and `tokenizer/` go.
-        log_file: where jiant's output goes.
+
+    Returns:
+        The hub name, or the absolute path of the folder.
 
     Raises:
         HostError: the encoder cannot be read, has no tokenizer, or is of an unsupported kind.
@@ -158,9 +239,35 @@ def export_encoder(model: ModelSettings, folder: Path, log_file: Path) -> HostAr
                 f"encoder folder {model.name_or_path} has no tokenizer; "
                 f"save it there with tokenizer.save_pretrained"
             )
+        if not any((*local.glob("*.safetensors"), *local.glob("*.bin"))):
+            raise HostError(
+                f"encoder folder {model.name_or_path} has no weights (*.safetensors or *.bin); "
+                f"save them there with model.save_pretrained"
+            )
     elif local.is_absolute() or name.startswith("."):
         raise HostError(f"encoder folder {model.name_or_path}: no such folder")
     require_supported_encoder(read_model_type(name))
+    try:
+        AutoTokenizer.from_pretrained(name, use_fast=False)
+    except (OSError, ValueError, ImportError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise HostError(
+            f"the tokenizer of encoder {model.name_or_path!r} cannot be read: {first_line}"
+        ) from error
+    return name
+
+
+def export_encoder(name: str, folder: Path, log_file: Path) -> HostArguments:
+    """Exports an encoder with jiant's own exporter, unless that was done before.
+
+    Args:
+        name: from `check_encoder`.
+        folder: where jiant's `model/` and `tokenizer/` go.
+        log_file: where jiant's output goes.
+
+    Raises:
+        HostError: the encoder cannot be read.
+    """
     weights = folder / "model" / "model.p"
     if not weights.exists():
         partial = folder.with_name(folder.name + ".partial")
@@ -173,7 +280,7 @@ def export_encoder(model: ModelSettings, folder: Path, log_file: Path) -> HostAr
                 )
             except (OSError, ValueError, ImportError) as error:
                 first_line = str(error).strip().splitlines()[0]
-                raise HostError(f"encoder {model.name_or_path!r}: {first_line}") from error
+                raise HostError(f"encoder {name!r}: {first_line}") from error
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     return HostArguments(
@@ -192,14 +299,8 @@ def _tokenise(
     log_file: Path,
 ) -> bool:
     """Tokenises and caches a task with jiant's own script; True where that was done before."""
-    identity = {
-        "task_config": values,
-        "data": _data_digest(values),
-        "encoder": model.name_or_path,
-        "max_seq_length": model.max_seq_length,
-    }
-    marker = folder / "prepared.json"
-    if marker.exists() and read_json(marker) == identity:
+    identity = _cache_identity(values, model)
+    if _is_prepared(folder, identity):
         return True
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -223,10 +324,29 @@ def _tokenise(
         except KeyError as error:
             # jiant's own tasks: a path, field or label is missing.
             raise DataError(f"task {values['name']!r}: {error} is missing or unknown") from error
-    write_json_atomic(partial / "prepared.json", identity)
+    write_json_atomic(partial / PREPARED, identity)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return False
+
+
+def _cache_folder(run_file: RunFile, name: str) -> Path:
+    return run_file.output_dir.absolute() / "caches" / name
+
+
+def _cache_identity(values: Mapping[str, Any], model: ModelSettings) -> dict[str, Any]:
+    """What a task's caches were made from, as JSON values."""
+    return {
+        "task_config": dict(values),
+        "data": _data_digest(values),
+        "encoder": model.name_or_path,
+        "max_seq_length": model.max_seq_length,
+    }
+
+
+def _is_prepared(folder: Path, identity: Mapping[str, Any]) -> bool:
+    marker = folder / PREPARED
+    return marker.exists() and bool(read_json(marker) == identity)
 
 
 def _data_digest(values: Mapping[str, Any]) -> str:

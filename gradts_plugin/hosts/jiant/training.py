@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gradts_plugin.config import TrainingSettings
-from gradts_plugin.errors import ConfigError, TrainingError
+from gradts_plugin.errors import ConfigError, TrainingError, nearest
 from gradts_plugin.hosts.jiant import faults
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.records import Purpose, TrainingResult, TrainStep
@@ -177,10 +177,20 @@ def restrict_container_config(
 def restrict_sampler_config(
     sampler_config: Mapping[str, Any], train_tasks: Sequence[str]
 ) -> dict[str, Any]:
-    """Narrows a sampler config to the tasks that are trained; jiant demands equal keys."""
+    """Narrows a sampler config to the tasks that are trained; jiant demands equal keys.
+
+    Raises:
+        ConfigError: a task has no probability.
+    """
     restricted = copy.deepcopy(dict(sampler_config))
     for key in ("task_to_unweighted_probs", "task_to_unnormalized_prob_funcs_dict"):
         if key in restricted:
+            for name in train_tasks:
+                if name not in restricted[key]:
+                    raise ConfigError(
+                        f"sampler_config.{key} has no entry for task {name!r}; "
+                        f"{nearest(name, restricted[key])}"
+                    )
             restricted[key] = {name: restricted[key][name] for name in train_tasks}
     return restricted
 
