@@ -132,13 +132,11 @@ def fresh_process():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [
-            "datasets",
-            "nltk",
-            "pandas",
-            "seqeval.metrics",
-            "sklearn.metrics",
-            "torch",
-            "transformers",
+            *("datasets", "nltk", "pandas", "pytest", "seqeval.metrics", "sklearn.metrics"),
+            "torch._dynamo",  # constructing an optimizer imports it
+            "transformers.modeling_utils",
+            "transformers.models.auto.modeling_auto",
+            "transformers.models.bert.modeling_bert",
         ]
     )
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
