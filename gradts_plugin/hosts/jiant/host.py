@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import hashlib
 import importlib.metadata
 import io
@@ -216,21 +217,27 @@ class JiantHost:
         model = torch_utils.get_model_for_saving(run.runner.jiant_model)
         name = plan.primary_task
         container = run.runner.jiant_task_container
-        yield _FineTuned(
-            model=model,
-            encoder=model.encoder,
-            result=run.result,
-            _task=container.task_dict[name],
-            _cache=container.task_cache_dict[name]["train"],
-            _device=run.runner.device,
-        )
+        try:
+            yield _FineTuned(
+                model=model,
+                encoder=model.encoder,
+                result=run.result,
+                _task=container.task_dict[name],
+                _cache=container.task_cache_dict[name]["train"],
+                _device=run.runner.device,
+            )
+        finally:
+            del run, model, container
+            gc.collect()  # jiant's models and runners refer to each other
 
     def train(self, plan: TrainingPlan, output_dir: Path) -> TrainingResult:
         """Runs a plan from the pretrained weights; writes best_model.p to output_dir."""
         config = self._config
         if plan.kept_instances:
             config = self.subset(config, plan.kept_instances)
-        return self._train(plan, config, output_dir=output_dir).result
+        result = self._train(plan, config, output_dir=output_dir).result
+        gc.collect()  # jiant's models and runners refer to each other
+        return result
 
     def rewrite(self, selection: Selection, output_dir: Path) -> dict[str, Any]:
         """The container config that trains exactly the selection.

@@ -17,7 +17,7 @@ import torch
 from gradts_plugin.config import TrainingSettings
 from gradts_plugin.errors import ConfigError, TrainingError, nearest
 from gradts_plugin.hosts.jiant import faults
-from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.compat import apply_mends, keep_zero_gradients
 from gradts_plugin.records import Purpose, TrainingResult, TrainStep
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
@@ -210,13 +210,6 @@ class EpochTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
             self._upcoming = [str(name) for name in self.rng.permutation(epoch)]
         name = self._upcoming.pop()
         return name, self.task_dict[name]
-
-
-class _Adamax(torch.optim.Adamax):
-    # jiant was written for optimisers whose zero_grad leaves zeros: heads of tasks that are not
-    # in the batch keep their momentum updates.
-    def zero_grad(self, set_to_none: bool = False) -> None:
-        super().zero_grad(set_to_none=set_to_none)
 
 
 class _ObservingLog(BaseZLogger):  # type: ignore[misc]
@@ -481,7 +474,7 @@ def _with_adamax(optimizer_scheduler: Any, recipe: Mapping[str, Any]) -> Any:
         for group in optimizer_scheduler.optimizer.param_groups
         if group["params"]
     ]
-    optimizer = _Adamax(groups, lr=recipe["learning_rate"])
+    optimizer = keep_zero_gradients(torch.optim.Adamax(groups, lr=recipe["learning_rate"]))
     scheduler = transformers.get_linear_schedule_with_warmup(  # type: ignore[no-untyped-call]
         optimizer,
         num_warmup_steps=recipe["warmup_steps"],
