@@ -165,8 +165,8 @@ whenever jiant makes its task objects anew.
 _ORDER_FOOT: Final = """\
 - An error in a training run calls `on_training_error`; inside the probe phase `on_probing_error`
   follows, inside rank, select and rewrite `on_selection_error`. `after_phase` is not called then.
-- `gradts-select probe`, `rank` and `select` begin at `after_tasks_loaded` and end with their own
-  phase (`select`: with rewrite).
+- `gradts-select probe`, `rank` and `select` have no load phase: they look up the names, let jiant
+  make its tasks, and end with their own phase (`select`: with rewrite).
 - A jiant run (`gradts-select run --jiant_task_container_config_path ...`) does the same up to
   rewrite. Its train phase is jiant's own run: `load_task` and `after_train_step` are called, and
   no trial is made.
@@ -246,16 +246,13 @@ def _described(spec: Callable[..., Any]) -> tuple[str, str]:
 
 def _answerers(spec: Callable[..., Any], manager: pluggy.PluginManager) -> str:
     name = spec.__name__
-    ours = {
-        implementation.plugin_name == "gradts-builtin"
-        for implementation in getattr(manager.hook, name).get_hookimpls()
-    }
     if name.startswith("extend_"):
         offered = getattr(builtin, name)()
         return f"every plugin; built in: {' '.join(f'`{key}`' for key in offered)}"
     if not name.startswith(("before_", "after_", "on_")):
         return "the first that does not say `None`; ours, asked last: " + _summary(builtin, name)
-    return "nobody; our progress bar listens" if ours else "nobody"
+    listens = getattr(manager.hook, name).get_hookimpls()
+    return "nobody; our progress bar listens" if listens else "nobody"
 
 
 def _summary(module: object, name: str) -> str:
