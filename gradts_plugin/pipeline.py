@@ -83,7 +83,7 @@ class Session:
     output_dir: Path
     counters: Counters = field(default_factory=Counters)
     seconds: dict[str, float] = field(default_factory=dict)
-    trained: set[str] = field(default_factory=set)  # digests of the runs made in this session
+    trained: set[str] = field(default_factory=set)  # digests of the runs made or found
     best_trial: Trial | None = None  # the trial whose weights are on disk
 
     @property
@@ -426,6 +426,7 @@ def score_tasks(
             trained += 1
         elif session.ledger.digest(key) not in session.trained:
             session.counters.training_runs_reused += 1
+            session.trained.add(session.ledger.digest(key))  # counted once
         results.append(found)
     trial = Trial(
         auxiliary_tasks=auxiliary_tasks,

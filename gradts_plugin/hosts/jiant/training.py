@@ -232,7 +232,7 @@ class _ObservingLog(BaseZLogger):  # type: ignore[misc]
                 )
             self._observe(
                 TrainStep(
-                    task_name=entry["task"],
+                    task_name=str(entry["task"]),  # drawn from a numpy array
                     global_step=entry["global_step"],
                     num_steps=self._num_steps,
                     loss=float(entry["loss_val"]),
@@ -341,10 +341,7 @@ def train(
         TrainingError: a NaN or infinite loss.
     """
     start = time.perf_counter()
-    container = _make_container(container_config, recipe, train_tasks, primary_task)
     whole_dev_set = purpose != "fine-tuning"
-    if not whole_dev_set:
-        container.task_specific_configs[primary_task].eval_subset_num = QUICK_DEV_EXAMPLES
     with faults.mended(
         seed=seed,
         seeded_sampler=switches.seeded_sampler,
@@ -353,6 +350,10 @@ def train(
         exact_resume=switches.exact_resume,
         clip_once_per_step=recipe["clip_once_per_step"],
     ):
+        # Inside the mends: the container makes the task sampler, which draws from the seed.
+        container = _make_container(container_config, recipe, train_tasks, primary_task)
+        if not whole_dev_set:
+            container.task_specific_configs[primary_task].eval_subset_num = QUICK_DEV_EXAMPLES
         runner = _set_up_runner(container, recipe, arguments, seed, observe)
         history: list[tuple[float, dict[str, float]]] = []
         best_weights: dict[str, Any] | None = None
