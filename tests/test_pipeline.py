@@ -135,7 +135,7 @@ def steps_of(monkeypatch):
 
 
 def test_an_unchanged_rerun_trains_and_probes_nothing_and_says_so(finished, monkeypatch):
-    run_file, first, _ = finished
+    run_file, _, _ = finished
     before = json.loads((run_file.parent / "out" / "result.json").read_text())
     recorder = steps_of(monkeypatch)
     answer = run_command("run", run_file)
