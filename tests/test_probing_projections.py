@@ -76,6 +76,11 @@ def test_another_layout_is_refused():
         find_projections(encoder)
 
 
+def test_an_encoder_without_layers_is_refused():
+    with pytest.raises(UnsupportedEncoderError, match="no attention layers"):
+        find_projections(tiny_encoder("bert", num_hidden_layers=0))
+
+
 def test_adapters_are_refused():
     encoder = tiny_encoder("bert")
     attention = encoder.encoder.layer[0].attention.self

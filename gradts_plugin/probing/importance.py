@@ -91,17 +91,14 @@ def gate(encoder: nn.Module, instance_losses: InstanceLosses) -> Tensor:
         UnsupportedEncoderError: the encoder, or the way the model uses it, is not understood.
     """
     projections = find_projections(encoder)
-    total: Tensor | None = None
+    by_layer: list[list[Tensor]] = [[] for _ in projections.layers]
     for use, gradient in _differentiated(projections, instance_losses, ("output",)):
         accumulate = _accumulation_type(gradient)
         product = use.inputs.to(accumulate) * gradient.to(accumulate)
-        per_head = _by_head(product, projections.num_heads).sum(dim=(1, 3))
-        if total is None:
-            total = per_head.new_zeros(len(per_head), projections.num_layers, per_head.shape[1])
-        # A gate is one number however often the encoder is called (once per choice): its gradient
-        # is summed before the absolute value is taken.
-        total[:, use.layer] += per_head
-    return _measured(total).abs()
+        by_layer[use.layer].append(_by_head(product, projections.num_heads).sum(dim=(1, 3)))
+    # A gate is one number however often the encoder is called (once per choice): its gradient is
+    # summed before the absolute value is taken.
+    return _summed(by_layer).abs()
 
 
 def _weight_importance(
@@ -113,13 +110,15 @@ def _weight_importance(
     grouped: dict[tuple[int, str], list[tuple[Tensor, Tensor]]] = {}
     for use, gradient in _differentiated(projections, instance_losses, ("key", "value")):
         grouped.setdefault((use.layer, use.projection), []).append((gradient, use.inputs))
-    total: Tensor | None = None
+    by_layer: list[list[Tensor]] = [[] for _ in projections.layers]
     for (layer, _), pieces in grouped.items():
-        per_head = mean_per_head(_weight_gradient(pieces), projections.num_heads)
-        if total is None:
-            total = per_head.new_zeros(len(per_head), projections.num_layers, per_head.shape[1])
-        total[:, layer] += per_head
-    return _measured(total)
+        by_layer[layer].append(mean_per_head(_weight_gradient(pieces), projections.num_heads))
+    return _summed(by_layer)
+
+
+def _summed(by_layer: Sequence[Sequence[Tensor]]) -> Tensor:
+    """L lists of (B, H) -> (B, L, H), each list summed."""
+    return torch.stack([torch.stack(list(parts)).sum(dim=0) for parts in by_layer], dim=1)
 
 
 def _weight_gradient(pieces: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -161,12 +160,6 @@ def _by_head(values: Tensor, num_heads: int) -> Tensor:
 
 def _accumulation_type(values: Tensor) -> torch.dtype:
     return torch.promote_types(values.dtype, torch.float32)
-
-
-def _measured(total: Tensor | None) -> Tensor:
-    if total is None:
-        raise UnsupportedEncoderError("the encoder has no attention layers")
-    return total
 
 
 # --- recording a forward pass ---------------------------------------------------------------------

@@ -77,6 +77,8 @@ def find_projections(encoder: nn.Module) -> EncoderProjections:
         raise UnsupportedEncoderError(
             f"this {model_type!r} encoder is built differently from the one known: {error}"
         ) from error
+    if not layers:
+        raise UnsupportedEncoderError(f"this {model_type!r} encoder has no attention layers")
     projections = EncoderProjections(layers, config.num_attention_heads)
     for layer in layers:
         _check_layer(layer, projections.num_heads, model_type)
