@@ -264,6 +264,22 @@ def test_a_selection_runs_with_the_installed_example(run_file, site):
     ]
 
 
+def test_the_python_snippet_of_the_usage_page_runs(run_file, site):
+    ((snippet, _),) = (
+        block.values for block in blocks("python") if block.id.startswith("docs/usage.md")
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", snippet],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=run_file.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert (run_file.parent / "taus.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
 @pytest.fixture(scope="module")
 def example():
     spec = importlib.util.spec_from_file_location("gradts_example", EXAMPLE / "gradts_example.py")
