@@ -34,6 +34,9 @@ from jiant.utils.zlog import BaseZLogger
 #: Fine-tuning scores this many dev examples, only to say whether anything was learned.
 QUICK_DEV_EXAMPLES = 256
 
+#: The container's sampler that a recipe need not name: that of every run file.
+_PROPORTIONAL = {"sampler_type": "ProportionalMultiTaskSampler"}
+
 #: Told of every optimiser step.
 StepObserver = Callable[[TrainStep], None]
 
@@ -125,6 +128,10 @@ def resolve_recipe(
         warmup_steps = own_train["warmup_steps"]
     else:
         warmup_steps = round(0.1 * max_steps)
+    sampler: str | dict[str, Any] = settings.sampler
+    own_sampler = restrict_sampler_config(container_config["sampler_config"], train_tasks)
+    if sampler == "host" and len(train_tasks) > 1 and own_sampler != _PROPORTIONAL:
+        sampler = own_sampler  # another sampler gives another run
     return {
         "max_steps": max_steps,
         "warmup_steps": warmup_steps,
@@ -134,7 +141,7 @@ def resolve_recipe(
         "optimizer": settings.optimizer,
         "max_grad_norm": settings.max_grad_norm or arguments.max_grad_norm,
         "clip_once_per_step": settings.clip_once_per_step,
-        "sampler": settings.sampler,
+        "sampler": sampler,
         "evaluations": settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
         "precision": settings.precision,
     }
