@@ -19,7 +19,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 from tiny_encoders import save_tiny_encoder
-from tiny_runs import write_run_file
+from tiny_runs import run_command, write_run_file
 
 from gradts_plugin import cli, config
 from gradts_plugin.config import GradTSSettings, RunFile, parse_settings
@@ -230,29 +230,29 @@ def run_file(tmp_path_factory):
     )
 
 
-def gradts_select(*arguments, python_path):
+def test_without_the_example_its_names_are_unknown(run_file):
+    answer = run_command("run", run_file, "--quiet")
+    assert answer.code == 2
+    assert "unknown value 'spearman'" in answer.err
+    assert not (run_file.parent / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def outcome(run_file, site):
+    """What the command prints in a process that finds the example installed."""
     code = "from gradts_plugin.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(python_path)},
-        cwd=ROOT,
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "run", str(run_file), "--json", "--quiet"],
+        env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def test_without_the_example_its_names_are_unknown(run_file, tmp_path):
-    answer = gradts_select("run", run_file, "--quiet", python_path=tmp_path)
-    assert answer.returncode == 2
-    assert "unknown value 'spearman'" in answer.stderr
-    assert not (run_file.parent / "out").exists()
-
-
-def test_a_selection_runs_with_the_installed_example(run_file, site):
-    answer = gradts_select("run", run_file, "--json", "--quiet", python_path=site)
     assert answer.returncode == 0, answer.stderr
-    outcome = json.loads(answer.stdout)
+    return json.loads(answer.stdout)
+
+
+def test_a_selection_runs_with_the_installed_example(outcome):
     selection = outcome["selection"]
     assert selection["method"] == "top-k"
     best = outcome["ranking"]["candidates"][0]["task"]
@@ -264,20 +264,16 @@ def test_a_selection_runs_with_the_installed_example(run_file, site):
     ]
 
 
-def test_the_python_snippet_of_the_usage_page_runs(run_file, site):
-    ((snippet, _),) = (
+def test_the_python_snippet_of_the_usage_page_runs(outcome, run_file, site, monkeypatch):
+    ((snippet, where),) = (
         block.values for block in blocks("python") if block.id.startswith("docs/usage.md")
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", snippet],
-        env={**os.environ, "PYTHONPATH": str(site)},
-        cwd=run_file.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert (run_file.parent / "taus.svg").read_text(encoding="utf-8").startswith("<?xml")
+    monkeypatch.syspath_prepend(site)  # installed here, too
+    monkeypatch.chdir(run_file.parent)
+    names = {}
+    exec(compile(snippet, where, "exec"), names)
+    assert names["outcome"].counters.training_steps == 0  # all is stored
+    assert "<svg" in Path("taus.svg").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
