@@ -386,7 +386,7 @@ def as_text(results: Mapping[str, Any]) -> str:
             f"Milliseconds per batch of {BATCH_SIZE} ({first['task']}, {first['batches']} batches "
             f"evenly over its lengths, {first['repeats']} passes, medians). A training step is "
             "forward, backward and AdamW step in train mode. The batch-1 loop takes the gradients "
-            "of all parameters, one unpadded instance at a time; padded: as jiant feeds it, all rows "
+            "of all parameters, one unpadded instance at a time; padded: as jiant does, all rows "
             f"of {MAX_LENGTH} tokens; key and value only: unpadded, without the gradients the "
             "method does not need. The ratios are medians over the same "
             "batch in the same pass; wanted: at most 0.8 and at least 3.",
