@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 
 import pytest
+import torch
+import transformers
 import yaml
 from tiny_encoders import save_tiny_encoder
+from tiny_jiant import export_weights, write_setup
 from tiny_runs import files_below, run_command, write_run_file, write_task
 
+from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.store import GradientStore
+
+apply_mends()
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +290,195 @@ def test_store_that_is_a_file(run_file):
     refused(changed(run_file, store="store"), "is a file")
     with pytest.raises(Exception, match="is a file"):
         GradientStore(run_file.parent / "store" / "importances")
+
+
+# --- while it runs --------------------------------------------------------------------------------
+
+
+def test_a_diverging_training_run_is_told_in_one_line(run_file):
+    changed(run_file, fine_tuning__learning_rate=1e30)
+    answer = run_command("run", run_file, "--quiet")
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert line.startswith("gradts-select: task 'topic': the loss is ")
+    assert "learning rate" in line
+    # What was prepared is kept: with a lower rate, another folder can be chosen or this one freed.
+    assert not (run_file.parent / "out" / "result.json").exists()
+
+
+def test_an_encoder_with_nan_weights_is_told_in_one_line(run_file, tmp_path):
+    folder = save_tiny_encoder("bert", tmp_path / "encoder")
+    model = transformers.AutoModel.from_pretrained(folder)
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight.fill_(float("nan"))
+    model.save_pretrained(folder)
+    changed(run_file, model__name_or_path=str(folder))
+    answer = run_command("run", run_file, "--quiet")
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert "task 'topic': the loss is nan at step 1" in line
+
+
+def _small_disk(folder, kilobytes):
+    """Mounts a file system of this size, where the user may do that."""
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    size = f"size={kilobytes}k"
+    command = [mount, "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+
+
+@pytest.mark.parametrize("kilobytes", [0, 60, 200, 400])
+def test_full_disk(run_file, tmp_path, kilobytes):
+    disk = tmp_path / "disk"
+    _small_disk(disk, kilobytes or 4)
+    try:
+        if kilobytes == 0:
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        changed(run_file, output_dir=str(disk / "out"))
+        answer = run_command("run", run_file, "--quiet")
+        assert answer.code == 2, answer.err
+        (line,) = answer.err.splitlines()
+        assert line.startswith("gradts-select: cannot write ")
+        assert ("read-only" if kilobytes == 0 else "full") in line.lower() or "space" in line
+        # Nothing is lost: with more room the same command goes on.
+        subprocess.run(["mount", "-o", "remount,rw,size=40m", str(disk)], check=True)
+        answer = run_command("run", run_file, "--quiet", "--json")
+        assert answer.code == 0, answer.err
+        assert json.loads(answer.out)["selected"] is not None
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+# --- an existing jiant set-up ---------------------------------------------------------------------
+
+
+def container_refused(path, *words, command=("rank",), more=()):
+    """A command on a container config; it must be refused in one line with these words."""
+    before = files_below(path.parent)
+    answer = run_command(
+        *command,
+        "--jiant_task_container_config_path",
+        path,
+        "--hf_pretrained_model_name_or_path",
+        path.parent / "encoder",
+        "--model_path",
+        path.parent / "weights.p",
+        *more,
+    )
+    lines = answer.err.splitlines()
+    assert answer.code == 2, answer.err
+    assert len(lines) == 1, answer.err
+    for word in words:
+        assert word in lines[0]
+    after = files_below(path.parent)
+    for files in (before, after):
+        files.pop("gradts/host.log", None)  # what jiant said
+    assert after == before
+
+
+@pytest.fixture(scope="module")
+def set_up(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set_up")
+    encoder = save_tiny_encoder("bert", folder / "encoder")
+    export_weights(encoder, folder / "weights.p")
+    return write_setup(folder, encoder, ("cola", "rte"), 4)
+
+
+@pytest.fixture
+def container(set_up, tmp_path):
+    """A copy of a jiant set-up whose container config names a primary."""
+    folder = shutil.copytree(set_up.parent, tmp_path / "set_up")
+    path = folder / "container.json"
+    text = path.read_text().replace(str(set_up.parent), str(folder))
+    path.write_text(json.dumps(json.loads(text) | {"gradts": {"primary_task": "cola"}}))
+    return path
+
+
+def edited(path, place, value):
+    """Sets a nested key of a container config, or removes it."""
+    config = json.loads(path.read_text())
+    *outer, key = place.split(".")
+    inner = config
+    for name in outer:
+        inner = inner[name]
+    if value is None:
+        del inner[key]
+    else:
+        inner[key] = value
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("sampler_config", None, ["key 'sampler_config' is missing"]),
+        ("task_run_config", ["cola"], ["task_run_config: a JSON object is needed"]),
+        ("task_run_config.train_task_list", None, ["'task_run_config.train_task_list'"]),
+        ("task_run_config.train_task_list", ["cola", "rt"], ["unknown task 'rt'", "'rte'"]),
+        (
+            "task_cache_config_dict.rte",
+            None,
+            ["task_cache_config_dict has no entry for task 'rte'"],
+        ),
+        ("task_cache_config_dict.rte.train", None, ["task 'rte' has no train cache"]),
+        ("task_cache_config_dict.rte.train", "/gone", ["task 'rte': no train cache at /gone"]),
+        ("task_config_path_dict.rte", "/gone.json", ["/gone.json: no such file"]),
+        ("global_train_config.max_steps", None, ["'global_train_config.max_steps' is missing"]),
+        ("gradts", [], ["gradts: expected a mapping, found list"]),
+        ("gradts.primary_tsk", "cola", ["unknown key 'primary_tsk'", "'primary_task'"]),
+        ("gradts.primary_task", "colla", ["unknown task 'colla'", "did you mean 'cola'?"]),
+        ("gradts.selection", {"tau": 1}, ["gradts.selection is damaged"]),
+    ],
+)
+def test_wrong_container_config(container, place, value, words):
+    container_refused(edited(container, place, value), *words)
+
+
+def test_broken_and_missing_container_config(container):
+    container.write_text('{\n"sampler_config": \n')
+    container_refused(container, "container.json, line 3: broken JSON")
+    container_refused(container.with_name("gone.json"), "gone.json: no such file")
+
+
+def test_missing_and_damaged_weights(container):
+    weights = container.with_name("weights.p")
+    weights.write_bytes(b"no weights")
+    container_refused(container, "weights.p holds no weights", more=["--quiet"])
+    weights.unlink()
+    container_refused(container, "weights.p: no such file")
+
+
+def test_damaged_cache(container):
+    (container.parent / "cache" / "rte" / "train" / "data_args.p").write_bytes(b"broken")
+    container_refused(container, "task 'rte': the train cache at ", "is damaged")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rank"], ["--jiant_task_container_config_path"]),
+        (["run", "--output_dir", "out"], ["--jiant_task_container_config_path"]),
+        (["run", "run", "--no_such_option"], ["jiant refused its arguments"]),
+        (["run", "--gradts_config"], ["--gradts_config needs the path"]),
+        (["run"], ["run_file"]),
+        (["run", "continue", "--checkpoint_path", "gone.p"], ["gone.p: no such checkpoint"]),
+        (["ran"], ["invalid choice: 'ran'"]),
+        ([], ["COMMAND"]),
+        (["host", "-m", "jiant.proj.main.runscrpt"], ["did you mean 'jiant.proj.main.runscript'?"]),
+        (["host", "gone.py"], ["gone.py: no such script"]),
+    ],
+)
+def test_wrong_arguments(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = run_command(*arguments)
+    assert answer.code == 2, answer.err
+    (line,) = answer.err.splitlines()
+    assert line.startswith("gradts-select: ")
+    for word in words:
+        assert word in line
+    assert files_below(tmp_path) == {}

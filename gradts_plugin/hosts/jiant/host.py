@@ -159,6 +159,8 @@ class JiantHost:
         )
         self._model_type = read_model_type(arguments.hf_pretrained_model_name_or_path)
         require_supported_encoder(self._model_type)
+        if not Path(arguments.model_path).is_file():
+            raise HostError(f"model_path {arguments.model_path}: no such file")
         with self._quiet():
             self._tasks = container_setup.create_task_dict(
                 self._config["task_config_path_dict"], verbose=False
@@ -351,10 +353,9 @@ def fingerprint_encoder(arguments: HostArguments) -> str:
         encoder = AutoModel.from_pretrained(arguments.hf_pretrained_model_name_or_path)
     try:
         weights = torch.load(arguments.model_path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise HostError(f"{arguments.model_path}: no such file") from error
     except Exception as error:  # a damaged file can raise nearly anything
-        raise HostError(f"{arguments.model_path} holds no weights: {error}") from error
+        first_sentence = str(error).split(". ", maxsplit=1)[0]
+        raise HostError(f"{arguments.model_path} holds no weights: {first_sentence}") from error
     digest = hashlib.sha256(arguments.model_load_mode.encode())
     digest.update(type(encoder).__name__.encode())
     if arguments.model_load_mode.startswith("from_transformers"):

@@ -232,14 +232,15 @@ class _ObservingLog(BaseZLogger):  # type: ignore[misc]
 
     def write_entry(self, key: str, entry: Any, do_print: bool = False) -> None:  # noqa: ARG002
         if key == "loss_train":
+            task_name = str(entry["task"])  # drawn from a numpy array
             if not math.isfinite(entry["loss_val"]):
                 raise TrainingError(
-                    f"task {entry['task']!r}: the loss is {entry['loss_val']} at step "
+                    f"task {task_name!r}: the loss is {entry['loss_val']} at step "
                     f"{entry['global_step']}; a lower learning rate or fp32 usually mends it"
                 )
             self._observe(
                 TrainStep(
-                    task_name=str(entry["task"]),  # drawn from a numpy array
+                    task_name=task_name,
                     global_step=entry["global_step"],
                     num_steps=self._num_steps,
                     loss=float(entry["loss_val"]),
