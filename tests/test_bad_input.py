@@ -319,6 +319,17 @@ def test_an_encoder_with_nan_weights_is_told_in_one_line(run_file, tmp_path):
     assert "task 'topic': the loss is nan at step 1" in line
 
 
+def test_an_encoder_that_changed_under_a_prepared_folder(run_file, tmp_path):
+    folder = save_tiny_encoder("bert", tmp_path / "encoder")
+    changed(run_file, model__name_or_path=str(folder), fine_tuning__learning_rate=1e30)
+    assert "the loss is" in run_command("run", run_file, "--quiet").err
+    save_tiny_encoder("bert", folder, seed=1)
+    answer = run_command("run", run_file, "--quiet")
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert "has changed since" in line
+
+
 def _small_disk(folder, kilobytes):
     """Mounts a file system of this size, where the user may do that."""
     folder.mkdir()

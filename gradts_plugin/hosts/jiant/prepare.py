@@ -266,10 +266,18 @@ def export_encoder(name: str, folder: Path, log_file: Path) -> HostArguments:
         log_file: where jiant's output goes.
 
     Raises:
-        HostError: the encoder cannot be read.
+        HostError: the encoder cannot be read, or is another one than was exported here before.
     """
     weights = folder / "model" / "model.p"
-    if not weights.exists():
+    origin = folder / "origin.json"
+    identity = {"encoder": name, "files": _folder_digest(Path(name))}
+    if weights.exists():
+        if origin.exists() and read_json(origin) != identity:
+            raise HostError(
+                f"encoder {name!r} has changed since {folder} was prepared from it; choose "
+                "another output_dir"
+            )
+    else:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         with _log_output(log_file), torch.random.fork_rng():
@@ -281,6 +289,7 @@ def export_encoder(name: str, folder: Path, log_file: Path) -> HostArguments:
             except (OSError, ValueError, ImportError) as error:
                 first_line = str(error).strip().splitlines()[0]
                 raise HostError(f"encoder {name!r}: {first_line}") from error
+        write_json_atomic(partial / origin.name, identity)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     return HostArguments(
@@ -289,6 +298,18 @@ def export_encoder(name: str, folder: Path, log_file: Path) -> HostArguments:
         model_config_path=str(folder / "model" / "config.json"),
         learning_rate=DEFAULT_LEARNING_RATE,
     )
+
+
+def _folder_digest(folder: Path) -> str:
+    """sha256 over the files of a local encoder; empty for a hub name."""
+    if not folder.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.name.encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _tokenise(
