@@ -27,6 +27,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+#: Passes over the data in a run file that does not say how long to train (Ma et al. 2021).
+DEFAULT_EPOCHS = 3
+
+#: Default thresholds of the published code for GradTS-thres and GradTS-fg (Ma et al. 2021).
+PUBLISHED_THRESHOLD = 0.47
+PUBLISHED_INSTANCE_THRESHOLD = 0.62
+
+
 class TrainingSettings(Settings):
     """How the host trains: fine-tuning before a probe, trials and the final run.
 
@@ -79,7 +87,7 @@ class TrainingSettings(Settings):
         return self
 
 
-#: MT-DNN's training recipe (method 1.6; paper section 4): Adamax 5e-5, 7 epochs, batch 4 with
+#: MT-DNN's training recipe, as the paper used it (Ma et al. 2021): Adamax 5e-5, 7 epochs, batch 4,
 #: accumulation 4, clipping once a step, 10 % warm-up, every batch of every task once per epoch.
 MT_DNN_RECIPE: Mapping[str, Any] = {
     "epochs": 7,
@@ -95,7 +103,7 @@ MT_DNN_RECIPE: Mapping[str, Any] = {
 
 
 class ProbingSettings(Settings):
-    """How head importance is measured (method 1.2)."""
+    """How head importance is measured."""
 
     importance: str = "rows"
     train_mode: bool = False
@@ -121,7 +129,7 @@ class Quantile(Settings):
 
 
 class TrialSettings(Settings):
-    """How GradTS-trial goes through the ranking (method 1.5)."""
+    """How GradTS-trial goes through the ranking."""
 
     seeds: Annotated[int, Field(gt=0)] = 1
     patience: Annotated[int, Field(ge=0)] = 2
@@ -129,9 +137,9 @@ class TrialSettings(Settings):
 
 
 class FineGrainedSettings(Settings):
-    """Which auxiliary instances GradTS-fg keeps (method 1.5)."""
+    """Which auxiliary instances GradTS-fg keeps."""
 
-    threshold: Annotated[float, Field(ge=-1, le=1)] | Quantile = 0.62
+    threshold: Annotated[float, Field(ge=-1, le=1)] | Quantile = Quantile(quantile=0.5)
 
 
 class GradTSSettings(Settings):
@@ -167,17 +175,28 @@ class GradTSSettings(Settings):
     seeds: Annotated[int, Field(gt=0)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     store: Path | None = None
-    fine_tuning: TrainingSettings = TrainingSettings(epochs=3)
+    fine_tuning: TrainingSettings = TrainingSettings(epochs=DEFAULT_EPOCHS)
     training: TrainingSettings = TrainingSettings()
     probing: ProbingSettings = ProbingSettings()
     ranking: RankingSettings = RankingSettings()
-    threshold: Annotated[float, Field(ge=-1, le=1)] | Quantile = 0.47
+    threshold: Annotated[float, Field(ge=-1, le=1)] | Quantile = Quantile(quantile=0.75)
     trial: TrialSettings = TrialSettings()
     fine_grained: FineGrainedSettings = FineGrainedSettings()
     seeded_sampler: bool = True
     reshuffle_epochs: bool = True
     trim_batches: bool = True
     exact_resume: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_thresholds(cls, given: Any) -> Any:
+        # They belong to the published measure; with the true heads a quantile fits better.
+        if isinstance(given, Mapping) and given.get("faithful") is True:
+            fine_grained = given.get("fine_grained", {})
+            if isinstance(fine_grained, Mapping):
+                fine_grained = {"threshold": PUBLISHED_INSTANCE_THRESHOLD, **fine_grained}
+            return {"threshold": PUBLISHED_THRESHOLD, **given, "fine_grained": fine_grained}
+        return given
 
     @field_validator("candidate_tasks")
     @classmethod
@@ -212,11 +231,20 @@ class RunFile(GradTSSettings):
         max_train_examples: cap on training rows per task (a seeded sample); None: all.
     """
 
+    training: TrainingSettings = TrainingSettings(epochs=DEFAULT_EPOCHS)
     model: ModelSettings
     tasks: Annotated[tuple[str, ...], Field(min_length=2)]
     data_dir: Path | None = None
     output_dir: Path
     max_train_examples: Annotated[int, Field(gt=0)] | None = None
+
+    @field_validator("training")
+    @classmethod
+    def _has_a_length(cls, training: TrainingSettings) -> TrainingSettings:
+        # There is no container config yet that could say how long to train.
+        if training.epochs is None and training.max_steps is None:
+            return training.model_copy(update={"epochs": DEFAULT_EPOCHS})
+        return training
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)

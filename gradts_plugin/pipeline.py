@@ -531,6 +531,7 @@ def _identity_of(session: Session, plan: TrainingPlan) -> dict[str, Any]:
         "recipe": dict(plan.recipe),
         "seeded_sampler": settings.seeded_sampler,
         "reshuffle_epochs": settings.reshuffle_epochs,
+        "trim_batches": settings.trim_batches,  # dropout draws other numbers for other lengths
     }
 
 

@@ -87,9 +87,9 @@ def open_run_file(run_file: RunFile, manager: pluggy.PluginManager) -> pipeline.
         config, arguments = prepare.prepare(
             run_file, tasks, encoder=encoder, hook=manager.hook, log_file=log_file
         )
-    settings = GradTSSettings.model_validate(
-        run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
-    )
+    given = run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
+    given["training"] = run_file.training.model_dump(exclude_unset=True)  # its length at least
+    settings = GradTSSettings.model_validate(given)
     return open_session(
         config, arguments, settings, manager, output_dir=run_file.output_dir, log_file=log_file
     )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from gradts_plugin import task_configs
-from gradts_plugin.config import ModelSettings, RunFile, read_json
+from gradts_plugin.config import DEFAULT_EPOCHS, ModelSettings, RunFile, read_json
 from gradts_plugin.errors import ConfigError, DataError, GradTSError, HostError, nearest
 from gradts_plugin.files import check_folder_name, write_json_atomic
 from gradts_plugin.hosts.jiant.compat import apply_mends, require_supported_encoder
@@ -390,7 +390,7 @@ def _container_config(
     batch_size = training.batch_size or run_file.fine_tuning.batch_size or DEFAULT_BATCH_SIZE
     accumulation = training.gradient_accumulation_steps or 1
     steps = sum(-(-size["train"] // (batch_size * accumulation)) for size in sizes.values())
-    max_steps = training.max_steps or round((training.epochs or 3) * steps)
+    max_steps = training.max_steps or round((training.epochs or DEFAULT_EPOCHS) * steps)
     warmup = training.warmup_proportion if training.warmup_proportion is not None else 0.1
     names = list(paths)
     return {
