@@ -16,6 +16,7 @@ from gradts_plugin import __version__, console, pipeline, sessions
 from gradts_plugin.config import RunFile, parse_settings
 from gradts_plugin.errors import ConfigError, GradTSError
 from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.report.figures import correlation_figure_info, draw_task_correlations
 
 DESCRIPTION = "Choose the auxiliary tasks that help a primary task (GradTS), inside jiant."
 
@@ -194,10 +195,16 @@ def _run(run_file: RunFile, *, quiet: bool, as_json: bool) -> int:
         outcome = pipeline.run(sessions.open_run_file(run_file, manager))
     finally:
         progress.close()
+    picture = run_file.output_dir / "task_correlations.png"
+    drawn = importlib.util.find_spec("matplotlib") is not None
+    if drawn:
+        draw_task_correlations(correlation_figure_info(outcome.ranking), picture)
     if as_json:
         _print_json(pipeline.outcome_as_dict(outcome))
     else:
         console.print_outcome(Console(), outcome)
+        if drawn:
+            Console().print(f"Task correlations: {picture}", highlight=False, soft_wrap=True)
     return 0
 
 
