@@ -415,3 +415,20 @@ def test_two_plugins_that_offer_one_name_clash(finished, monkeypatch):
     assert answer.code == 2
     assert len(answer.err.splitlines()) == 1
     assert "both offer the selection method 'favourite'" in answer.err
+
+
+def test_another_metric_reuses_probes_but_no_score(tmp_path, encoder):
+    names = ("topic", "mood") if "mood" in TASKS else tuple(TASKS)[:2]
+    first = run(write_run_file(tmp_path, encoder, names, primary_task=names[0], store="store"))
+    config = tmp_path / "tasks" / f"{names[0]}.json"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({**values, "metric": "mcc"}))
+    second = run(
+        write_run_file(
+            tmp_path, encoder, names, primary_task=names[0], store="store", output_dir="other"
+        )
+    )
+    assert first["done"]["training_runs"] > 0
+    assert second["done"]["probes"] == 0
+    assert second["done"]["training_runs_reused"] == 0
+    assert second["done"]["training_runs"] > 0

@@ -210,7 +210,14 @@ class JiantHost:
         """The complete training settings of a run over these tasks."""
         num_train = {info.name: info.num_train for info in self._infos}
         num_train |= {name: len(ids) for name, ids in kept_instances.items()}
-        return resolve_recipe(settings, self._config, self._arguments, train_tasks, num_train)
+        recipe = resolve_recipe(settings, self._config, self._arguments, train_tasks, num_train)
+        heads = self._config["taskmodels_config"]
+        shared = {name: heads["task_to_taskmodel_map"][name] for name in train_tasks}
+        options = heads.get("taskmodel_config_map") or {}
+        used = {name: options[name] for name in shared.values() if options.get(name)}
+        if used or len(set(shared.values())) < len(shared):
+            recipe["heads"] = {"task_to_taskmodel_map": shared, "taskmodel_config_map": used}
+        return recipe
 
     @contextlib.contextmanager
     def fine_tuned(self, plan: TrainingPlan) -> Iterator[ProbeTarget]:
@@ -306,7 +313,9 @@ class JiantHost:
             kind=self._tasks[name].TASK_TYPE.value,
             num_train=len(train_cache),
             fingerprint=_hash_cache(caches["train"]),
-            dev_fingerprint=_hash_cache(caches["val"], caches["val_labels"]),
+            dev_fingerprint=_hash_text(
+                _hash_cache(caches["val"], caches["val_labels"]), _metric_of(self._tasks[name])
+            ),
         )
 
     @contextlib.contextmanager
@@ -494,6 +503,18 @@ def _open_cache(name: str, phase: str, folder: str) -> Any:
         raise DataError(
             f"task {name!r}: the {phase} cache at {folder} is damaged: {error}"
         ) from error
+
+
+def _metric_of(task: Any) -> str:
+    """What a task is scored by: our tasks say it in their config, jiant's own by their class."""
+    config = getattr(task, "config", None)
+    if config is None:
+        return type(task).__name__
+    return f"{config.metric} {config.positive_label}"
+
+
+def _hash_text(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _hash_cache(*folders: str) -> str:
