@@ -23,7 +23,7 @@ demo: install
 	.venv/bin/gradts-select demo --output_dir gradts-demo
 
 test: install
-	.venv/bin/pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 lint: install
 	.venv/bin/ruff check .
