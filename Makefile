@@ -20,6 +20,7 @@ endif
 ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX := $(INDEX)
 endif
+export UV_SYSTEM_CERTS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: demo test lint install clean
