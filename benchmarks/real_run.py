@@ -39,7 +39,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "primaries": ("rte",),
         "methods": ("thres",),
         "seeds": 1,
-        "threshold": {"quantile": 0.85},
+        "threshold": {"quantile": 0.95},
         "trial": {"seeds": 1, "patience": 1, "max_auxiliaries": 2},
     },
 }
