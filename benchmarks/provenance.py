@@ -82,8 +82,11 @@ def write_results(
 
 
 def _command() -> str:
-    # Folders are shortened to their last part: where they lie is nobody's business.
-    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    # Where folders lie is nobody's business.
+    words = [
+        "DATA" if before == "--data" else Path(word).name if word.startswith("/") else word
+        for before, word in zip(sys.argv, sys.argv[1:], strict=False)
+    ]
     return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
