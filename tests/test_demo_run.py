@@ -23,7 +23,9 @@ def open_demo(folder: Path, seed: int, **changes: Any) -> pipeline.Session:
     return sessions.open_run_file(run_file, make_plugin_manager())
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_tasks_that_share_what_the_primary_needs_rank_above_all_others(
     tmp_path: Path, seed: int
 ) -> None:
