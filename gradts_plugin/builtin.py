@@ -9,14 +9,25 @@ from typing import Any
 from gradts_plugin.correlation import kendall
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.probing import importance
+from gradts_plugin.rankers.embedding import rank_by_embedding
+from gradts_plugin.rankers.gradients import rank_by_gradients
+from gradts_plugin.rankers.heads import rank_by_heads
+from gradts_plugin.rankers.logme import rank_by_logme
+from gradts_plugin.rankers.random_order import rank_at_random
+from gradts_plugin.rankers.size import rank_by_size
 from gradts_plugin.records import (
     Correlation,
     HeadImportanceMeasure,
+    Ranker,
     Selection,
     SelectionMethod,
 )
+from gradts_plugin.selection.alone import select_nothing
+from gradts_plugin.selection.autosem import select_by_mixing, select_by_utility
+from gradts_plugin.selection.everything import select_everything
 from gradts_plugin.selection.finegrained import select_fine_grained
 from gradts_plugin.selection.threshold import select_by_threshold
+from gradts_plugin.selection.top import select_top
 from gradts_plugin.selection.trial import select_by_trial
 from gradts_plugin.task_configs import shipped_task_configs
 
@@ -51,12 +62,30 @@ def extend_correlations() -> Mapping[str, Correlation]:
 
 
 @hookimpl
+def extend_rankers() -> Mapping[str, Ranker]:
+    """Offers GradTS's own ranking, and those to compare it with."""
+    return {
+        "heads": rank_by_heads,
+        "size": rank_by_size,
+        "random": rank_at_random,
+        "embedding": rank_by_embedding,
+        "logme": rank_by_logme,
+        "gradients": rank_by_gradients,
+    }
+
+
+@hookimpl
 def extend_selection_methods() -> Mapping[str, SelectionMethod]:
-    """Offers the paper's three settings."""
+    """Offers the paper's three settings, and those to compare them with."""
     return {
         "thres": select_by_threshold,
         "trial": select_by_trial,
         "fg": select_fine_grained,
+        "autosem-p1": select_by_utility,
+        "autosem": select_by_mixing,
+        "alone": select_nothing,
+        "all": select_everything,
+        "top": select_top,
     }
 
 

@@ -34,6 +34,9 @@ DEFAULT_EPOCHS = 3
 PUBLISHED_THRESHOLD = 0.47
 PUBLISHED_INSTANCE_THRESHOLD = 0.62
 
+#: AUTOSEM's first stage as the authors of GradTS reproduced it.
+PUBLISHED_BANDIT: Mapping[str, int] = {"rounds": 200, "steps_per_round": 10}
+
 
 class TrainingSettings(Settings):
     """How the host trains: fine-tuning before a probe, trials and the final run.
@@ -56,7 +59,8 @@ class TrainingSettings(Settings):
         sampler: `host` is the container's own; `epoch` takes every batch of every task once per
             epoch in random task order (MT-DNN).
         evaluations: how often the primary's dev set is scored; None: once an epoch (at least once).
-        precision: bf16 trains under autocast.
+        precision: bf16 trains under autocast; auto does so where the hardware has bf16, and trains
+            in fp32 where it would only be emulated.
     """
 
     recipe: Literal["jiant", "mt-dnn"] = "jiant"
@@ -71,7 +75,7 @@ class TrainingSettings(Settings):
     clip_once_per_step: bool = True
     sampler: Literal["host", "epoch"] = "host"
     evaluations: Annotated[int, Field(gt=0)] | None = None
-    precision: Precision = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
 
     @model_validator(mode="before")
     @classmethod
@@ -103,23 +107,63 @@ MT_DNN_RECIPE: Mapping[str, Any] = {
 
 
 class ProbingSettings(Settings):
-    """How head importance is measured."""
+    """How head importance is measured.
 
+    Attributes:
+        model: `frozen` keeps the pretrained encoder and fits a linear head to its mean-pooled
+            outputs, which has one solution, needs no training run, and leaves no seed to vary;
+            `fine-tuned` trains each task alone before its probe (Ma et al. 2021, and with
+            `faithful`).
+        importance: rows, columns, gate, or a measure that a plugin adds.
+        train_mode: dropout stays on, as in the published code.
+        precision: of the forward and backward pass.
+        batch_size: instances per batch.
+        max_instances: a seeded sample of the training instances; None: all.
+        seed: of the sample.
+        shuffled_controls: with `frozen`: every candidate is probed this many times with shuffled
+            labels, too; these taus are the null that `threshold: auto` compares with.
+    """
+
+    model: Literal["frozen", "fine-tuned"] = "frozen"
     importance: str = "rows"
     train_mode: bool = False
     precision: Precision = "fp32"
     batch_size: Annotated[int, Field(gt=0)] = 32
     max_instances: Annotated[int, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+    shuffled_controls: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _controls_need_a_fitted_head(self) -> ProbingSettings:
+        if self.shuffled_controls and self.model != "frozen":
+            raise ValueError("shuffled_controls needs model: frozen")
+        return self
 
 
 class RankingSettings(Settings):
-    """How taus and their intervals are computed."""
+    """How the candidates are ranked, and how taus and their intervals are computed.
 
+    Attributes:
+        ranker: heads is GradTS; size, random, embedding, logme and gradients are what it is
+            compared with; or one that a plugin adds.
+        common: `remove` divides every task's profile by the mean profile of all tasks before
+            correlating, because every task on one encoder shares the encoder's own profile;
+            `keep` is the published correlation.
+        correlation: correlates head importance.
+        bootstrap: draws for the intervals.
+        confidence: level of the intervals.
+        seed: of the draws, and of the sample below.
+        max_instances: embedding, logme and gradients look at so many instances of a task (a seeded
+            sample); None: all.
+    """
+
+    ranker: str = "heads"
+    common: Literal["keep", "remove"] = "keep"
     correlation: str = "kendall"
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     seed: Annotated[int, Field(ge=0)] = 0
+    max_instances: Annotated[int, Field(gt=0)] | None = 400
 
 
 class Quantile(Settings):
@@ -142,6 +186,37 @@ class FineGrainedSettings(Settings):
     threshold: Annotated[float, Field(ge=-1, le=1)] | Quantile = Quantile(quantile=0.5)
 
 
+class TopSettings(Settings):
+    """How many of the best-ranked candidates are auxiliaries."""
+
+    k: Annotated[int, Field(gt=0)] = 2
+
+
+class AutosemSettings(Settings):
+    """How AUTOSEM selects and mixes (Guo et al. 2019).
+
+    Attributes:
+        rounds: decisions of the bandit, each followed by a score of the primary's dev set.
+        steps_per_round: optimiser steps between two decisions; with `faithful` also the length
+            of a block for each unit of a mixing ratio.
+        decay: gamma, how much of what it learned the bandit forgets each round.
+        alpha0: prior of every task's Beta posterior.
+        beta0: prior of every task's Beta posterior.
+        min_utility: auxiliaries are the candidates with at least this utility.
+        top_k: so many of the best candidates instead, whatever their utility.
+        trials: mixing ratios that are tried, each in a training run of its own.
+    """
+
+    rounds: Annotated[int, Field(gt=0)] = 60
+    steps_per_round: Annotated[int, Field(gt=0)] = 5
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.3
+    alpha0: Annotated[float, Field(gt=0)] = 1.0
+    beta0: Annotated[float, Field(gt=0)] = 1.0
+    min_utility: Annotated[float, Field(ge=0, le=1)] = 0.5
+    top_k: Annotated[int, Field(gt=0)] | None = None
+    trials: Annotated[int, Field(gt=0)] = 10
+
+
 class GradTSSettings(Settings):
     """The `gradts` block.
 
@@ -149,7 +224,8 @@ class GradTSSettings(Settings):
         enabled: false leaves the host exactly as it is.
         primary_task: the task to help.
         candidate_tasks: where auxiliaries are sought; None: every other training task.
-        method: selection method: thres, trial, fg, or one that a plugin adds.
+        method: selection method: thres, trial, fg, top, alone, all, autosem-p1, autosem, or one
+            that a plugin adds.
         faithful: reproduce the published selectors, flaws included.
         seeds: fine-tuning seeds per task.
         seed: first seed; everything random derives from it.
@@ -158,13 +234,17 @@ class GradTSSettings(Settings):
         training: multi-task training in trials and the final run.
         probing: how head importance is measured.
         ranking: correlation and intervals.
-        threshold: GradTS-thres: auxiliaries with at least this tau.
+        threshold: GradTS-thres: auxiliaries with at least this tau; `auto`: with more than shuffled
+            labels reach (needs `probing.shuffled_controls`).
         trial: GradTS-trial.
         fine_grained: GradTS-fg.
+        top: the best-ranked candidates.
+        autosem: AUTOSEM.
         seeded_sampler: the host's task order follows the seed.
         reshuffle_epochs: epochs after the first get an order of their own.
         trim_batches: batches are trimmed to their longest row.
         exact_resume: a resumed run goes on with schedule, sampler and data order.
+        tensorboard: also write TensorBoard event files into the output folder.
     """
 
     enabled: bool = True
@@ -179,23 +259,34 @@ class GradTSSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     probing: ProbingSettings = ProbingSettings()
     ranking: RankingSettings = RankingSettings()
-    threshold: Annotated[float, Field(ge=-1, le=1)] | Quantile = Quantile(quantile=0.75)
+    threshold: Annotated[float, Field(ge=-1, le=1)] | Quantile | Literal["auto"] = Quantile(
+        quantile=0.75
+    )
     trial: TrialSettings = TrialSettings()
     fine_grained: FineGrainedSettings = FineGrainedSettings()
+    top: TopSettings = TopSettings()
+    autosem: AutosemSettings = AutosemSettings()
     seeded_sampler: bool = True
     reshuffle_epochs: bool = True
     trim_batches: bool = True
     exact_resume: bool = True
+    tensorboard: bool = False
 
     @model_validator(mode="before")
     @classmethod
     def _published_thresholds(cls, given: Any) -> Any:
         # They belong to the published measure; with the true heads a quantile fits better.
         if isinstance(given, Mapping) and given.get("faithful") is True:
-            fine_grained = given.get("fine_grained", {})
-            if isinstance(fine_grained, Mapping):
-                fine_grained = {"threshold": PUBLISHED_INSTANCE_THRESHOLD, **fine_grained}
-            return {"threshold": PUBLISHED_THRESHOLD, **given, "fine_grained": fine_grained}
+            published: dict[str, dict[str, Any]] = {
+                "fine_grained": {"threshold": PUBLISHED_INSTANCE_THRESHOLD},
+                "probing": {"model": "fine-tuned"},
+                "autosem": {"rounds": 200, "steps_per_round": 10},
+            }
+            filled = dict(given)
+            for key, values in published.items():
+                own = given.get(key, {})
+                filled[key] = {**values, **own} if isinstance(own, Mapping) else own
+            return {"threshold": PUBLISHED_THRESHOLD, **filled}
         return given
 
     @field_validator("candidate_tasks")
@@ -205,6 +296,12 @@ class GradTSSettings(Settings):
         if repeated:
             raise ValueError(f"task {repeated[0]!r} is named twice")
         return names
+
+    @model_validator(mode="after")
+    def _auto_needs_controls(self) -> GradTSSettings:
+        if self.threshold == "auto" and not self.probing.shuffled_controls:
+            raise ValueError("threshold: auto needs probing.shuffled_controls of 1 or more")
+        return self
 
     @model_validator(mode="after")
     def _primary_is_no_candidate(self) -> GradTSSettings:
@@ -229,6 +326,8 @@ class RunFile(GradTSSettings):
         data_dir: folder that relative data paths of shipped task configs start from.
         output_dir: everything the run writes.
         max_train_examples: cap on training rows per task (a seeded sample); None: all.
+        score_test: also score the primary's labelled test split after each training; it is
+            reported, and never used to select.
     """
 
     training: TrainingSettings = TrainingSettings(epochs=DEFAULT_EPOCHS)
@@ -237,6 +336,12 @@ class RunFile(GradTSSettings):
     data_dir: Path | None = None
     output_dir: Path
     max_train_examples: Annotated[int, Field(gt=0)] | None = None
+    score_test: bool = False
+
+    @property
+    def scored_tasks(self) -> tuple[str, ...]:
+        """The tasks whose dev (and test) sets are scored."""
+        return (self.primary_task,)
 
     @field_validator("training")
     @classmethod
@@ -245,6 +350,44 @@ class RunFile(GradTSSettings):
         if training.epochs is None and training.max_steps is None:
             return training.model_copy(update={"epochs": DEFAULT_EPOCHS})
         return training
+
+
+#: What `gradts-select compare` runs where a compare file names no methods of its own.
+DEFAULT_COMPARED_METHODS: Mapping[str, Mapping[str, Any]] = {
+    "alone": {"method": "alone"},
+    "all": {"method": "all"},
+    "random": {"method": "top", "ranking": {"ranker": "random"}},
+    "largest": {"method": "top", "ranking": {"ranker": "size"}},
+    "embedding": {"method": "top", "ranking": {"ranker": "embedding"}},
+    "logme": {"method": "top", "ranking": {"ranker": "logme"}},
+    "gradients": {"method": "top", "ranking": {"ranker": "gradients"}},
+    "gradts-thres": {"method": "thres"},
+    "gradts-trial": {"method": "trial"},
+    "gradts-fg": {"method": "fg"},
+    "autosem-p1": {"method": "autosem-p1"},
+    "autosem": {"method": "autosem"},
+}
+
+
+class CompareFile(RunFile):
+    """`gradts-select compare compare.yaml`: a run file for several primaries and methods.
+
+    Attributes:
+        primaries: the tasks to help, one after the other; all other tasks are candidates.
+        methods: name -> settings that differ from the file's own; `method` at least.
+        evaluation_seeds: training seeds over which every selection is scored.
+        oracle: also train the subsets an oracle would look at.
+    """
+
+    primaries: Annotated[tuple[str, ...], Field(min_length=1)]
+    methods: Mapping[str, Mapping[str, Any]] = DEFAULT_COMPARED_METHODS
+    evaluation_seeds: Annotated[int, Field(gt=0)] = 3
+    oracle: bool = True
+
+    @property
+    def scored_tasks(self) -> tuple[str, ...]:
+        """The primaries."""
+        return self.primaries
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gradts_plugin.errors import DegenerateImportanceError
 from gradts_plugin.records import FloatArray, IntArray
 
-__all__ = ["kendall", "layer_normal", "require_rankable"]
+__all__ = ["kendall", "layer_normal", "layer_shares", "require_rankable", "without_common"]
 
 # A matrix whose values differ by less than this share of its largest is constant: what is left
 # is rounding, which min-max scaling would blow up to a full ranking.
@@ -34,9 +34,7 @@ def layer_normal(raw: FloatArray) -> FloatArray:
         float64 array of the same shape, each matrix in [0, 1]. A layer of zeros stays zero; a
         matrix that is constant after the division (one head per layer, for one) becomes zero.
     """
-    importance = np.asarray(raw, dtype=np.float64)
-    layer_sums = importance.sum(axis=-1, keepdims=True)
-    shares = np.divide(importance, layer_sums, out=np.zeros_like(importance), where=layer_sums > 0)
+    shares = layer_shares(raw)
     low = shares.min(axis=(-2, -1), keepdims=True)
     spread = shares.max(axis=(-2, -1), keepdims=True) - low
     spread = np.where(spread > _CONSTANT_WITHIN * (low + spread), spread, 0.0)
@@ -44,6 +42,34 @@ def layer_normal(raw: FloatArray) -> FloatArray:
         shares - low, spread, out=np.zeros_like(shares), where=spread > 0
     )
     return normal
+
+
+def layer_shares(raw: FloatArray) -> FloatArray:
+    """Every layer divided by its own sum; float64, same shape, a layer of zeros stays zero."""
+    importance = np.asarray(raw, dtype=np.float64)
+    layer_sums = importance.sum(axis=-1, keepdims=True)
+    shares: FloatArray = np.divide(
+        importance, layer_sums, out=np.zeros_like(importance), where=layer_sums > 0
+    )
+    return shares
+
+
+def without_common(shares: FloatArray, common: FloatArray) -> FloatArray:
+    """Shares as multiples of what all tasks have in common.
+
+    All tasks on one encoder share that encoder's own profile, which alone makes their taus high;
+    divided by it, what is left is the task's own.
+
+    Args:
+        shares: layer shares of shape (..., n).
+        common: mean layer shares of all tasks, shape (n,) or broadcast against `shares`.
+
+    Returns:
+        float64 array of the shape of `shares`; 0 where no task uses a head.
+    """
+    values, common = np.broadcast_arrays(shares, common)
+    multiples: FloatArray = np.divide(values, common, out=np.zeros(values.shape), where=common > 0)
+    return multiples
 
 
 def require_rankable(matrix: FloatArray, task_name: str) -> None:

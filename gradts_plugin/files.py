@@ -174,6 +174,11 @@ def remove_abandoned(parent: Path) -> None:
                 os.close(descriptor)
 
 
+def size_on_disk(folder: Path) -> int:
+    """Bytes of the files below a folder; what links lead to is not counted."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def check_folder_name(name: str, *, what: str = "task name") -> str:
     """Refuses a name that would leave the folder it is used in.
 

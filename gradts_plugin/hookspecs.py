@@ -16,6 +16,7 @@ import pluggy
 from gradts_plugin.records import (
     Correlation,
     HeadImportanceMeasure,
+    Ranker,
     Ranking,
     Selection,
     SelectionMethod,
@@ -46,6 +47,7 @@ __all__ = [
     "before_trial",
     "extend_correlations",
     "extend_head_importance_measures",
+    "extend_rankers",
     "extend_selection_methods",
     "extend_task_configs",
     "hookimpl",
@@ -249,6 +251,15 @@ def extend_correlations() -> Mapping[str, Correlation]:  # type: ignore[empty-bo
 
     Returns:
         Correlation name (the `correlation` setting) -> correlation.
+    """
+
+
+@hookspec
+def extend_rankers() -> Mapping[str, Ranker]:  # type: ignore[empty-body]
+    """Called when settings are validated, to add other ways of ranking candidates by name.
+
+    Returns:
+        Ranker name (the `ranker` key of the `ranking` settings) -> ranker.
     """
 
 

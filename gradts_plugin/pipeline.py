@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,22 @@ from gradts_plugin.config import GradTSSettings, TrainingSettings
 from gradts_plugin.errors import ConfigError, SelectionError, nearest
 from gradts_plugin.files import write_json_atomic
 from gradts_plugin.plugins import Registry
-from gradts_plugin.probing.prober import probe
-from gradts_plugin.ranking import instance_taus, rank_candidates
+from gradts_plugin.probing.convex import fit_head, fitted_batches
+from gradts_plugin.probing.prober import frozen, probe
+from gradts_plugin.ranking import common_profile, instance_taus
 from gradts_plugin.records import (
+    TEST_SCORE,
+    Correlation,
+    Cost,
     FloatArray,
     Host,
     IntArray,
     KeptInstances,
+    ProbeBatch,
     ProbeTarget,
     Purpose,
     Ranking,
+    Schedule,
     Selection,
     TaskInfo,
     TrainingPlan,
@@ -36,7 +43,7 @@ from gradts_plugin.records import (
     Trial,
 )
 from gradts_plugin.store import GradientStore, ProbeKey, StoredImportance
-from gradts_plugin.trials import TrialLedger
+from gradts_plugin.trials import ComputedValues, TrialLedger
 
 Sources = Mapping[str, Sequence[StoredImportance]]
 
@@ -69,9 +76,12 @@ class Session:
         registry: what the settings can name.
         store: raw importances, shared between runs.
         ledger: finished training runs, shared between runs.
+        computed: what rankers computed, shared between runs.
         output_dir: where this run writes.
         counters: what was done and what was reused.
         seconds: wall time per phase.
+        costs: what each probe, training run and computed value took when it was made, by digest:
+            what this run would take with nothing stored.
     """
 
     host: Host
@@ -80,11 +90,21 @@ class Session:
     registry: Registry
     store: GradientStore
     ledger: TrialLedger
+    computed: ComputedValues
     output_dir: Path
     counters: Counters = field(default_factory=Counters)
     seconds: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)  # digests of the runs made or found
     best_trial: Trial | None = None  # the trial whose weights are on disk
+    selection_trained: bool = False  # from then on its weights stay, whatever scores better
+    sources: dict[str, list[StoredImportance]] | None = None  # once they are probed
+    controls: list[StoredImportance] = field(default_factory=list)  # the same
+
+    @property
+    def cost(self) -> Cost:
+        """What everything used so far took when it was computed."""
+        return sum(self.costs.values(), Cost())
 
     @property
     def hook(self) -> Any:
@@ -106,22 +126,25 @@ class Outcome:
     """Everything a finished run has to say.
 
     Attributes:
-        ranking: candidates with intervals.
+        ranking: candidates, best first; None where the method needs no ranking.
         selection: what was selected and why.
         config_path: the rewritten host configuration.
         selected: the selection's training run; None where nothing was trained.
         alone: the primary's own training run; None where nothing was trained.
         counters: what was done and what was reused.
         seconds: wall time per phase.
+        cost: what it takes to know the selection with nothing stored: fine-tuning, probes and
+            trials, each as measured when it was made.
     """
 
-    ranking: Ranking
+    ranking: Ranking | None
     selection: Selection
     config_path: Path
     selected: Trial | None
     alone: Trial | None
     counters: Counters
     seconds: Mapping[str, float]
+    cost: Cost
 
 
 def run(session: Session) -> Outcome:
@@ -150,9 +173,10 @@ def choose(session: Session, config_path: Path | None = None) -> Outcome:
     Returns:
         The outcome, without final training; also written to `result.json`.
     """
-    sources = probe_tasks(session)
-    ranking = rank(session, sources)
-    selection = select(session, sources, ranking)
+    method = session.registry.method(session.settings.method)
+    ranking = rank(session) if getattr(method, "uses_ranking", True) else None
+    selection = select(session, ranking)
+    cost = session.cost
     path = config_path or session.output_dir / REWRITTEN_CONFIG
     outcome = Outcome(
         ranking=ranking,
@@ -162,6 +186,7 @@ def choose(session: Session, config_path: Path | None = None) -> Outcome:
         alone=None,
         counters=session.counters,
         seconds=session.seconds,
+        cost=cost,
     )
     write_json_atomic(session.output_dir / "result.json", outcome_as_dict(outcome))
     return outcome
@@ -177,6 +202,7 @@ def final_plan(session: Session, selection: Selection) -> TrainingPlan:
         seed=session.settings.seed,
         settings=session.settings.training,
         kept_instances=selection.kept_instances,
+        mixing_ratios=selection.mixing_ratios,
     )
 
 
@@ -209,6 +235,13 @@ def candidate_tasks(settings: GradTSSettings, known: Sequence[str]) -> tuple[str
     return candidates
 
 
+def tasks_of(session: Session) -> dict[str, TaskInfo]:
+    """The primary and the candidates, by name; the primary first."""
+    infos = {info.name: info for info in session.host.tasks()}
+    names = (session.settings.primary_task, *candidate_tasks(session.settings, list(infos)))
+    return {name: infos[name] for name in names}
+
+
 # --- phase 3: probing ----------------------------------------------------------------------------
 
 
@@ -218,63 +251,182 @@ def probe_tasks(session: Session) -> dict[str, list[StoredImportance]]:
     Returns:
         Task name -> one record per fine-tuning seed; the primary first.
     """
-    infos = {info.name: info for info in session.host.tasks()}
-    names = (session.settings.primary_task, *candidate_tasks(session.settings, list(infos)))
-    session.hook.after_tasks_loaded(tasks=tuple(infos[name] for name in names))
-    seeds = range(session.settings.seed, session.settings.seed + session.settings.seeds)
+    if session.sources is not None:
+        return session.sources
+    infos = tasks_of(session)
+    names = tuple(infos)
+    session.hook.after_tasks_loaded(tasks=tuple(infos.values()))
+    seeds = _probe_seeds(session.settings)
+    num_controls = session.settings.probing.shuffled_controls
     sources: dict[str, list[StoredImportance]] = {name: [] for name in names}
-    with session.phase("probe", len(names) * len(seeds)):
+    with session.phase("probe", len(names) * len(seeds) + (len(names) - 1) * num_controls):
         for seed in seeds:
             for name in names:
                 sources[name].append(_probe_task(session, infos[name], seed))
+        for shuffle_seed in range(1, num_controls + 1):
+            for name in names[1:]:
+                session.controls.append(_probe_task(session, infos[name], seeds[0], shuffle_seed))
+    session.sources = sources
     return sources
 
 
-def _probe_task(session: Session, info: TaskInfo, seed: int) -> StoredImportance:
-    probing = session.settings.probing
-    plan = _plan(
-        session,
-        (info.name,),
-        purpose="fine-tuning",
-        seed=seed,
-        settings=session.settings.fine_tuning,
-        kept_instances={},
-    )
-    provider = session.registry.providers["head importance measure", probing.importance]
-    identity = probing.model_dump(exclude={"batch_size"} if not probing.train_mode else set())
-    key = ProbeKey(
-        encoder=session.host.encoder_fingerprint,
-        task_name=info.name,
-        task_data=info.fingerprint,
-        fine_tuning=_identity_of(session, plan),
-        probing={**identity, "provider": provider},
-        seed=seed,
-    )
+def probe_controls(session: Session) -> Sequence[StoredImportance]:
+    """The candidates' probes with shuffled labels; empty where none are asked for."""
+    probe_tasks(session)
+    return session.controls
+
+
+def find_probes(session: Session) -> list[tuple[TaskInfo, int, StoredImportance | None]]:
+    """Every probe that ranking by heads needs, controls included; nothing is computed.
+
+    Returns:
+        (task, fine-tuning seed, its record or None where it is still to be made).
+    """
+    infos = tuple(tasks_of(session).values())
+    seeds = _probe_seeds(session.settings)
+    needed: list[tuple[TaskInfo, int, int | None]] = [
+        (info, seed, None) for seed in seeds for info in infos
+    ]
+    for shuffle_seed in range(1, session.settings.probing.shuffled_controls + 1):
+        needed += [(info, seeds[0], shuffle_seed) for info in infos[1:]]
+    return [
+        (info, seed, session.store.find(_probe_key(session, info, seed, shuffle_seed)))
+        for info, seed, shuffle_seed in needed
+    ]
+
+
+def _probe_seeds(settings: GradTSSettings) -> range:
+    # A frozen encoder with a convex head has no seed: all probes would be the same.
+    num_seeds = 1 if settings.probing.model == "frozen" else settings.seeds
+    return range(settings.seed, settings.seed + num_seeds)
+
+
+def _probe_task(
+    session: Session, info: TaskInfo, seed: int, shuffle_seed: int | None = None
+) -> StoredImportance:
+    key = _probe_key(session, info, seed, shuffle_seed)
     try:
         found = session.store.find(key)
-        if found is not None:
-            session.counters.probes_reused += 1
-        else:
-            session.registry.measure(probing.importance)  # a misspelt name costs no training
-            with _training(session, plan) as finish, session.host.fine_tuned(plan) as target:
-                finish(target.result)
-                found = _probe_target(session, target, key, info)
-            session.counters.probes += 1
-            session.hook.after_task_probed(
-                task_name=info.name, seed=seed, num_instances=found.shape[0], reused=False
-            )
-            return found
+        reused = found is not None
+        if found is None:
+            session.registry.measure(session.settings.probing.importance)  # before any training
+            found = _make_probe(session, info, key, seed, shuffle_seed)
     except BaseException as error:
         session.hook.on_probing_error(task_name=info.name, seed=seed, error=error)
         raise
+    session.counters.probes_reused += reused
+    session.counters.probes += not reused
+    session.costs[key.digest] = _probe_cost(found)
     session.hook.after_task_probed(
-        task_name=info.name, seed=seed, num_instances=found.shape[0], reused=True
+        task_name=info.name, seed=seed, num_instances=found.shape[0], reused=reused
     )
     return found
 
 
+def _probe_key(session: Session, info: TaskInfo, seed: int, shuffle_seed: int | None) -> ProbeKey:
+    probing = session.settings.probing
+    is_frozen = probing.model == "frozen"
+    left_out = {"shuffled_controls"} | (set() if probing.train_mode else {"batch_size"})
+    fine_tuning: dict[str, Any] = {}
+    if not is_frozen:
+        fine_tuning = _identity_of(session, _fine_tuning_plan(session, info.name, seed))
+    return ProbeKey(
+        encoder=session.host.encoder_fingerprint,
+        task_name=info.name,
+        task_data=info.fingerprint,
+        fine_tuning=fine_tuning,
+        probing={
+            **probing.model_dump(exclude=left_out),
+            "provider": session.registry.providers["head importance measure", probing.importance],
+            **({} if shuffle_seed is None else {"shuffled_labels": shuffle_seed}),
+        },
+        seed=0 if is_frozen else seed,
+    )
+
+
+def _fine_tuning_plan(session: Session, task_name: str, seed: int) -> TrainingPlan:
+    return _plan(
+        session,
+        (task_name,),
+        purpose="fine-tuning",
+        seed=seed,
+        settings=session.settings.fine_tuning,
+    )
+
+
+def _make_probe(
+    session: Session, info: TaskInfo, key: ProbeKey, seed: int, shuffle_seed: int | None
+) -> StoredImportance:
+    if session.settings.probing.model == "frozen":
+        with session.host.untrained((info.name,), seed) as target:
+            return _probe_frozen(session, target, key, info, shuffle_seed)
+    plan = _fine_tuning_plan(session, info.name, seed)
+    with _training(session, plan) as finish, session.host.fine_tuned(plan) as target:
+        finish(target.result)
+        return _probe_target(
+            session,
+            target,
+            key,
+            info,
+            _probe_batches(session, target),
+            {
+                "dev_score_after_fine_tuning": target.result.score,
+                "fine_tuning_steps": target.result.num_steps,
+                "fine_tuning_examples": target.result.num_examples,
+                "fine_tuning_seconds": target.result.seconds,
+            },
+        )
+
+
+def _probe_frozen(
+    session: Session,
+    target: ProbeTarget,
+    key: ProbeKey,
+    info: TaskInfo,
+    shuffle_seed: int | None,
+) -> StoredImportance:
+    start = time.perf_counter()
+    batches = list(_probe_batches(session, target))
+    with frozen(target.model):
+        head = fit_head(batches, shuffle_seed=shuffle_seed)
+    return _probe_target(
+        session,
+        target,
+        key,
+        info,
+        fitted_batches(batches, head, shuffle_seed=shuffle_seed),
+        {
+            "fine_tuning_steps": 0,
+            "fine_tuning_examples": sum(len(batch.example_ids) for batch in batches),
+            "fine_tuning_seconds": time.perf_counter() - start,
+        },
+    )
+
+
+def _probe_batches(session: Session, target: ProbeTarget) -> Iterator[ProbeBatch]:
+    probing = session.settings.probing
+    return target.batches(
+        batch_size=probing.batch_size, max_instances=probing.max_instances, seed=probing.seed
+    )
+
+
+def _probe_cost(found: StoredImportance) -> Cost:
+    """What a probe took when it was made, its fine-tuning included."""
+    made = found.provenance
+    return Cost(
+        num_steps=int(made.get("fine_tuning_steps", 0)),
+        num_examples=int(made.get("fine_tuning_examples", 0)) + found.shape[0],
+        seconds=float(made.get("fine_tuning_seconds", 0.0)) + float(found.metadata["seconds"]),
+    )
+
+
 def _probe_target(
-    session: Session, target: ProbeTarget, key: ProbeKey, info: TaskInfo
+    session: Session,
+    target: ProbeTarget,
+    key: ProbeKey,
+    info: TaskInfo,
+    batches: Iterable[ProbeBatch],
+    provenance: Mapping[str, Any],
 ) -> StoredImportance:
     probing = session.settings.probing
     num_instances = min(info.num_train, probing.max_instances or info.num_train)
@@ -286,11 +438,7 @@ def _probe_target(
         for ids, raw in probe(
             target.model,
             target.encoder,
-            target.batches(
-                batch_size=probing.batch_size,
-                max_instances=probing.max_instances,
-                seed=probing.seed,
-            ),
+            batches,
             session.registry.measure(probing.importance),
             train_mode=probing.train_mode,
             precision=probing.precision,
@@ -302,80 +450,170 @@ def _probe_target(
             )
 
     return session.store.write(
-        key,
-        observed(),
-        provenance={
-            **session.host.provenance,
-            "dev_score_after_fine_tuning": target.result.score,
-            "fine_tuning_steps": target.result.num_steps,
-            "fine_tuning_seconds": target.result.seconds,
-        },
+        key, observed(), provenance={**session.host.provenance, **provenance}
     )
 
 
 # --- phase 4: ranking and selection --------------------------------------------------------------
 
 
-def rank(session: Session, sources: Sources) -> Ranking:
-    """Ranks the candidates by correlation with the primary."""
-    settings = session.settings.ranking
+def rank(session: Session) -> Ranking:
+    """Ranks the candidates with the ranker that the settings name."""
+    ranker = session.registry.ranker(session.settings.ranking.ranker)
+    if getattr(ranker, "uses_probes", False):
+        probe_tasks(session)  # before, so that it is a phase of its own
     with session.phase("rank", 1), _selection_errors(session):
-        ranking = rank_candidates(
-            session.settings.primary_task,
-            sources,
-            correlation=session.registry.correlation(settings.correlation),
-            bootstrap=settings.bootstrap,
-            confidence=settings.confidence,
-            seed=settings.seed,
-        )
+        ranking = ranker(_Context(session))
         session.hook.after_candidates_ranked(ranking=ranking)
     return ranking
 
 
 @dataclass
 class _Context:
-    """What a selection method may ask for (see `records.SelectionContext`)."""
+    """What rankers and selection methods may ask for (see `records.SelectionContext`)."""
 
     session: Session
-    sources: Sources
-    ranking: Ranking
+    known_ranking: Ranking | None = None
 
     @property
     def primary_task(self) -> str:
         return self.session.settings.primary_task
 
     @property
+    def candidate_tasks(self) -> tuple[str, ...]:
+        return tuple(self.tasks)[1:]
+
+    @property
+    def tasks(self) -> Mapping[str, TaskInfo]:
+        return tasks_of(self.session)
+
+    @property
     def settings(self) -> GradTSSettings:
         return self.session.settings
 
-    def score(
-        self, auxiliary_tasks: Sequence[str], kept_instances: KeptInstances | None = None
-    ) -> Trial:
-        return score_tasks(self.session, tuple(auxiliary_tasks), kept_instances or {})
+    @property
+    def correlation(self) -> Correlation:
+        return self.session.registry.correlation(self.settings.ranking.correlation)
 
-    def instance_taus(self, task_name: str) -> tuple[IntArray, FloatArray]:
-        return instance_taus(
-            self.sources[self.primary_task],
-            self.sources[task_name],
-            correlation=self.session.registry.correlation(
-                self.session.settings.ranking.correlation
-            ),
+    @property
+    def ranking(self) -> Ranking:
+        if self.known_ranking is None:
+            raise SelectionError(
+                f"method {self.settings.method!r} asked for the ranking but says that it uses none"
+            )
+        return self.known_ranking
+
+    def probes(self) -> Mapping[str, Sequence[StoredImportance]]:
+        return probe_tasks(self.session)
+
+    def score(
+        self,
+        auxiliary_tasks: Sequence[str],
+        kept_instances: KeptInstances | None = None,
+        mixing_ratios: Mapping[str, int] | None = None,
+    ) -> Trial:
+        return score_tasks(
+            self.session, tuple(auxiliary_tasks), kept_instances or {}, mixing_ratios or {}
         )
 
+    def train_with_schedule(
+        self, schedule: Schedule, *, num_rounds: int, seed: int
+    ) -> TrainingResult:
+        return _train_with_schedule(self.session, schedule, num_rounds, seed)
 
-def select(session: Session, sources: Sources, ranking: Ranking) -> Selection:
+    def controls(self) -> Sequence[StoredImportance]:
+        return probe_controls(self.session)
+
+    def computed(
+        self,
+        name: str,
+        identity: Mapping[str, Any],
+        task_names: Sequence[str],
+        compute: Callable[[], tuple[dict[str, Any], Cost]],
+    ) -> dict[str, Any]:
+        return _computed(self.session, name, identity, task_names, compute)
+
+    def fine_tuning_identity(self, task_names: Sequence[str]) -> Mapping[str, Any]:
+        return _identity_of(self.session, self._fine_tuning(task_names, self.settings.seed))
+
+    def _fine_tuning(self, task_names: Sequence[str], seed: int) -> TrainingPlan:
+        return _plan(
+            self.session,
+            tuple(task_names),
+            purpose="fine-tuning",
+            seed=seed,
+            settings=self.settings.fine_tuning,
+        )
+
+    @contextlib.contextmanager
+    def fine_tuned(self, task_names: Sequence[str], seed: int) -> Iterator[ProbeTarget]:
+        plan = self._fine_tuning(task_names, seed)
+        with _training(self.session, plan) as finish, self.session.host.fine_tuned(plan) as target:
+            finish(target.result)
+            yield target
+
+    def untrained(
+        self, task_names: Sequence[str], seed: int
+    ) -> contextlib.AbstractContextManager[ProbeTarget]:
+        return self.session.host.untrained(task_names, seed)
+
+    def instance_taus(self, task_name: str) -> tuple[IntArray, FloatArray]:
+        return candidate_instance_taus(self.session, task_name)
+
+
+def candidate_instance_taus(session: Session, task_name: str) -> tuple[IntArray, FloatArray]:
+    """A candidate's probed instances: ids (N,) and tau to the primary's task matrix (N,)."""
+    sources = probe_tasks(session)
+    settings = session.settings
+    return instance_taus(
+        sources[settings.primary_task],
+        sources[task_name],
+        correlation=session.registry.correlation(settings.ranking.correlation),
+        common=common_profile(sources) if settings.ranking.common == "remove" else None,
+    )
+
+
+def _computed(
+    session: Session,
+    name: str,
+    identity: Mapping[str, Any],
+    task_names: Sequence[str],
+    compute: Callable[[], tuple[dict[str, Any], Cost]],
+) -> dict[str, Any]:
+    infos = tasks_of(session)
+    key = {
+        "name": name,
+        "identity": dict(identity),
+        "encoder": session.host.encoder_fingerprint,
+        "tasks": [
+            [task_name, infos[task_name].fingerprint, infos[task_name].dev_fingerprint]
+            for task_name in task_names
+        ],
+    }
+    found = session.computed.find(key)
+    if found is None:
+        values, cost = compute()
+        found = {"values": values, "cost": dataclasses.asdict(cost)}
+        session.computed.record(key, found)
+    session.costs[session.computed.digest(key)] = Cost(**found["cost"])
+    values = found["values"]
+    return dict(values)
+
+
+def select(session: Session, ranking: Ranking | None) -> Selection:
     """Chooses auxiliaries (and instances) with the method that the settings name."""
     settings = session.settings
     method = session.registry.method(settings.method)
-    limit = settings.trial.max_auxiliaries or len(ranking.candidates)
-    num_trials = (1 + min(limit, len(ranking.candidates))) * settings.trial.seeds
+    candidates = tuple(tasks_of(session))[1:]
+    limit = settings.trial.max_auxiliaries or len(candidates)
+    num_trials = (1 + min(limit, len(candidates))) * settings.trial.seeds
     with session.phase("select", num_trials), _selection_errors(session):
-        selection = method(_Context(session, sources, ranking))
-        unknown = [name for name in selection.auxiliary_tasks if name not in ranking.task_order]
+        selection = method(_Context(session, ranking))
+        unknown = [name for name in selection.auxiliary_tasks if name not in candidates]
         if unknown:
             raise SelectionError(
                 f"method {settings.method!r} selected {unknown[0]!r}, which is no candidate; "
-                f"{nearest(unknown[0], ranking.task_order)}"
+                f"{nearest(unknown[0], candidates)}"
             )
         session.hook.after_tasks_selected(selection=selection)
     return selection
@@ -385,6 +623,7 @@ def score_tasks(
     session: Session,
     auxiliary_tasks: tuple[str, ...],
     kept_instances: KeptInstances,
+    mixing_ratios: Mapping[str, int] = MappingProxyType({}),
     *,
     weights_needed: bool = False,
 ) -> Trial:
@@ -396,6 +635,7 @@ def score_tasks(
         session: the run.
         auxiliary_tasks: what the primary is trained with; empty: alone.
         kept_instances: subsets of auxiliary training data.
+        mixing_ratios: how often each task is trained; empty: as the host's sampler has it.
         weights_needed: train again where a stored run's weights were not kept.
 
     Returns:
@@ -408,11 +648,12 @@ def score_tasks(
     for seed in range(settings.seed, settings.seed + settings.trial.seeds):
         plan = _plan(
             session,
-            (settings.primary_task, *auxiliary_tasks),
+            (settings.primary_task, *_in_host_order(session, auxiliary_tasks)),
             purpose="trial",
             seed=seed,
             settings=settings.training,
             kept_instances=kept_instances,
+            mixing_ratios=mixing_ratios,
         )
         key = _ledger_key(session, plan)
         found = session.ledger.find(key)
@@ -427,6 +668,7 @@ def score_tasks(
         elif session.ledger.digest(key) not in session.trained:
             session.counters.training_runs_reused += 1
             session.trained.add(session.ledger.digest(key))  # counted once
+        session.costs[session.ledger.digest(key)] = found.cost
         results.append(found)
     trial = Trial(
         auxiliary_tasks=auxiliary_tasks,
@@ -436,11 +678,54 @@ def score_tasks(
         seconds=sum(result.seconds for result in results),
         reused=trained == 0,
         output_dirs=tuple(result.output_dir for result in results if result.output_dir),
+        mixing_ratios=dict(mixing_ratios),
+        test_scores=tuple(
+            result.metrics[TEST_SCORE] for result in results if TEST_SCORE in result.metrics
+        ),
     )
     if trained and not weights_needed:
         _keep_best_weights(session, trial)
     session.hook.after_trial(primary_task=settings.primary_task, trial=trial)
     return trial
+
+
+def _in_host_order(session: Session, task_names: Sequence[str]) -> list[str]:
+    """The same tasks are the same run, in whatever order a ranking has them."""
+    return [info.name for info in session.host.tasks() if info.name in task_names]
+
+
+def _train_with_schedule(
+    session: Session, schedule: Schedule, num_rounds: int, seed: int
+) -> TrainingResult:
+    """Trains all tasks in one run under a scheduler, or finds that run stored."""
+    steps = num_rounds * schedule.steps_per_round
+    plan = _plan(
+        session,
+        tuple(tasks_of(session)),
+        purpose="trial",
+        seed=seed,
+        settings=session.settings.training.model_copy(update={"max_steps": steps, "epochs": None}),
+    )
+    recipe = {
+        **plan.recipe,
+        "evaluations": num_rounds,
+        "schedule": {**schedule.identity, "steps_per_round": schedule.steps_per_round},
+    }
+    plan = dataclasses.replace(plan, recipe=recipe)
+    key = _ledger_key(session, plan)
+    found = session.ledger.find(key)
+    if found is None:
+        output_dir = session.output_dir / "trials" / session.ledger.digest(key)[:16]
+        with _training(session, plan) as finish:
+            found = session.host.train(plan, output_dir, schedule)
+            finish(found)
+        session.ledger.record(key, found)
+    else:
+        session.counters.training_runs_reused += 1
+        schedule.scheduler.restore(found.scheduler_state or {})
+    session.trained.add(session.ledger.digest(key))
+    session.costs[session.ledger.digest(key)] = found.cost
+    return found
 
 
 def _has_weights(result: TrainingResult) -> bool:
@@ -450,13 +735,14 @@ def _has_weights(result: TrainingResult) -> bool:
 def _keep_best_weights(session: Session, trial: Trial) -> None:
     """Removes the weights of this trial, or of the best one before it, whichever scored less."""
     loser = trial
-    if session.best_trial is None or trial.score > session.best_trial.score:
-        loser, session.best_trial = session.best_trial or Trial((), (), {}, 0, 0.0, False), trial
+    best = session.best_trial
+    if best is None or (trial.score > best.score and not session.selection_trained):
+        loser, session.best_trial = best or Trial((), (), {}, 0, 0.0, False), trial
     for folder in loser.output_dirs:
         (folder / WEIGHTS_FILE).unlink(missing_ok=True)
 
 
-def rewrite(session: Session, selection: Selection, ranking: Ranking, path: Path) -> Path:
+def rewrite(session: Session, selection: Selection, ranking: Ranking | None, path: Path) -> Path:
     """Writes the host configuration that trains exactly the selection."""
     with session.phase("rewrite", 1), _selection_errors(session):
         config = session.host.rewrite(selection, path.parent)
@@ -472,14 +758,13 @@ def rewrite(session: Session, selection: Selection, ranking: Ranking, path: Path
     return path
 
 
-def _provenance(session: Session, selection: Selection, ranking: Ranking) -> dict[str, Any]:
-    fingerprints = {info.name: info.fingerprint for info in session.host.tasks()}
+def _provenance(session: Session, selection: Selection, ranking: Ranking | None) -> dict[str, Any]:
     return {
         **session.host.provenance,
         "encoder_fingerprint": session.host.encoder_fingerprint,
-        "task_fingerprints": {name: fingerprints[name] for name in ranking.task_names},
+        "task_fingerprints": {name: info.fingerprint for name, info in tasks_of(session).items()},
         **selection_as_dict(selection),
-        "ranking": ranking_as_dict(ranking)["candidates"],
+        "ranking": None if ranking is None else ranking_as_dict(ranking)["candidates"],
     }
 
 
@@ -494,8 +779,13 @@ def train_selection(session: Session, selection: Selection) -> tuple[Trial, Tria
     """
     with session.phase("train", 2 * session.settings.trial.seeds):
         selected = score_tasks(
-            session, selection.auxiliary_tasks, selection.kept_instances, weights_needed=True
+            session,
+            selection.auxiliary_tasks,
+            selection.kept_instances,
+            selection.mixing_ratios,
+            weights_needed=True,
         )
+        session.best_trial, session.selection_trained = selected, True
         alone = selected
         if selection.auxiliary_tasks:
             alone = score_tasks(session, (), {})
@@ -512,14 +802,20 @@ def _plan(
     purpose: Purpose,
     seed: int,
     settings: TrainingSettings,
-    kept_instances: KeptInstances,
+    kept_instances: KeptInstances = MappingProxyType({}),
+    mixing_ratios: Mapping[str, int] = MappingProxyType({}),
 ) -> TrainingPlan:
+    recipe = session.host.recipe(settings, train_tasks, kept_instances)
+    if mixing_ratios:
+        recipe["mixing_ratios"] = dict(mixing_ratios)
+        if session.settings.faithful:
+            recipe["block_steps"] = session.settings.autosem.steps_per_round
     return TrainingPlan(
         purpose=purpose,
         train_tasks=train_tasks,
         primary_task=train_tasks[0],
         seed=seed,
-        recipe=session.host.recipe(settings, train_tasks, kept_instances),
+        recipe=recipe,
         kept_instances=kept_instances,
     )
 
@@ -583,22 +879,25 @@ def ranking_as_dict(ranking: Ranking) -> dict[str, Any]:
     """A ranking as JSON values."""
     return {
         "primary_task": ranking.primary_task,
+        "ranker": ranking.ranker,
+        "measure": ranking.measure,
         "confidence": ranking.confidence,
         "interval_covers": list(ranking.covers),
         "num_seeds": ranking.num_seeds,
         "num_heads": ranking.num_heads_total,
-        "null_sd": ranking.null_sd,
+        "null_taus": list(ranking.null_taus),
+        "null_sd": ranking.null_sd if ranking.num_heads_total > 1 else None,
         "candidates": [
             {
                 "task": candidate.task_name,
                 "tau": candidate.tau,
-                "interval": list(candidate.interval),
+                "interval": None if candidate.interval is None else list(candidate.interval),
                 "probability_above_next": candidate.probability_above_next,
             }
             for candidate in ranking.candidates
         ],
         "task_names": list(ranking.task_names),
-        "task_taus": ranking.task_taus.tolist(),
+        "task_taus": None if ranking.task_taus is None else ranking.task_taus.tolist(),
     }
 
 
@@ -609,7 +908,9 @@ def trial_as_dict(trial: Trial) -> dict[str, Any]:
         "score": trial.score,
         "spread": trial.spread,
         "scores": list(trial.scores),
+        "test_scores": list(trial.test_scores),
         "num_kept": dict(trial.num_kept),
+        "mixing_ratios": dict(trial.mixing_ratios),
         "num_steps": trial.num_steps,
         "seconds": trial.seconds,
         "reused": trial.reused,
@@ -623,6 +924,7 @@ def selection_as_dict(selection: Selection) -> dict[str, Any]:
         "primary_task": selection.primary_task,
         "auxiliary_tasks": list(selection.auxiliary_tasks),
         "num_kept": {name: len(ids) for name, ids in selection.kept_instances.items()},
+        "mixing_ratios": dict(selection.mixing_ratios),
         "reason": selection.reason,
         "trials": [
             {"auxiliary_tasks": list(trial.auxiliary_tasks), "scores": list(trial.scores)}
@@ -634,7 +936,7 @@ def selection_as_dict(selection: Selection) -> dict[str, Any]:
 def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON values."""
     return {
-        "ranking": ranking_as_dict(outcome.ranking),
+        "ranking": None if outcome.ranking is None else ranking_as_dict(outcome.ranking),
         "selection": {
             **selection_as_dict(outcome.selection),
             "trials": [trial_as_dict(trial) for trial in outcome.selection.trials],
@@ -647,4 +949,5 @@ def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
         "config_path": str(outcome.config_path),
         "done": vars(outcome.counters),
         "seconds": dict(outcome.seconds),
+        "cost": dataclasses.asdict(outcome.cost),
     }

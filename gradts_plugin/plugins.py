@@ -11,7 +11,7 @@ import pluggy
 
 from gradts_plugin import builtin, hookspecs
 from gradts_plugin.errors import ConfigError, PluginError, nearest
-from gradts_plugin.records import Correlation, HeadImportanceMeasure, SelectionMethod
+from gradts_plugin.records import Correlation, HeadImportanceMeasure, Ranker, SelectionMethod
 
 #: Installed packages offer plugins under this entry-point group.
 ENTRY_POINT_GROUP = "gradts_plugin"
@@ -65,12 +65,14 @@ class Registry:
     Attributes:
         measures: head importance measures (`probing.importance`).
         correlations: correlations (`ranking.correlation`).
+        rankers: ways of ranking the candidates (`ranking.ranker`).
         methods: selection methods (`method`).
         providers: (kind, name) -> which plugin offers it, with its version where known.
     """
 
     measures: Mapping[str, HeadImportanceMeasure]
     correlations: Mapping[str, Correlation]
+    rankers: Mapping[str, Ranker]
     methods: Mapping[str, SelectionMethod]
     providers: Mapping[tuple[str, str], str]
 
@@ -83,6 +85,11 @@ class Registry:
         """The correlation of this name, or a ConfigError."""
         _check_name("ranking.correlation", name, self.correlations)
         return self.correlations[name]
+
+    def ranker(self, name: str) -> Ranker:
+        """The ranker of this name, or a ConfigError."""
+        _check_name("ranking.ranker", name, self.rankers)
+        return self.rankers[name]
 
     def method(self, name: str) -> SelectionMethod:
         """The selection method of this name, or a ConfigError."""
@@ -125,6 +132,7 @@ def collect_registry(manager: pluggy.PluginManager) -> Registry:
     return Registry(
         measures=collect("head importance measure", manager.hook.extend_head_importance_measures),
         correlations=collect("correlation", manager.hook.extend_correlations),
+        rankers=collect("ranker", manager.hook.extend_rankers),
         methods=collect("selection method", manager.hook.extend_selection_methods),
         providers=providers,
     )

@@ -8,11 +8,16 @@ candidates, S fine-tuning seeds, B bootstrap draws, N instances, L layers, H hea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from gradts_plugin.correlation import layer_normal, require_rankable
+from gradts_plugin.correlation import (
+    layer_normal,
+    layer_shares,
+    require_rankable,
+    without_common,
+)
 from gradts_plugin.errors import PluginError, SelectionError
 from gradts_plugin.records import (
     Correlation,
@@ -24,7 +29,7 @@ from gradts_plugin.records import (
 )
 from gradts_plugin.store import mean_importance
 
-__all__ = ["instance_taus", "rank_candidates"]
+__all__ = ["common_profile", "instance_taus", "rank_candidates"]
 
 # Bootstrap weights held in memory at once; 8 bytes each.
 _BLOCK_WEIGHTS = 1 << 21
@@ -38,6 +43,8 @@ def rank_candidates(
     bootstrap: int,
     confidence: float,
     seed: int,
+    remove_common: bool = False,
+    controls: Sequence[ImportanceSource] = (),
 ) -> Ranking:
     """Ranks candidate tasks by the correlation of their head importance with the primary's.
 
@@ -72,6 +79,10 @@ def rank_candidates(
         bootstrap: number of draws, B.
         confidence: level of the intervals, in (0, 1).
         seed: makes the draws repeatable.
+        remove_common: correlate what is left of the profiles when the mean profile of all tasks
+            is divided out (of every bootstrap draw its own).
+        controls: candidates that were probed with shuffled labels; their taus with the primary
+            become the ranking's `null_taus`.
 
     Returns:
         The ranking; `task_names` is the primary, then the candidates as given.
@@ -84,14 +95,20 @@ def rank_candidates(
     """
     names = _task_names(primary_task, sources)
     num_seeds, num_layers, num_heads = _common_shape(names, sources)
-    profiles = np.stack([_profiles(name, sources[name]) for name in names])
+    profiles, common = _all_profiles(names, sources, remove_common)
 
     task_taus = _task_taus(correlation, profiles)
     taus = task_taus[0, 1:]
 
+    normal = layer_shares if remove_common else layer_normal
     resampled = np.stack(
-        [_resampled_profiles(sources[name], bootstrap, _generator(seed, name)) for name in names]
+        [
+            _resampled_profiles(sources[name], bootstrap, _generator(seed, name), normal)
+            for name in names
+        ]
     )
+    if remove_common:
+        resampled = without_common(resampled, resampled.mean(axis=(0, 1)))
     deviations = _centred(
         np.stack([_mean_taus(correlation, draw) for draw in np.moveaxis(resampled, 2, 0)])
     )
@@ -124,7 +141,19 @@ def rank_candidates(
         num_heads_total=num_layers * num_heads,
         task_names=names,
         task_taus=task_taus,
+        null_taus=_null_taus(correlation, profiles[0], controls, common),
     )
+
+
+def common_profile(sources: Mapping[str, Sequence[ImportanceSource]]) -> FloatArray:
+    """Mean layer shares of all tasks and seeds, shape (n,)."""
+    shares = [
+        layer_shares(mean_importance(source)).ravel()
+        for of_task in sources.values()
+        for source in of_task
+    ]
+    mean: FloatArray = np.mean(shares, axis=0)
+    return mean
 
 
 def instance_taus(
@@ -132,6 +161,7 @@ def instance_taus(
     auxiliary_sources: Sequence[ImportanceSource],
     *,
     correlation: Correlation,
+    common: FloatArray | None = None,
 ) -> tuple[IntArray, FloatArray]:
     """Correlates every probed instance of an auxiliary task with the primary task.
 
@@ -143,6 +173,7 @@ def instance_taus(
         primary_sources: the primary's raw importances, one for each fine-tuning seed.
         auxiliary_sources: the auxiliary's, one for each fine-tuning seed.
         correlation: correlates one profile of shape (n,) with many of shape (M, n).
+        common: what all tasks have in common (`common_profile`), to be divided out; None: nothing.
 
     Returns:
         (example ids int64 of shape (N,), ascending; taus float64 of shape (N,)).
@@ -157,11 +188,15 @@ def instance_taus(
     shapes = {source.shape[1:] for source in (*primary_sources, *auxiliary_sources)}
     if len(shapes) > 1:
         raise SelectionError(f"tasks were probed on different encoders: {_listed(shapes)}")
-    references = _profiles("the primary", primary_sources)
+    references = _profiles("the primary", primary_sources, common)
     all_ids, all_taus = [], []
     for source in auxiliary_sources:
         for example_ids, importances in source.batches():
-            others = layer_normal(importances).reshape(len(example_ids), -1)
+            if common is None:
+                others = layer_normal(importances).reshape(len(example_ids), -1)
+            else:
+                shares = layer_shares(importances).reshape(len(example_ids), -1)
+                others = without_common(shares, common)
             taus = [_correlated(correlation, reference, others) for reference in references]
             all_ids.append(np.asarray(example_ids, dtype=np.int64))
             all_taus.append(np.mean(taus, axis=0))
@@ -173,12 +208,38 @@ def instance_taus(
 # --- matrices and correlations ------------------------------------------------------------------
 
 
-def _profiles(task_name: str, sources: Sequence[ImportanceSource]) -> FloatArray:
+def _all_profiles(
+    names: Sequence[str], sources: Mapping[str, Sequence[ImportanceSource]], remove_common: bool
+) -> tuple[FloatArray, FloatArray | None]:
+    """Profiles of all tasks, shape (T, S, n), and what they have in common where it was removed."""
+    common = common_profile({name: sources[name] for name in names}) if remove_common else None
+    return np.stack([_profiles(name, sources[name], common) for name in names]), common
+
+
+def _profiles(
+    task_name: str, sources: Sequence[ImportanceSource], common: FloatArray | None = None
+) -> FloatArray:
     """Layer-normalised, flattened task matrices of one task, shape (S, n)."""
     matrices = [mean_importance(source) for source in sources]
     for matrix in matrices:
         require_rankable(matrix, task_name)
+    if common is not None:
+        return without_common(layer_shares(np.stack(matrices)).reshape(len(matrices), -1), common)
     return layer_normal(np.stack(matrices)).reshape(len(matrices), -1)
+
+
+def _null_taus(
+    correlation: Correlation,
+    primary: FloatArray,
+    controls: Sequence[ImportanceSource],
+    common: FloatArray | None,
+) -> tuple[float, ...]:
+    """Taus of the primary's profiles (S, n) with each control, mean over the primary's seeds."""
+    if not controls:
+        return ()
+    others = _profiles("a control", controls, common)
+    taus = [_correlated(correlation, reference, others) for reference in primary]
+    return tuple(float(tau) for tau in np.mean(taus, axis=0))
 
 
 def _task_taus(correlation: Correlation, profiles: FloatArray) -> FloatArray:
@@ -225,9 +286,12 @@ def _correlated(correlation: Correlation, reference: FloatArray, others: FloatAr
 
 
 def _resampled_profiles(
-    sources: Sequence[ImportanceSource], bootstrap: int, generator: np.random.Generator
+    sources: Sequence[ImportanceSource],
+    bootstrap: int,
+    generator: np.random.Generator,
+    normal: Callable[[FloatArray], FloatArray],
 ) -> FloatArray:
-    """Layer-normalised profiles of one task under resampled instances, shape (S, B, n)."""
+    """Profiles of one task under resampled instances, shape (S, B, n)."""
     # Every seed starts from the same state: the same instances get the same weights, since it is
     # one and the same sample of instances that all seeds of a task were probed on.
     state = generator.bit_generator.state
@@ -235,7 +299,7 @@ def _resampled_profiles(
     for source in sources:
         generator.bit_generator.state = state
         matrices = _resampled_matrices(source, bootstrap, generator)
-        profiles.append(layer_normal(matrices).reshape(bootstrap, -1))
+        profiles.append(normal(matrices).reshape(bootstrap, -1))
     return np.stack(profiles)
 
 

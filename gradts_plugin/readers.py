@@ -6,6 +6,7 @@ said with file and line.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -281,7 +282,7 @@ _FORMATS: Mapping[str, Callable[[TaskConfig, Path], Iterator[Row]]] = {
 
 
 def _dataset_rows(config: TaskConfig, source: DatasetSource, split: Split) -> Iterator[Row]:
-    dataset = _load_dataset(source, getattr(source.splits, split))
+    dataset = load_dataset_split(source, getattr(source.splits, split))
     subset = f" ({source.name})" if source.name else ""
     place = f"dataset {source.path}{subset}, split {getattr(source.splits, split)!r}"
     names = config.field_names(from_dataset=True)
@@ -300,12 +301,16 @@ def _dataset_rows(config: TaskConfig, source: DatasetSource, split: Split) -> It
         yield f"{place}, row {number}", named
 
 
-def _load_dataset(source: DatasetSource, split: str) -> Any:
-    """One split of a dataset, from a folder saved by `datasets`, a folder of files, or the hub."""
+def load_dataset_split(source: DatasetSource, split: str) -> Any:
+    """One split of a dataset, from a folder saved by `datasets`, a folder of files, or the hub.
+
+    Raises:
+        DataError: there is no such dataset or split, or the hub cannot be reached.
+    """
     import datasets  # takes seconds to import, and most tasks are files
 
     folder = Path(source.path)
-    try:
+    with _dataset_errors(source):
         if (folder / "dataset_dict.json").is_file():
             saved = datasets.load_from_disk(str(folder))
             if split not in saved:
@@ -314,6 +319,26 @@ def _load_dataset(source: DatasetSource, split: str) -> Any:
         return datasets.load_dataset(
             source.path, source.name, split=split, revision=source.revision
         )
+
+
+def dataset_split_names(source: DatasetSource) -> tuple[str, ...]:
+    """The splits that a dataset has; see `load_dataset_split`."""
+    import datasets
+
+    saved = Path(source.path) / "dataset_dict.json"
+    with _dataset_errors(source):
+        if saved.is_file():
+            return tuple(json.loads(saved.read_text(encoding="utf-8"))["splits"])
+        return tuple(
+            datasets.get_dataset_split_names(source.path, source.name, revision=source.revision)
+        )
+
+
+@contextlib.contextmanager
+def _dataset_errors(source: DatasetSource) -> Iterator[None]:
+    """Says in one line what `datasets` could not do."""
+    try:
+        yield
     except DataError:
         raise
     except ConnectionError as error:

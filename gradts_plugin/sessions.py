@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluggy
 
 from gradts_plugin import pipeline
 from gradts_plugin.config import (
+    CompareFile,
     GradTSSettings,
     RunFile,
     parse_settings,
@@ -22,16 +24,35 @@ from gradts_plugin.config import (
 )
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.files import write_json_atomic
+from gradts_plugin.logs import attach_logs, check_logs
 from gradts_plugin.plugins import collect_registry
 from gradts_plugin.records import Selection, TrainingPlan, TrainStep
 from gradts_plugin.store import GradientStore
-from gradts_plugin.trials import TrialLedger
+from gradts_plugin.trials import ComputedValues, TrialLedger
+
+if TYPE_CHECKING:
+    from gradts_plugin.hosts.jiant.host import JiantHost
 
 #: Marks an output folder and says what run it holds.
 RUN_RECORD = "run.json"
 
 #: Settings that do not make another run of it: what they change is stored under a key of its own.
-_FREE_TO_CHANGE = {"enabled", "method", "faithful", "ranking", "threshold", "trial", "fine_grained"}
+_FREE_TO_CHANGE = {
+    "enabled",
+    "method",
+    "faithful",
+    "ranking",
+    "threshold",
+    "trial",
+    "fine_grained",
+    "top",
+    "autosem",
+    "tensorboard",
+    "primaries",
+    "methods",
+    "evaluation_seeds",
+    "oracle",
+}
 
 
 def read_run_file(path: Path) -> RunFile:
@@ -42,7 +63,29 @@ def read_run_file(path: Path) -> RunFile:
     """
     values = read_yaml(path)
     run_file = parse_settings(RunFile, values, where=str(path))
-    base = path.absolute().parent
+    return with_absolute_paths(run_file, path.absolute().parent)
+
+
+def read_compare_file(path: Path) -> CompareFile:
+    """Reads a compare file; relative paths in it start at its folder.
+
+    Raises:
+        ConfigError: it is missing, broken or wrong.
+    """
+    compare_file = parse_settings(CompareFile, read_yaml(path), where=str(path))
+    return with_absolute_paths(compare_file, path.absolute().parent)
+
+
+RunFileT = TypeVar("RunFileT", bound=RunFile)
+
+
+def with_absolute_paths(run_file: RunFileT, base: Path) -> RunFileT:
+    """A copy of a run file whose relative paths start at a folder.
+
+    Args:
+        run_file: the run.
+        base: an absolute path.
+    """
     model = run_file.model.name_or_path
     if (base / model).is_dir():
         run_file = run_file.model_copy(
@@ -57,12 +100,15 @@ def read_run_file(path: Path) -> RunFile:
     return run_file.model_copy(update=update)
 
 
-def open_run_file(run_file: RunFile, manager: pluggy.PluginManager) -> pipeline.Session:
+def open_run_file(
+    run_file: RunFile, manager: pluggy.PluginManager, *, prepared_in: Path | None = None
+) -> pipeline.Session:
     """Prepares jiant for a run file and opens the session.
 
     Args:
         run_file: the run, with absolute paths.
         manager: the plugins.
+        prepared_in: another output folder, whose tokenised tasks are used where they fit.
 
     Raises:
         GradTSError: see the parts; nothing is lost.
@@ -82,7 +128,10 @@ def open_run_file(run_file: RunFile, manager: pluggy.PluginManager) -> pipeline.
     prepare.check_data(run_file, tasks)
     # Only now is anything written.
     claim_output_dir(run_file.output_dir, run_file)
+    attach_logs(manager, run_file, run_file.output_dir)
     log_file = run_file.output_dir / "host.log"
+    if prepared_in is not None:
+        prepare.link_prepared(prepared_in, run_file, tasks)
     with _phase(manager, "load", len(tasks)):
         config, arguments = prepare.prepare(
             run_file, tasks, encoder=encoder, hook=manager.hook, log_file=log_file
@@ -93,6 +142,48 @@ def open_run_file(run_file: RunFile, manager: pluggy.PluginManager) -> pipeline.
     return open_session(
         config, arguments, settings, manager, output_dir=run_file.output_dir, log_file=log_file
     )
+
+
+def reopen(
+    opened: pipeline.Session, settings: GradTSSettings, *, output_dir: Path
+) -> pipeline.Session:
+    """A session with other settings on the same host configuration, sharing the stores.
+
+    Args:
+        opened: a session on the same tasks and encoder.
+        settings: the other settings; their `store` is not looked at.
+        output_dir: where the new session writes.
+    """
+    shared = settings.model_copy(update={"store": opened.store.root.parent})
+    host = cast("JiantHost", opened.host)  # every session of this module has one
+    return open_session(
+        host.container_config,
+        host.arguments,
+        shared,
+        opened.manager,
+        output_dir=output_dir,
+        log_file=opened.output_dir / "host.log",
+    )
+
+
+@contextlib.contextmanager
+def run_file_to_plan(
+    run_file: RunFile, manager: pluggy.PluginManager
+) -> Iterator[pipeline.Session]:
+    """Opens a run file in a temporary folder, to look at it: its output folder stays untouched.
+
+    What the output folder or the store holds already is found.
+
+    Raises:
+        GradTSError: as `open_run_file`.
+    """
+    output_dir = run_file.output_dir
+    check_output_dir(output_dir, run_file)
+    with tempfile.TemporaryDirectory(prefix="gradts-plan-") as folder:
+        elsewhere = run_file.model_copy(
+            update={"output_dir": Path(folder), "store": run_file.store or output_dir / "store"}
+        )
+        yield open_run_file(elsewhere, manager, prepared_in=output_dir)
 
 
 def open_session(
@@ -128,7 +219,8 @@ def open_session(
         )
         return rewritten
 
-    store, ledger = _open_stores(settings, output_dir)
+    store, ledger, computed = _open_stores(settings, output_dir)
+    attach_logs(manager, settings, output_dir)
     return pipeline.Session(
         host=host.JiantHost(
             container_config,
@@ -144,13 +236,20 @@ def open_session(
         registry=registry,
         store=store,
         ledger=ledger,
+        computed=computed,
         output_dir=output_dir,
     )
 
 
-def _open_stores(settings: GradTSSettings, output_dir: Path) -> tuple[GradientStore, TrialLedger]:
+def _open_stores(
+    settings: GradTSSettings, output_dir: Path
+) -> tuple[GradientStore, TrialLedger, ComputedValues]:
     root = settings.store or output_dir / "store"
-    return GradientStore(root / "importances"), TrialLedger(root / "trainings")
+    return (
+        GradientStore(root / "importances"),
+        TrialLedger(root / "trainings"),
+        ComputedValues(root / "computed"),
+    )
 
 
 def read_container_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -278,7 +377,9 @@ def _check_names(manager: pluggy.PluginManager, settings: GradTSSettings) -> Any
     registry = collect_registry(manager)
     registry.measure(settings.probing.importance)
     registry.correlation(settings.ranking.correlation)
+    registry.ranker(settings.ranking.ranker)
     registry.method(settings.method)
+    check_logs(settings)
     return registry
 
 
@@ -300,13 +401,21 @@ def _phase(manager: pluggy.PluginManager, name: str, num_units: int) -> Iterator
     manager.hook.after_phase(phase=name, seconds=time.perf_counter() - start)
 
 
-def run_host(arguments: Sequence[str], manager: pluggy.PluginManager) -> pipeline.Outcome | None:
+def run_host(
+    arguments: Sequence[str],
+    manager: pluggy.PluginManager,
+    *,
+    tensorboard: bool = False,
+    on_opened: Callable[[pipeline.Session], None] = lambda _: None,
+) -> pipeline.Outcome | None:
     """`gradts-select run <jiant's runscript arguments>`: trains as jiant does, phases added.
 
     Args:
         arguments: jiant's own, with or without its mode (run, continue, run_with_continue), and
             optionally `--gradts_config FILE`.
         manager: the plugins.
+        tensorboard: set the setting of that name.
+        on_opened: told of the session before anything runs.
 
     Returns:
         What was selected; None where nothing was: plain jiant, or a run that was continued.
@@ -327,7 +436,8 @@ def run_host(arguments: Sequence[str], manager: pluggy.PluginManager) -> pipelin
     if gradts_config is None and not block.get("enabled", bool(block)):
         runs.run_plainly(mode, rest)
         return None
-    settings = merge_settings(block, gradts_config, {}, where=f"{config_path}: gradts")
+    flags = {"tensorboard": tensorboard or None}
+    settings = merge_settings(block, gradts_config, flags, where=f"{config_path}: gradts")
     if not settings.enabled:
         runs.run_plainly(mode, rest)
         return None
@@ -341,6 +451,7 @@ def run_host(arguments: Sequence[str], manager: pluggy.PluginManager) -> pipelin
         output_dir=output_dir,
         log_file=output_dir / "host.log",
     )
+    on_opened(session)
     outcome = pipeline.choose(session)
     plan = pipeline.final_plan(session, outcome.selection)
 

@@ -38,6 +38,7 @@ SETTINGS = {
     "method": "thres",
     "threshold": {"quantile": 0.5},
     "fine_tuning": TRAINING,
+    "probing": {"model": "fine-tuned"},
     "ranking": {"bootstrap": 100},
 }
 

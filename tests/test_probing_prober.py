@@ -56,11 +56,17 @@ def assert_untouched(model, before):
         assert not module._backward_hooks
 
 
+def probe_batch(ids, losses):
+    """A batch of which only the losses are of interest."""
+    unused = torch.zeros(len(ids))
+    return ProbeBatch(ids, losses, unused, lambda: unused, unused)
+
+
 def batches_of(model, count=2, losses=None):
     batch = batch_for("classification")
     for index in range(count):
         ids = np.arange(len(batch), dtype=np.int64) + 100 * index
-        yield ProbeBatch(ids, losses or (lambda: model(batch)))
+        yield probe_batch(ids, losses or (lambda: model(batch)))
 
 
 def run(model, batches, measure=rows, *, train_mode=False, precision="fp32"):
@@ -211,7 +217,7 @@ def test_many_bad_examples_are_counted(model):
     def measure(encoder, instance_losses):
         return torch.full((9, 2, 4), float("nan"))
 
-    batch = ProbeBatch(np.arange(9) * 11, lambda: torch.zeros(9))
+    batch = probe_batch(np.arange(9) * 11, lambda: torch.zeros(9))
     with pytest.raises(TrainingError, match=r"for example 0, 11, 22, 33, 44 and 4 more$"):
         list(run(model, [batch], measure))
 
@@ -245,7 +251,7 @@ def test_cuda_gives_what_the_cpu_gives(model, train_mode):
     batch = batch_for("classification")
     batch = type(batch)(batch.input_ids.cuda(), batch.mask.cuda(), batch.labels.cuda())
     random_state = torch.cuda.get_rng_state()
-    batches = [ProbeBatch(np.arange(3), lambda: model(batch))] * 2
+    batches = [probe_batch(np.arange(3), lambda: model(batch))] * 2
     (_, first), (_, second) = run(model, batches, train_mode=train_mode)
     assert torch.equal(torch.cuda.get_rng_state(), random_state)
     assert np.array_equal(first, second) != train_mode

@@ -86,6 +86,8 @@ def write_run_file(
         "training": TRAINING,
         "ranking": {"bootstrap": 100},
         **changes,
+        # The published probe, which also trains; the frozen one has tests of its own.
+        "probing": {"model": "fine-tuned", **changes.get("probing", {})},
     }
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

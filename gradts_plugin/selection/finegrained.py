@@ -43,6 +43,7 @@ def select_fine_grained(context: SelectionContext) -> Selection:
         return replace(whole, reason=f"{whole.reason}{kept_whole}")
 
     subset = _subset(context, whole.auxiliary_tasks, complete)
+    whole = replace(whole, threshold=subset.theta)
     explained = "; ".join(
         [subset.explained, *([_explain_sampled(sampled, limit)] if sampled else [])]
     )
@@ -78,12 +79,14 @@ class _Subset:
     Attributes:
         auxiliary_tasks: those that still have an instance, best-ranked first.
         kept_instances: example ids of those that lost some.
+        theta: what kept instances reach.
         changes_anything: False where every instance is kept.
         explained: how many instances of which auxiliary are kept.
     """
 
     auxiliary_tasks: tuple[str, ...]
     kept_instances: dict[str, IntArray]
+    theta: float
     changes_anything: bool
     explained: str
 
@@ -106,6 +109,7 @@ def _subset(
     return _Subset(
         auxiliary_tasks=remaining,
         kept_instances=partly,
+        theta=theta,
         changes_anything=bool(partly) or remaining != auxiliary_tasks,
         explained=(
             f"instances with tau >= {describe_threshold(threshold, theta)}: {', '.join(counts)}"

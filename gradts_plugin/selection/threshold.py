@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from gradts_plugin.config import Quantile
-from gradts_plugin.records import FloatArray, Selection, SelectionContext
+from gradts_plugin.errors import SelectionError
+from gradts_plugin.records import FloatArray, Ranking, Selection, SelectionContext
+
+#: One-sided 5 % of a normal distribution.
+_NULL_Z = 1.645
 
 
 def select_by_threshold(context: SelectionContext) -> Selection:
@@ -16,14 +20,19 @@ def select_by_threshold(context: SelectionContext) -> Selection:
     are much higher than those of the true heads; a quantile does not depend on that.
 
     Args:
-        context: `settings.threshold` is theta, or a quantile over the candidates' taus.
+        context: `settings.threshold` is theta, a quantile over the candidates' taus, or `auto`:
+            what the primary's taus with shuffled labels stay below.
 
     Returns:
         The selection, best-ranked first.
     """
     ranking = context.ranking
     threshold = context.settings.threshold
-    theta = resolve_threshold(threshold, np.array([c.tau for c in ranking.candidates]))
+    if threshold == "auto":
+        theta, described = _above_null(ranking)
+    else:
+        theta = resolve_threshold(threshold, np.array([c.tau for c in ranking.candidates]))
+        described = describe_threshold(threshold, theta)
     selected = [candidate for candidate in ranking.candidates if candidate.tau >= theta]
     if selected:
         listed = ", ".join(f"{candidate.task_name} {candidate.tau:.3f}" for candidate in selected)
@@ -35,8 +44,21 @@ def select_by_threshold(context: SelectionContext) -> Selection:
         method="thres",
         primary_task=context.primary_task,
         auxiliary_tasks=tuple(candidate.task_name for candidate in selected),
-        reason=f"tau >= {describe_threshold(threshold, theta)} is {found}",
+        reason=f"tau >= {described} is {found}",
+        threshold=theta,
     )
+
+
+def _above_null(ranking: Ranking) -> tuple[float, str]:
+    """What shuffled labels do not reach: mean + 1.64 standard deviations of the null taus."""
+    if len(ranking.null_taus) < 2:
+        raise SelectionError(
+            f"threshold: auto needs 2 or more taus of shuffled labels, found "
+            f"{len(ranking.null_taus)}; the ranker {ranking.ranker!r} must probe, and "
+            "probing.shuffled_controls be large enough"
+        )
+    theta = float(np.mean(ranking.null_taus) + _NULL_Z * np.std(ranking.null_taus, ddof=1))
+    return theta, f"{theta:.3f} (what {len(ranking.null_taus)} shuffled controls stay below)"
 
 
 def resolve_threshold(threshold: float | Quantile, taus: FloatArray) -> float:

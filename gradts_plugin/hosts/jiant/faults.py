@@ -368,6 +368,9 @@ def _set_random_states(states: dict[str, Any]) -> None:
 
 
 def _sampler_state(sampler: Any) -> dict[str, Any]:
+    if hasattr(sampler, "state"):
+        own: dict[str, Any] = sampler.state()
+        return own
     state = {name: value for name, value in vars(sampler).items() if name != "task_dict"}
     return copy.deepcopy(state)
 
@@ -436,7 +439,11 @@ def _complete_runner_state(stack: contextlib.ExitStack, order_seed: int | None) 
         load_state(self, runner_state)
         _give_back_zero_gradients(self.optimizer_scheduler.optimizer)
         self.optimizer_scheduler.scheduler.load_state_dict(state["scheduler"])
-        vars(self.jiant_task_container.task_sampler).update(state["sampler"])
+        sampler = self.jiant_task_container.task_sampler
+        if hasattr(sampler, "restore"):
+            sampler.restore(state["sampler"])
+        else:
+            vars(sampler).update(state["sampler"])
         self._gradts_resumed = state
 
     for name, value in {

@@ -9,12 +9,13 @@ import hashlib
 import importlib.metadata
 import io
 import logging
+import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from gradts_plugin.records import (
     KeptInstances,
     ProbeBatch,
     ProbeTarget,
+    Schedule,
     Selection,
     TaskInfo,
     TrainingPlan,
@@ -44,15 +46,17 @@ from jiant.proj.main.components import container_setup
 from jiant.proj.main.modeling import model_setup as jiant_model_setup
 from jiant.shared import caching
 from jiant.utils import torch_utils
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from gradts_plugin.hosts.jiant.losses import instance_losses
+from gradts_plugin.hosts.jiant.losses import hidden_states, instance_losses, labels_of
 from gradts_plugin.hosts.jiant.training import (
     FaultSwitches,
     HostArguments,
     TrainedRun,
     resolve_recipe,
     restrict_sampler_config,
+    set_up,
+    specified_sampler,
     train,
 )
 
@@ -80,38 +84,50 @@ StepListener = Callable[[TrainingPlan, TrainStep], None]
 
 
 @dataclass
-class _FineTuned:
-    """A fine-tuned jiant model, as the prober wants it (see `records.ProbeTarget`)."""
+class _Lent:
+    """A jiant model and the tasks' cached instances (see `records.ProbeTarget`)."""
 
     model: nn.Module
     encoder: nn.Module
     result: TrainingResult
-    _task: Any
-    _cache: Any
+    _own_task: str
+    _tasks: Mapping[str, Any]
+    _caches: Mapping[str, Mapping[str, str]]
     _device: Any
 
     def batches(
-        self, *, batch_size: int, max_instances: int | None, seed: int
+        self,
+        *,
+        batch_size: int,
+        max_instances: int | None,
+        seed: int,
+        task_name: str | None = None,
+        phase: Literal["train", "val"] = "train",
     ) -> Iterator[ProbeBatch]:
-        """Yields training instances chunk by chunk, sorted by length within a chunk."""
-        wanted = sample_indices(len(self._cache), max_instances, seed, self._task.name)
-        for chunk_index in range(self._cache.num_chunks):
-            first = chunk_index * self._cache.chunk_size
-            inside = wanted[(wanted >= first) & (wanted < first + self._cache.chunk_size)] - first
+        """Yields a task's instances chunk by chunk, sorted by length within a chunk."""
+        name = task_name or self._own_task
+        cache = open_cache(name, phase, self._caches[name][phase])
+        wanted = sample_indices(len(cache), max_instances, seed, name)
+        for chunk_index in range(cache.num_chunks):
+            first = chunk_index * cache.chunk_size
+            inside = wanted[(wanted >= first) & (wanted < first + cache.chunk_size)] - first
             if not len(inside):
                 continue
-            chunk = self._cache.load_chunk(chunk_index)
+            chunk = cache.load_chunk(chunk_index)
             rows = sorted((chunk[index] for index in inside), key=_row_length)
             del chunk
             for start in range(0, len(rows), batch_size):
-                yield self._batch(rows[start : start + batch_size])
+                yield self._batch(self._tasks[name], rows[start : start + batch_size])
 
-    def _batch(self, rows: list[dict[str, Any]]) -> ProbeBatch:
-        batch, metadata = self._task.collate_fn(rows)
+    def _batch(self, task: Any, rows: list[dict[str, Any]]) -> ProbeBatch:
+        batch, metadata = task.collate_fn(rows)
         batch = faults.trim_batch(batch).to(self._device)
         return ProbeBatch(
             example_ids=np.asarray(metadata["example_id"], dtype=np.int64),
-            instance_losses=lambda: instance_losses(self.model, batch, self._task),
+            instance_losses=lambda: instance_losses(self.model, batch, task),
+            attention_mask=batch.input_mask.bool(),
+            hidden_states=lambda: hidden_states(self.model, batch),
+            labels=labels_of(batch),
         )
 
 
@@ -151,6 +167,7 @@ class JiantHost:
         self._on_step = on_step
         self._rewrite_config = rewrite_config
         self._log_file = log_file
+        self._streams = sys.stdout, sys.stderr
         self._switches = FaultSwitches(
             seeded_sampler=settings.seeded_sampler,
             reshuffle_epochs=settings.reshuffle_epochs,
@@ -173,6 +190,16 @@ class JiantHost:
         }
         self._infos = tuple(self._describe(name) for name in self._tasks if name in used)
         self._encoder_fingerprint: str | None = None
+
+    @property
+    def container_config(self) -> Mapping[str, Any]:
+        """jiant's task-container config that this host was made from."""
+        return self._config
+
+    @property
+    def arguments(self) -> HostArguments:
+        """jiant's arguments that this host was made from."""
+        return self._arguments
 
     # --- records.Host ---------------------------------------------------------------------------
 
@@ -223,28 +250,51 @@ class JiantHost:
     def fine_tuned(self, plan: TrainingPlan) -> Iterator[ProbeTarget]:
         """Trains one task alone and lends the trained model."""
         run = self._train(plan, self._config, output_dir=None)
-        model = torch_utils.get_model_for_saving(run.runner.jiant_model)
-        name = plan.primary_task
-        container = run.runner.jiant_task_container
         try:
-            yield _FineTuned(
-                model=model,
-                encoder=model.encoder,
-                result=run.result,
-                _task=container.task_dict[name],
-                _cache=container.task_cache_dict[name]["train"],
-                _device=run.runner.device,
-            )
+            yield self._lend(run)
         finally:
-            del run, model, container
+            del run
             gc.collect()  # jiant's models and runners refer to each other
 
-    def train(self, plan: TrainingPlan, output_dir: Path) -> TrainingResult:
+    @contextlib.contextmanager
+    def untrained(self, task_names: Sequence[str], seed: int) -> Iterator[ProbeTarget]:
+        """Lends the pretrained encoder with fresh heads."""
+        recipe = self.recipe(TrainingSettings(max_steps=1), task_names, {})
+        with self._quiet():
+            run = set_up(
+                self._config,
+                recipe,
+                self._arguments,
+                train_tasks=task_names,
+                seed=seed,
+                switches=self._switches,
+            )
+        try:
+            yield self._lend(run)
+        finally:
+            del run
+            gc.collect()  # jiant's models and runners refer to each other
+
+    def _lend(self, run: TrainedRun) -> _Lent:
+        model = torch_utils.get_model_for_saving(run.runner.jiant_model)
+        return _Lent(
+            model=model,
+            encoder=model.encoder,
+            result=run.result,
+            _own_task=run.runner.jiant_task_container.task_run_config.train_task_list[0],
+            _tasks=self._tasks,
+            _caches=self._config["task_cache_config_dict"],
+            _device=run.runner.device,
+        )
+
+    def train(
+        self, plan: TrainingPlan, output_dir: Path, schedule: Schedule | None = None
+    ) -> TrainingResult:
         """Runs a plan from the pretrained weights; writes best_model.p to output_dir."""
         config = self._config
         if plan.kept_instances:
             config = self.subset(config, plan.kept_instances)
-        result = self._train(plan, config, output_dir=output_dir).result
+        result = self._train(plan, config, output_dir=output_dir, schedule=schedule).result
         gc.collect()  # jiant's models and runners refer to each other
         return result
 
@@ -274,6 +324,20 @@ class JiantHost:
         rewritten["gradts"] = {"selection": {"original": original}}
         return rewritten
 
+    def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
+        """Decodes rows of the training cache; a bar sets texts of a pair, or choices, apart."""
+        wanted = set(example_ids)
+        texts: dict[int, str] = {}
+        tokenizer = AutoTokenizer.from_pretrained(self._arguments.hf_pretrained_model_name_or_path)
+        folder = self._config["task_cache_config_dict"][task_name]["train"]
+        for row in open_cache(task_name, "train", folder).iter_all():
+            if len(texts) == len(wanted):
+                break
+            example_id = int(row["metadata"]["example_id"])
+            if example_id in wanted:
+                texts[example_id] = _decode(tokenizer, row["data_row"].input_ids)
+        return texts
+
     # --- jiant's side -----------------------------------------------------------------------------
 
     def subset(self, config: Mapping[str, Any], kept: KeptInstances) -> dict[str, Any]:
@@ -281,7 +345,11 @@ class JiantHost:
         return with_filtered_caches(config, kept, self._work_dir / "subsets")
 
     def _train(
-        self, plan: TrainingPlan, config: Mapping[str, Any], output_dir: Path | None
+        self,
+        plan: TrainingPlan,
+        config: Mapping[str, Any],
+        output_dir: Path | None,
+        schedule: Schedule | None = None,
     ) -> TrainedRun:
         with self._quiet():
             return train(
@@ -293,9 +361,16 @@ class JiantHost:
                 primary_task=plan.primary_task,
                 seed=plan.seed,
                 switches=self._switches,
-                observe=lambda step: self._on_step(plan, step),
+                observe=lambda step: self._tell(plan, step),
                 output_dir=output_dir,
+                schedule=schedule,
             )
+
+    def _tell(self, plan: TrainingPlan, step: TrainStep) -> None:
+        """Tells of a step; what listeners print is no noise of jiant's."""
+        out, err = self._streams
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            self._on_step(plan, step)
 
     def _describe(self, name: str) -> TaskInfo:
         caches = self._config["task_cache_config_dict"].get(name, {})
@@ -305,13 +380,14 @@ class JiantHost:
                     f"task {name!r} has no {phase} cache in task_cache_config_dict; "
                     f"tokenise its {phase.removesuffix('_labels')} split first"
                 )
-        train_cache = _open_cache(name, "train", caches["train"])
+        train_cache = open_cache(name, "train", caches["train"])
         if not len(train_cache):
             raise DataError(f"task {name!r}: the train split is empty")
         return TaskInfo(
             name=name,
             kind=self._tasks[name].TASK_TYPE.value,
             num_train=len(train_cache),
+            num_dev=len(open_cache(name, "val", caches["val"])),
             fingerprint=_hash_cache(caches["train"]),
             dev_fingerprint=_hash_text(
                 _hash_cache(caches["val"], caches["val_labels"]), _metric_of(self._tasks[name])
@@ -327,7 +403,9 @@ class JiantHost:
                 stream: Any = stack.enter_context(self._log_file.open("a", encoding="utf-8"))
             else:
                 stream = io.StringIO()
+            self._streams = sys.stdout, sys.stderr
             stack.enter_context(contextlib.redirect_stdout(stream))
+            stack.enter_context(contextlib.redirect_stderr(stream))
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
             stack.callback(silence_transformers())
@@ -453,7 +531,7 @@ def with_filtered_caches(
 
 
 def _write_filtered_cache(name: str, source: Path, target: Path, ids: IntArray) -> None:
-    cache = _open_cache(name, "train", str(source))
+    cache = open_cache(name, "train", str(source))
     wanted = set(ids.tolist())
     rows = [row for row in cache.iter_all() if row["metadata"]["example_id"] in wanted]
     if len(rows) != len(wanted):
@@ -488,11 +566,19 @@ def rewrite_container_config(
     run_lists = rewritten["task_run_config"]
     run_lists["train_task_list"] = train_tasks
     run_lists["train_val_task_list"] = [selection.primary_task]
-    rewritten["sampler_config"] = restrict_sampler_config(config["sampler_config"], train_tasks)
+    if selection.mixing_ratios:
+        rewritten["sampler_config"] = specified_sampler(selection.mixing_ratios)
+    else:
+        rewritten["sampler_config"] = restrict_sampler_config(config["sampler_config"], train_tasks)
     return rewritten
 
 
-def _open_cache(name: str, phase: str, folder: str) -> Any:
+def open_cache(name: str, phase: str, folder: str) -> Any:
+    """jiant's cache of a task's tokenised rows.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
     try:
         return caching.ChunkedFilesDataCache(folder)
     except GradTSError:
@@ -503,6 +589,17 @@ def _open_cache(name: str, phase: str, folder: str) -> Any:
         raise DataError(
             f"task {name!r}: the {phase} cache at {folder} is damaged: {error}"
         ) from error
+
+
+def _decode(tokenizer: Any, input_ids: Any) -> str:
+    """The text of token ids of shape (T,) or (C, T)."""
+    parts: list[str] = []
+    for ids in np.atleast_2d(input_ids):
+        text = tokenizer.decode(ids[ids != tokenizer.pad_token_id])
+        for mark in (tokenizer.cls_token, tokenizer.sep_token):
+            text = text.replace(mark, "\n")
+        parts += [part.strip() for part in text.split("\n") if part.strip()]
+    return " | ".join(parts)
 
 
 def _metric_of(task: Any) -> str:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import runpy
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gradts_plugin.config import TrainingSettings
 from gradts_plugin.errors import HostError, nearest
 from gradts_plugin.hosts.jiant.compat import apply_mends
 
-__all__ = ["run_host_module"]
+if TYPE_CHECKING:  # it imports jiant, which takes seconds
+    from gradts_plugin.hosts.jiant.training import HostArguments
+
+__all__ = ["run_host_module", "training_command"]
 
 #: What jiant's documentation starts, for the error message.
 _PROGRAMS = (
@@ -48,6 +54,60 @@ def run_host_module(arguments: Sequence[str]) -> None:
                 "what to run is missing: give -m MODULE or the path of a script, then its "
                 "arguments, e.g. host -m jiant.proj.main.tokenize_and_cache --help"
             )
+
+
+def training_command(
+    config_path: Path,
+    arguments: HostArguments,
+    training: TrainingSettings,
+    *,
+    seed: int,
+    output_dir: Path,
+) -> str:
+    """The command line with which plain jiant trains a rewritten container config.
+
+    Args:
+        config_path: the config.
+        arguments: what jiant was started with.
+        training: jiant takes the learning rate and clipping of them; length and batch sizes are in
+            the config, and what jiant does not offer is left out.
+        seed: jiant's own seed.
+        output_dir: where jiant is to write.
+
+    Returns:
+        Lines that end in backslashes, ready to be typed.
+    """
+    learning_rate = training.learning_rate or arguments.learning_rate
+    max_grad_norm = training.max_grad_norm or arguments.max_grad_norm
+    given = {
+        "jiant_task_container_config_path": config_path,
+        "output_dir": output_dir,
+        "hf_pretrained_model_name_or_path": arguments.hf_pretrained_model_name_or_path,
+        "model_path": arguments.model_path,
+        "model_config_path": arguments.model_config_path,
+        "model_load_mode": arguments.model_load_mode,
+        "learning_rate": f"{learning_rate:g}",
+        "max_grad_norm": f"{max_grad_norm:g}",
+        "optimizer_type": "radam" if training.optimizer == "radam" else "adam",
+        "seed": seed,
+    }
+    standard = {
+        "model_load_mode": "from_transformers",
+        "max_grad_norm": "1",
+        "optimizer_type": "adam",
+        "model_config_path": None,
+    }
+    return " \\\n    ".join(
+        [
+            "gradts-select host -m jiant.proj.main.runscript run",
+            *(
+                f"--{name} {shlex.quote(str(value))}"
+                for name, value in given.items()
+                if name not in standard or value != standard[name]
+            ),
+            "--do_train --do_val --do_save_best" + " --no_cuda" * arguments.no_cuda,
+        ]
+    )
 
 
 def _run_module(module: str, rest: list[str]) -> None:

@@ -53,6 +53,34 @@ def instance_losses(jiant_model: Any, batch: Any, task: Any) -> torch.Tensor:
     return compute(logits.to(torch.promote_types(logits.dtype, torch.float32)), batch)
 
 
+def hidden_states(jiant_model: Any, batch: Any) -> torch.Tensor:
+    """The encoder's last hidden states: (B, T, d), or (B, C, T, d) for C choices."""
+    inputs = (batch.input_ids, batch.segment_ids, batch.input_mask)
+    if batch.input_ids.dim() == 3:
+        # One choice after the other, as jiant does: each pass reads one row per instance.
+        choices = zip(*(given.unbind(dim=1) for given in inputs), strict=True)
+        return torch.stack([_encode(jiant_model, *choice) for choice in choices], dim=1)
+    return _encode(jiant_model, *inputs)
+
+
+def _encode(
+    jiant_model: Any, input_ids: torch.Tensor, segment_ids: torch.Tensor, input_mask: torch.Tensor
+) -> torch.Tensor:
+    states: torch.Tensor = jiant_model.encoder.encode(
+        input_ids=input_ids, segment_ids=segment_ids, input_mask=input_mask
+    ).unpooled
+    return states
+
+
+def labels_of(batch: Any) -> torch.Tensor:
+    """A batch's labels: class or choice ids (B,), scores (B,), or tag ids (B, T) with -100."""
+    if hasattr(batch, "label_mask"):
+        labels: torch.Tensor = batch.label_ids.masked_fill(batch.label_mask != 1, _UNLABELLED)
+        return labels
+    labels = batch.label_id if hasattr(batch, "label_id") else batch.label
+    return labels.flatten()
+
+
 def _class_losses(logits: torch.Tensor, batch: Any) -> torch.Tensor:
     """Logits of shape (B, num_labels), or (B, num_choices)."""
     return functional.cross_entropy(logits, batch.label_id, reduction="none")

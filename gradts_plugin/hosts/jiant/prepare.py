@@ -207,6 +207,8 @@ def prepare(
         folder = _cache_folder(run_file, name)
         reused = _tokenise(config_path, values, folder, run_file.model, log_file)
         caches[name] = {phase: str(folder / phase) for phase in ("train", "val", "val_labels")}
+        if run_file.score_test and name in run_file.scored_tasks:
+            caches[name] |= _tokenise_test(values, output_dir, run_file.model, log_file)
         sizes[name] = {
             phase: len(caching.ChunkedFilesDataCache(caches[name][phase]))
             for phase in ("train", "val")
@@ -351,6 +353,21 @@ def _tokenise(
     return False
 
 
+def _tokenise_test(
+    values: Mapping[str, Any], output_dir: Path, model: ModelSettings, log_file: Path
+) -> dict[str, str]:
+    """Caches a task's test split, if any, like a dev split: jiant itself leaves its labels out."""
+    name, paths = values["name"], values.get("paths") or {}
+    if not paths.get("test"):
+        return {}
+    as_dev = {**values, "paths": {**paths, "val": paths["test"]}}
+    config_path = output_dir / "task_configs" / "test" / f"{name}.json"
+    write_json_atomic(config_path, as_dev)
+    folder = output_dir / "caches" / "test" / name
+    _tokenise(config_path, as_dev, folder, model, log_file)
+    return {"test": str(folder / "val"), "test_labels": str(folder / "val_labels")}
+
+
 def _cache_folder(run_file: RunFile, name: str) -> Path:
     return run_file.output_dir.absolute() / "caches" / name
 
@@ -368,6 +385,28 @@ def _cache_identity(values: Mapping[str, Any], model: ModelSettings) -> dict[str
 def _is_prepared(folder: Path, identity: Mapping[str, Any]) -> bool:
     marker = folder / PREPARED
     return marker.exists() and bool(read_json(marker) == identity)
+
+
+def link_prepared(
+    source: Path, run_file: RunFile, configs: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Lets a new output folder use what another one holds, as links: encoder and fitting caches.
+
+    Args:
+        source: the output folder of a run that was prepared before, or of none.
+        run_file: the run, with the new output folder.
+        configs: from `read_task_configs`.
+    """
+    links = {
+        source / "caches" / name: _cache_folder(run_file, name)
+        for name, values in configs.items()
+        if _is_prepared(source / "caches" / name, _cache_identity(values, run_file.model))
+    }
+    if (source / "encoder" / "model" / "model.p").exists():
+        links[source / "encoder"] = run_file.output_dir / "encoder"
+    for folder, link in links.items():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(folder, target_is_directory=True)
 
 
 def _data_digest(values: Mapping[str, Any]) -> str:

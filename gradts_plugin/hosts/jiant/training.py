@@ -7,7 +7,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from gradts_plugin.config import TrainingSettings
-from gradts_plugin.errors import ConfigError, TrainingError, nearest
+from gradts_plugin.errors import ConfigError, HostError, TrainingError, nearest
 from gradts_plugin.hosts.jiant import faults
 from gradts_plugin.hosts.jiant.compat import apply_mends, keep_zero_gradients
-from gradts_plugin.records import Purpose, TrainingResult, TrainStep
+from gradts_plugin.records import TEST_SCORE, Purpose, Schedule, TrainingResult, TrainStep
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -27,7 +27,7 @@ import jiant.proj.main.runner as jiant_runner
 import transformers
 from jiant.proj.main import runscript
 from jiant.proj.main.components import container_setup, task_sampler
-from jiant.shared import initialization, model_setup
+from jiant.shared import caching, initialization, model_setup
 from jiant.utils import torch_utils
 from jiant.utils.zlog import BaseZLogger
 
@@ -36,6 +36,9 @@ QUICK_DEV_EXAMPLES = 256
 
 #: The container's sampler that a recipe need not name: that of every run file.
 _PROPORTIONAL = {"sampler_type": "ProportionalMultiTaskSampler"}
+
+#: A scheduled run is saved between rounds, but not more often than this.
+CHECKPOINT_SECONDS = 60.0
 
 #: Told of every optimiser step.
 StepObserver = Callable[[TrainStep], None]
@@ -62,6 +65,15 @@ class HostArguments:
     learning_rate: float = 1e-5
     max_grad_norm: float = 1.0
     no_cuda: bool = False
+
+    def with_paths(self, shown: Callable[[Path], str]) -> HostArguments:
+        """The same arguments with every path written as `shown` writes it."""
+        paths: dict[str, Any] = {
+            name: shown(Path(value))
+            for name in ("hf_pretrained_model_name_or_path", "model_path", "model_config_path")
+            if (value := getattr(self, name)) and Path(value).exists()
+        }
+        return replace(self, **paths)
 
 
 @dataclass(frozen=True)
@@ -143,8 +155,19 @@ def resolve_recipe(
         "clip_once_per_step": settings.clip_once_per_step,
         "sampler": sampler,
         "evaluations": settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
-        "precision": settings.precision,
+        "precision": resolve_precision(settings.precision, no_cuda=arguments.no_cuda),
     }
+
+
+def resolve_precision(precision: str, *, no_cuda: bool) -> str:
+    """fp32 or bf16: `auto` is bf16 only where the device computes in it."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available() and not no_cuda:
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # torch has no public question for this; without these instructions bf16 is emulated, slowly.
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return "bf16" if any(getattr(torch.cpu, name, bool)() for name in questions) else "fp32"
 
 
 def restrict_container_config(
@@ -202,6 +225,14 @@ def restrict_sampler_config(
     return restricted
 
 
+def specified_sampler(mixing_ratios: Mapping[str, int]) -> dict[str, Any]:
+    """jiant's sampler config that trains each task as often as its ratio says."""
+    return {
+        "sampler_type": "SpecifiedProbMultiTaskSampler",
+        "task_to_unweighted_probs": dict(mixing_ratios),
+    }
+
+
 class EpochTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
     """Every batch of every task once per epoch, in random task order (MT-DNN's schedule)."""
 
@@ -217,6 +248,111 @@ class EpochTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
             self._upcoming = [str(name) for name in self.rng.permutation(epoch)]
         name = self._upcoming.pop()
         return name, self.task_dict[name]
+
+
+class BlockTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
+    """Every task in a block of its own, in turn, as long as its mixing ratio says.
+
+    The authors of GradTS trained AUTOSEM's mixtures so: ratios 2 and 1 are 2 * block_steps steps
+    of the first task and block_steps of the second, over and over.
+    """
+
+    def __init__(
+        self, task_dict: Mapping[str, Any], mixing_ratios: Mapping[str, int], block_steps: int
+    ) -> None:
+        super().__init__(task_dict=task_dict, rng=0)  # it draws nothing
+        self._cycle = [name for name in task_dict for _ in range(mixing_ratios[name] * block_steps)]
+        self._step = 0
+
+    def pop(self) -> tuple[str, Any]:
+        """Returns the next step's task."""
+        name = self._cycle[self._step % len(self._cycle)]
+        self._step += 1
+        return name, self.task_dict[name]
+
+
+class ScheduledTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
+    """Asks a scheduler for the task of each round of steps (AUTOSEM's first stage)."""
+
+    def __init__(self, task_dict: Mapping[str, Any], schedule: Schedule) -> None:
+        super().__init__(task_dict=task_dict, rng=0)  # it draws nothing; the scheduler does
+        self._schedule = schedule
+        self._task_name = ""
+        self._left = 0
+
+    def pop(self) -> tuple[str, Any]:
+        """Returns the next step's task."""
+        if not self._left:
+            self._task_name = self._schedule.scheduler.next_task()
+            self._left = self._schedule.steps_per_round
+        self._left -= 1
+        return self._task_name, self.task_dict[self._task_name]
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as plain values."""
+        return {
+            "task_name": self._task_name,
+            "left": self._left,
+            "scheduler": self._schedule.scheduler.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where a checkpoint was taken."""
+        self._task_name, self._left = state["task_name"], state["left"]
+        self._schedule.scheduler.restore(state["scheduler"])
+
+
+class _Scheduled:
+    """A run in which a scheduler picks the tasks; saved between rounds, in jiant's own format."""
+
+    def __init__(self, runner: Any, schedule: Schedule, output_dir: Path | None) -> None:
+        self._runner = runner
+        self._schedule = schedule
+        self._path = None if output_dir is None else output_dir / "checkpoint.p"
+        self._num_steps = runner.jiant_task_container.global_train_config.max_steps
+        self._saved_at = self._begun_at = time.perf_counter()
+        self._seconds_before = 0.0
+
+    def begin(self) -> tuple[Iterator[Any], list[Any], float]:
+        """Starts the run, or goes on after its last saved round.
+
+        Returns:
+            (jiant's training states, one a step; the dev scores so far; seconds spent so far).
+        """
+        container = self._runner.jiant_task_container
+        container.task_sampler = ScheduledTaskSampler(container.task_dict, self._schedule)
+        if self._path is None or not self._path.exists():
+            return self._runner.run_train_context(verbose=False), [], 0.0
+        try:
+            # Our own file, like jiant's: it holds numpy's random state, which is no tensor.
+            saved = torch.load(self._path, weights_only=False)
+            runner_state, train_state = saved["runner"], saved["train_state"]
+            history, self._seconds_before = saved["history"], saved["seconds"]
+        except Exception as error:  # a damaged file can raise nearly anything
+            raise HostError(
+                f"the checkpoint {self._path} is damaged; remove it and the run starts anew"
+            ) from error
+        self._runner.load_state(runner_state)
+        states = self._runner.resume_train_context(train_state, verbose=False)
+        return states, history, self._seconds_before
+
+    def after_round(self, train_state: Any, history: Sequence[Any]) -> None:
+        """Tells the scheduler of a round, and saves unless that was done a short while ago."""
+        self._schedule.scheduler.observe(history[-1][0])
+        if self._path is None:
+            return
+        if train_state.global_steps == self._num_steps:
+            self._path.unlink(missing_ok=True)
+        elif time.perf_counter() - self._saved_at >= CHECKPOINT_SECONDS:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            values = {
+                "runner": self._runner.get_runner_state(),
+                "train_state": train_state,
+                "history": list(history),
+                "seconds": self._seconds_before + time.perf_counter() - self._begun_at,
+            }
+            torch_utils.safe_save(values, str(self._path))
+            self._saved_at = time.perf_counter()
 
 
 class _ObservingLog(BaseZLogger):  # type: ignore[misc]
@@ -325,6 +461,7 @@ def train(
     switches: FaultSwitches,
     observe: StepObserver,
     output_dir: Path | None,
+    schedule: Schedule | None = None,
 ) -> TrainedRun:
     """Trains from the pretrained weights through jiant's runner.
 
@@ -341,6 +478,7 @@ def train(
         switches: which host faults are mended.
         observe: told of every step.
         output_dir: where the weights are written (`best_model.p`, jiant's format); None: nowhere.
+        schedule: decides the task of each step in the sampler's place.
 
     Returns:
         The runner with the trained model, and the result.
@@ -363,6 +501,7 @@ def train(
         if not whole_dev_set:
             container.task_specific_configs[primary_task].eval_subset_num = QUICK_DEV_EXAMPLES
         runner = _set_up_runner(container, recipe, arguments, seed, observe)
+        folders = container_config["task_cache_config_dict"][primary_task]
         history: list[tuple[float, dict[str, float]]] = []
         best_weights: dict[str, Any] | None = None
         at_steps = (
@@ -370,16 +509,27 @@ def train(
             if purpose == "fine-tuning"
             else evaluation_steps(recipe["max_steps"], recipe["evaluations"])
         )
-        for state in runner.run_train_context(verbose=False):
+        states = runner.run_train_context(verbose=False)
+        scheduled: _Scheduled | None = None
+        if schedule is not None:
+            scheduled = _Scheduled(runner, schedule, output_dir if switches.exact_resume else None)
+            states, history, seconds_before = scheduled.begin()
+            start -= seconds_before
+            output_dir = None  # its weights are of no use: what it selects is trained anew
+        for state in states:
             if state.global_steps not in at_steps:
                 continue
             scored = _score(runner, primary_task, whole_dev_set=whole_dev_set)
-            if output_dir is not None and (not history or scored[0] > max(history)[0]):
+            if schedule is None and whole_dev_set and "test_labels" in folders:
+                scored[1][TEST_SCORE] = _score_test(runner, primary_task, folders)
+            if output_dir is not None and all(scored[0] > score for score, _ in history):
                 best_weights = torch_utils.copy_state_dict(
                     torch_utils.get_model_for_saving(runner.jiant_model).state_dict(),
                     target_device=torch_utils.CPU_DEVICE,
                 )
             history.append(scored)
+            if scheduled is not None:
+                scheduled.after_round(state, history)
     best = max(range(len(history)), key=lambda index: history[index][0])
     if output_dir is not None:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -399,8 +549,36 @@ def train(
         ),
         seconds=time.perf_counter() - start,
         output_dir=output_dir,
+        scheduler_state=None if schedule is None else schedule.scheduler.state(),
     )
     return TrainedRun(runner=runner, result=result)
+
+
+def set_up(
+    container_config: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    arguments: HostArguments,
+    *,
+    train_tasks: Sequence[str],
+    seed: int,
+    switches: FaultSwitches,
+) -> TrainedRun:
+    """The pretrained encoder with fresh heads, and nothing trained yet; arguments as in `train`."""
+    with faults.mended(seed=seed, seeded_sampler=switches.seeded_sampler):
+        container = _make_container(container_config, recipe, train_tasks, train_tasks[0])
+        runner = _set_up_runner(container, recipe, arguments, seed, lambda _: None)
+    return TrainedRun(
+        runner=runner,
+        result=TrainingResult(
+            score=math.nan,
+            metrics={},
+            history=(),
+            num_steps=0,
+            num_examples=0,
+            seconds=0.0,
+            output_dir=None,
+        ),
+    )
 
 
 def evaluation_steps(max_steps: int, evaluations: int) -> set[int]:
@@ -421,6 +599,8 @@ def _make_container(
         "max_steps": recipe["max_steps"],
         "warmup_steps": recipe["warmup_steps"],
     }
+    if recipe.get("mixing_ratios"):
+        config["sampler_config"] = specified_sampler(recipe["mixing_ratios"])
     for name, sizes in recipe["batches"].items():
         config["task_specific_configs_dict"][name].update(sizes)
     return container_setup.create_jiant_task_container_from_dict(config, verbose=False)
@@ -462,7 +642,11 @@ def _set_up_runner(
     )
     if recipe["optimizer"] == "adamax":
         runner.optimizer_scheduler = _with_adamax(runner.optimizer_scheduler, recipe)
-    if recipe["sampler"] == "epoch":
+    if recipe.get("block_steps"):
+        container.task_sampler = BlockTaskSampler(
+            container.task_dict, recipe["mixing_ratios"], recipe["block_steps"]
+        )
+    elif recipe["sampler"] == "epoch" and not recipe.get("mixing_ratios"):
         container.task_sampler = _epoch_sampler(container, recipe, seed)
     return ObservedRunner(
         jiant_task_container=container,
@@ -512,6 +696,21 @@ def _score(
     }
     metrics["loss"] = float(results["loss"])
     return float(results["metrics"].major), metrics
+
+
+def _score_test(runner: ObservedRunner, task_name: str, folders: Mapping[str, str]) -> float:
+    """The major metric on the labelled test split, which is cached like a dev split."""
+    container = runner.jiant_task_container
+    caches = container.task_cache_dict[task_name]
+    container.task_cache_dict[task_name] = {
+        **caches,
+        "val": caching.ChunkedFilesDataCache(folders["test"]),
+        "val_labels": caching.ChunkedFilesDataCache(folders["test_labels"]),
+    }
+    try:
+        return _score(runner, task_name, whole_dev_set=True)[0]
+    finally:
+        container.task_cache_dict[task_name] = caches
 
 
 def _is_number(value: Any) -> bool:

@@ -1,0 +1,175 @@
+"""A probe without fine-tuning: the encoder stays frozen, and only a linear head is fitted to it.
+
+The head's loss is convex, so the fit has one solution: no training run, no seed of the head, and
+the same importances whenever the data is the same.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gradts_plugin.errors import TrainingError
+from gradts_plugin.records import ProbeBatch
+
+__all__ = ["LinearHead", "fit_head", "fitted_batches", "mean_pooled"]
+
+_UNLABELLED = -100
+
+#: Weight of the squared norm of the head, for features of unit variance.
+_RIDGE = 1e-2
+
+_MAX_ITERATIONS = 200
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear head on standardised features.
+
+    Attributes:
+        weight: (d, K); K classes, 1 for scores and for choices.
+        bias: (K,); not used for choices.
+        mean: (d,), of the features it was fitted to.
+        deviation: (d,), of the features it was fitted to.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features (..., d) to logits (..., K)."""
+        logits: Tensor = ((features - self.mean) / self.deviation) @ self.weight + self.bias
+        return logits
+
+
+def mean_pooled(batch: ProbeBatch) -> Tensor:
+    """Mean of the last hidden states over the tokens that are no padding.
+
+    Returns:
+        (B, d), or (B, C, d) for C choices.
+    """
+    mask = batch.attention_mask.unsqueeze(-1)
+    states = batch.hidden_states().float()
+    pooled: Tensor = (states * mask).sum(dim=-2) / mask.sum(dim=-2).clamp(min=1)
+    return pooled
+
+
+def fit_head(batches: Iterable[ProbeBatch], *, shuffle_seed: int | None = None) -> LinearHead:
+    """Fits the head: the minimum of mean loss + ridge, found by L-BFGS from zero.
+
+    Args:
+        batches: the instances to fit, labelled.
+        shuffle_seed: fit to labels in shuffled order (see `shuffled_labels`).
+
+    Returns:
+        The head.
+
+    Raises:
+        TrainingError: there is nothing to fit, or the fit is not finite.
+    """
+    kept = list(batches)
+    features, labels = _units(_with_labels(kept, shuffle_seed))
+    mean = features.flatten(0, -2).mean(dim=0)
+    deviation = features.flatten(0, -2).std(dim=0).clamp(min=1e-6)
+    features = (features - mean) / deviation
+    scores = labels.is_floating_point()
+    size = 1 if scores or features.dim() == 3 else int(labels.max()) + 1
+    weight = torch.zeros(features.shape[-1], size, requires_grad=True, device=features.device)
+    bias = torch.zeros(size, requires_grad=True, device=features.device)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=_MAX_ITERATIONS, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> Tensor:
+        optimizer.zero_grad()
+        loss = _losses(features @ weight + bias, labels).mean() + _RIDGE / 2 * weight.pow(2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        final = optimizer.step(objective)  # type: ignore[no-untyped-call]
+    if not torch.isfinite(torch.as_tensor(final)):
+        raise TrainingError("the linear head cannot be fitted: its loss is not finite")
+    return LinearHead(weight.detach(), bias.detach(), mean, deviation)
+
+
+def fitted_batches(
+    batches: Iterable[ProbeBatch], head: LinearHead, *, shuffle_seed: int | None = None
+) -> Iterator[ProbeBatch]:
+    """The same batches with the fitted head's losses in the place of the host's.
+
+    Args:
+        batches: the instances, in the order in which they were when the head was fitted.
+        head: the fitted head.
+        shuffle_seed: as it was when the head was fitted.
+
+    Yields:
+        Batches whose `instance_losses` go through the encoder and this head.
+    """
+    for batch in _with_labels(batches, shuffle_seed):
+        yield replace(batch, instance_losses=functools.partial(_instance_losses, batch, head))
+
+
+def _instance_losses(batch: ProbeBatch, head: LinearHead) -> Tensor:
+    if batch.labels.dim() == 2:  # tags: the mean over the instance's own labelled tokens
+        logits = head(batch.hidden_states().float())
+        losses = functional.cross_entropy(
+            logits.transpose(1, 2), batch.labels, ignore_index=_UNLABELLED, reduction="none"
+        )
+        counts = (batch.labels != _UNLABELLED).sum(dim=1).clamp(min=1)
+        mean: Tensor = losses.sum(dim=1) / counts
+        return mean
+    return _losses(head(mean_pooled(batch)), batch.labels)
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits (N, K), or (N, C, 1) for choices; labels (N,). Losses (N,)."""
+    if labels.is_floating_point():
+        return functional.mse_loss(logits.squeeze(-1), labels, reduction="none")
+    if logits.dim() == 3:
+        logits = logits.squeeze(-1)
+    return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def _units(batches: Iterable[ProbeBatch]) -> tuple[Tensor, Tensor]:
+    """What a head is fitted to: features (N, d) or (N, C, d) and labels (N,); tokens for tags."""
+    features, labels = [], []
+    with torch.no_grad():
+        for batch in batches:
+            if batch.labels.dim() == 2:
+                labelled = batch.labels != _UNLABELLED
+                features.append(batch.hidden_states().float()[labelled])
+                labels.append(batch.labels[labelled])
+            else:
+                features.append(mean_pooled(batch))
+                labels.append(batch.labels)
+    if not features:
+        raise TrainingError("the linear head cannot be fitted: there are no instances")
+    return torch.cat(features), torch.cat(labels)
+
+
+def _with_labels(batches: Iterable[ProbeBatch], shuffle_seed: int | None) -> Iterator[ProbeBatch]:
+    """The batches, with labels in another order where a seed is given: nothing left to learn.
+
+    Labels of instances are permuted over all instances, tags over all labelled tokens.
+    """
+    if shuffle_seed is None:
+        yield from batches
+        return
+    kept = list(batches)
+    masks = [batch.labels != _UNLABELLED for batch in kept]
+    values = torch.cat([batch.labels[mask] for batch, mask in zip(kept, masks, strict=True)])
+    order = torch.from_numpy(np.random.default_rng(shuffle_seed).permutation(len(values)))
+    parts = torch.split(values[order.to(values.device)], [int(mask.sum()) for mask in masks])
+    for batch, mask, part in zip(kept, masks, parts, strict=True):
+        labels = batch.labels.clone()
+        labels[mask] = part
+        yield replace(batch, labels=labels)

@@ -1,0 +1,80 @@
+"""Ranking by what the texts look like: cosine similarity of the tasks' mean embeddings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradts_plugin.probing.convex import mean_pooled
+from gradts_plugin.probing.prober import frozen
+from gradts_plugin.rankers.common import ranked_by_value
+from gradts_plugin.records import Cost, FloatArray, ProbeTarget, Ranking, RankingContext
+
+__all__ = ["cosine_similarity", "rank_by_embedding"]
+
+
+def rank_by_embedding(context: RankingContext) -> Ranking:
+    """Ranks the candidates by the cosine between their mean embedding and the primary's.
+
+    TextEmb of Vu et al. 2020 (Exploring and Predicting Transferability across NLP Tasks): a text
+    is the mean of the pretrained encoder's last hidden states over its tokens, a task the mean of
+    its texts. A pair is encoded as the host packs it, a multiple choice instance is the mean of
+    its choices. Nothing is trained, and no label is looked at; a new candidate costs one pass over
+    its own instances.
+
+    Args:
+        context: `settings.ranking.max_instances` and `.seed` say what is encoded of each task.
+
+    Returns:
+        The ranking, most similar first.
+    """
+    settings = context.settings.ranking
+    identity = {"max_instances": settings.max_instances, "seed": settings.seed}
+    with ExitStack() as stack:
+
+        @cache  # loaded once, and only where something has to be encoded
+        def target() -> ProbeTarget:
+            return stack.enter_context(
+                context.untrained((context.primary_task,), context.settings.seed)
+            )
+
+        def embedding_of(name: str) -> FloatArray:
+            compute = partial(_mean_embedding, target, name, **identity)
+            return np.array(context.computed("mean embedding", identity, (name,), compute)["mean"])
+
+        primary = embedding_of(context.primary_task)
+        similarities = {
+            name: cosine_similarity(primary, embedding_of(name)) for name in context.candidate_tasks
+        }
+    return ranked_by_value(context, similarities, ranker="embedding", measure="similarity")
+
+
+def cosine_similarity(first: FloatArray, second: FloatArray) -> float:
+    """Cosine of the angle between two vectors of shape (d,); 0 where one of them is zero."""
+    norms = np.linalg.norm(first) * np.linalg.norm(second)
+    return float(first @ second / norms) if norms else 0.0
+
+
+def _mean_embedding(
+    target: Callable[[], ProbeTarget], task_name: str, *, max_instances: int | None, seed: int
+) -> tuple[dict[str, Any], Cost]:
+    start = time.perf_counter()
+    lent = target()
+    rows = []
+    batches = lent.batches(
+        batch_size=32, max_instances=max_instances, seed=seed, task_name=task_name
+    )
+    with frozen(lent.model), torch.no_grad():
+        for batch in batches:
+            pooled = mean_pooled(batch)
+            texts = pooled.reshape(len(pooled), -1, pooled.shape[-1]).mean(dim=1)
+            rows.append(texts.double().cpu().numpy())
+    encoded = np.concatenate(rows)
+    cost = Cost(num_examples=len(encoded), seconds=time.perf_counter() - start)
+    return {"mean": encoded.mean(axis=0).tolist()}, cost

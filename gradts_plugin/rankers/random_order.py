@@ -1,0 +1,31 @@
+"""Ranking at random: what every other ranker has to beat."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from gradts_plugin.rankers.common import ranked_by_value
+from gradts_plugin.records import Ranking, RankingContext
+
+
+def rank_at_random(context: RankingContext) -> Ranking:
+    """Ranks the candidates by a number drawn uniformly from [0, 1) for each; costs nothing.
+
+    A candidate's draw depends on `settings.seed`, the primary's name and its own only, so another
+    candidate does not change the order of the others.
+
+    Args:
+        context: the tasks and the seed.
+
+    Returns:
+        The ranking, largest draw first.
+    """
+    draws = {
+        name: np.random.default_rng(
+            [context.settings.seed, *(zlib.crc32(n.encode()) for n in (context.primary_task, name))]
+        ).random()
+        for name in context.candidate_tasks
+    }
+    return ranked_by_value(context, draws, ranker="random", measure="draw")

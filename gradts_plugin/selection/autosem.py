@@ -1,0 +1,139 @@
+"""AUTOSEM (Guo et al., NAACL 2019), the baseline that GradTS is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from gradts_plugin.records import Schedule, Selection, SelectionContext, Trial
+from gradts_plugin.selection.bandit import BetaBernoulliBandit
+from gradts_plugin.selection.mixing import optimise_ratios, random_ratios
+from gradts_plugin.selection.trial import best_of
+
+
+def select_by_utility(context: SelectionContext) -> Selection:
+    """Selects the candidates that paid inside one training run (AUTOSEM's first stage).
+
+    Guo et al. 2019, stage 1 (see `bandit.BetaBernoulliBandit`). The paper leaves open where
+    to cut: here a candidate needs a utility of at least `min_utility`, or a place among the
+    `top_k` best where that is given. A candidate that was never trained has shown nothing, only
+    its prior, and is not selected.
+
+    Args:
+        context: `settings.autosem` steers it; `train_with_schedule` trains.
+
+    Returns:
+        The selection, by descending utility; equal ones in the order in which they were given.
+    """
+    settings = context.settings.autosem
+    candidates = context.candidate_tasks
+    bandit = BetaBernoulliBandit(
+        (context.primary_task, *candidates),
+        decay=settings.decay,
+        alpha0=settings.alpha0,
+        beta0=settings.beta0,
+        seed=context.settings.seed,
+    )
+    context.train_with_schedule(
+        Schedule(bandit, settings.steps_per_round, bandit.identity),
+        num_rounds=settings.rounds,
+        seed=context.settings.seed,
+    )
+    utilities, rounds = bandit.utilities, bandit.rounds
+    trained = sorted(
+        (name for name in candidates if rounds[name]), key=utilities.__getitem__, reverse=True
+    )
+    if settings.top_k is not None:
+        selected = trained[: settings.top_k]
+    else:
+        selected = [name for name in trained if utilities[name] >= settings.min_utility]
+    return Selection(
+        method="autosem-p1",
+        primary_task=context.primary_task,
+        auxiliary_tasks=tuple(selected),
+        reason=_explain(context, utilities, trained, selected),
+    )
+
+
+def select_by_mixing(context: SelectionContext) -> Selection:
+    """Selects by utility, then searches the ratio in which the tasks are mixed.
+
+    Guo et al. 2019, stage 2. Each of `autosem.trials` choices of integer ratios is a training
+    run of its own; the best dev score wins, of equal ones the first. The ratio of an auxiliary
+    can be 0, and if all are, the primary is trained alone.
+
+    With `faithful` the ratios are random draws and the tasks are trained in blocks, as in the
+    reproduction by the authors of GradTS; the Gaussian process of the paper was never released.
+
+    Args:
+        context: `settings.autosem` steers it; `score` trains.
+
+    Returns:
+        The selection with its mixing ratios.
+    """
+    chosen = replace(select_by_utility(context), method="autosem")
+    auxiliaries = chosen.auxiliary_tasks
+    if not auxiliaries:
+        return replace(chosen, reason=f"{chosen.reason}; {context.primary_task} is trained alone")
+    settings = context.settings
+    # Apart from the bandit's stream, which starts from the seed itself.
+    rng = np.random.default_rng([settings.seed, 1])
+    trials: list[Trial] = []
+
+    def score(ratios: tuple[int, ...]) -> float:
+        mixed = {name: ratio for name, ratio in zip(auxiliaries, ratios[1:], strict=True) if ratio}
+        trials.append(
+            context.score(
+                tuple(mixed),
+                mixing_ratios={context.primary_task: ratios[0], **mixed} if mixed else None,
+            )
+        )
+        return trials[-1].score
+
+    if settings.faithful:
+        for ratios in random_ratios(len(auxiliaries), settings.autosem.trials, rng):
+            score(ratios)
+    else:
+        optimise_ratios(score, len(auxiliaries), settings.autosem.trials, rng)
+    best = best_of(trials[::-1])  # the first of equal ones
+    mixture = " : ".join(f"{name} {ratio}" for name, ratio in best.mixing_ratios.items())
+    return replace(
+        chosen,
+        auxiliary_tasks=best.auxiliary_tasks,
+        mixing_ratios=best.mixing_ratios,
+        trials=tuple(trials),
+        reason=(
+            f"{chosen.reason}; mixed as {mixture or f'{context.primary_task} alone'} they score "
+            f"{best.score:.4f}, best of {len(trials)} "
+            f"{'random' if settings.faithful else 'optimised'} mixtures"
+        ),
+    )
+
+
+def _explain(
+    context: SelectionContext,
+    utilities: dict[str, float],
+    trained: list[str],
+    selected: list[str],
+) -> str:
+    settings = context.settings.autosem
+    candidates = context.candidate_tasks
+    length = f"after {settings.rounds} rounds of {settings.steps_per_round} steps"
+    listed = ", ".join(f"{name} {utilities[name]:.3f}" for name in selected)
+    left_out = [name for name in candidates if name not in trained]
+    untrained = f"; never trained: {', '.join(left_out)}" if left_out else ""
+    if not trained:
+        return f"{length}, no candidate was ever trained"
+    if settings.top_k is not None:
+        return f"best utilities of {len(candidates)} candidates {length}: {listed}{untrained}"
+    if selected:
+        found = f"reached by {len(selected)} of {len(candidates)} candidates: {listed}"
+    else:
+        nearest = f"{trained[0]} {utilities[trained[0]]:.3f}"
+        found = f"reached by no candidate; the nearest is {nearest}"
+    return f"utility >= {settings.min_utility:g} {length} is {found}{untrained}"
+
+
+select_by_utility.uses_ranking = False  # type: ignore[attr-defined]
+select_by_mixing.uses_ranking = False  # type: ignore[attr-defined]

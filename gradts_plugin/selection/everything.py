@@ -1,0 +1,29 @@
+"""Every candidate: what a selection has to be worth its cost against."""
+
+from __future__ import annotations
+
+from gradts_plugin.records import Selection, SelectionContext
+
+
+def select_everything(context: SelectionContext) -> Selection:
+    """Selects all candidates, in the given order; trains and probes nothing.
+
+    Multi-task learning without a choice, as MT-DNN does it (Liu et al. 2019).
+
+    Args:
+        context: the candidates.
+
+    Returns:
+        The selection.
+    """
+    candidates = context.candidate_tasks
+    count = "the only candidate" if len(candidates) == 1 else f"all {len(candidates)} candidates"
+    return Selection(
+        method="all",
+        primary_task=context.primary_task,
+        auxiliary_tasks=candidates,
+        reason=f"{count}, as asked for",
+    )
+
+
+select_everything.uses_ranking = False  # type: ignore[attr-defined]

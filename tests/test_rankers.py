@@ -1,0 +1,427 @@
+"""The rankers that GradTS is compared with: their numbers by hand, and real runs through jiant."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
+from tiny_encoders import save_tiny_encoder
+from tiny_runs import TASKS, Recorder, run_command, with_plugins, write_run_file
+from torch import nn
+
+from gradts_plugin import pipeline, sessions
+from gradts_plugin.config import GradTSSettings
+from gradts_plugin.errors import SelectionError, TrainingError
+from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.rankers import gradients
+from gradts_plugin.rankers.common import ranked_by_value
+from gradts_plugin.rankers.embedding import cosine_similarity, rank_by_embedding
+from gradts_plugin.rankers.gradients import CountSketch, Surrogate, forward_selection
+from gradts_plugin.rankers.logme import class_columns, log_evidence
+from gradts_plugin.rankers.random_order import rank_at_random
+from gradts_plugin.rankers.size import rank_by_size
+from gradts_plugin.records import ProbeBatch, TaskInfo
+
+
+@dataclass
+class FakeContext:
+    """What rankers ask for, without a host: tasks of given sizes, and one untrained target."""
+
+    sizes: dict[str, int]
+    settings: GradTSSettings = field(default_factory=GradTSSettings)
+    target: object = None
+    costs: dict = field(default_factory=dict)
+
+    @property
+    def primary_task(self):
+        return next(iter(self.sizes))
+
+    @property
+    def candidate_tasks(self):
+        return tuple(self.sizes)[1:]
+
+    @property
+    def tasks(self):
+        return {name: TaskInfo(name, "single", size, "") for name, size in self.sizes.items()}
+
+    def computed(self, name, identity, task_names, compute):
+        values, self.costs[(name, *task_names)] = compute()
+        return json.loads(json.dumps(values))
+
+    @contextlib.contextmanager
+    def untrained(self, task_names, seed):
+        yield self.target
+
+
+def order_of(ranking):
+    return list(ranking.task_order)
+
+
+# --- size, random ---------------------------------------------------------------------------------
+
+
+def test_size_ranks_the_largest_task_first_and_keeps_the_order_of_equal_ones():
+    ranking = rank_by_size(FakeContext({"p": 5, "a": 7, "b": 90, "c": 7, "d": 8}))
+    assert order_of(ranking) == ["b", "d", "a", "c"]
+    assert [candidate.tau for candidate in ranking.candidates] == [90, 8, 7, 7]
+    assert (ranking.ranker, ranking.measure) == ("size", "training instances")
+    assert ranking.task_names == ("p", "a", "b", "c", "d")
+    assert ranking.task_taus is None
+    assert all(candidate.interval is None for candidate in ranking.candidates)
+
+
+def test_random_order_follows_the_seed_and_not_the_company():
+    def draw(seed, names="abcdef"):
+        tasks = dict.fromkeys(["p", *names], 1)
+        return order_of(rank_at_random(FakeContext(tasks, GradTSSettings(seed=seed))))
+
+    assert draw(0) == draw(0)
+    assert len({tuple(draw(seed)) for seed in range(20)}) > 10
+    first = {draw(seed)[0] for seed in range(40)}
+    assert first == set("abcdef")
+    assert draw(3, "fedcba") == draw(3)
+    assert draw(3, "abdef") == [name for name in draw(3) if name != "c"]
+
+
+def test_a_figure_that_is_not_a_number_is_refused_by_name():
+    with pytest.raises(SelectionError, match="the similarity of task 'b' is nan"):
+        ranked_by_value(
+            FakeContext({"p": 1, "a": 1, "b": 1}),
+            {"a": 0.5, "b": float("nan")},
+            ranker="embedding",
+            measure="similarity",
+        )
+
+
+# --- embedding ------------------------------------------------------------------------------------
+
+
+class FakeTarget:
+    """An encoder whose hidden states are given: task -> (states, mask)."""
+
+    def __init__(self, states):
+        self.model = nn.Linear(2, 2)
+        self.states = states
+        self.asked = []
+
+    def batches(self, *, batch_size, max_instances, seed, task_name, phase="train"):
+        self.asked.append((task_name, max_instances, seed, phase))
+        for values, kept in self.states[task_name]:
+            states, mask = torch.tensor(values), torch.tensor(kept)
+            yield ProbeBatch(
+                example_ids=np.arange(len(mask)),
+                instance_losses=lambda: pytest.fail("no label is looked at"),
+                attention_mask=mask.bool(),
+                hidden_states=lambda states=states: states,
+                labels=torch.zeros(len(mask)),
+            )
+
+
+def test_embedding_is_the_cosine_of_mean_pooled_means():
+    target = FakeTarget(
+        {
+            # Instances (1, 0) and (mean of (0, 2) and (2, 0)) = (1, 1): the task is (1, 0.5).
+            # The last token of the first instance is padding.
+            "p": [([[[1.0, 0], [9, 9]], [[0, 2], [2, 0]]], [[1, 0], [1, 1]])],
+            # Over batches of unequal size: (4, 0), (0, 3) and (2, 0) have mean (2, 1).
+            "far": [([[[4.0, 0]], [[0, 3]]], [[1], [1]]), ([[[2.0, 0]]], [[1]])],
+            # Two choices of one instance: (0, 2) and (2, 4) have mean (1, 3).
+            "choices": [([[[[0.0, 2]], [[2.0, 4]]]], [[[1], [1]]])],
+        }
+    )
+    settings = GradTSSettings(ranking={"ranker": "embedding", "max_instances": 7, "seed": 3})
+    context = FakeContext({"p": 2, "choices": 1, "far": 3}, settings, target)
+    ranking = rank_by_embedding(context)
+    assert order_of(ranking) == ["far", "choices"]
+    expected = [2.5 / np.sqrt(1.25 * 5), 2.5 / np.sqrt(1.25 * 10)]
+    assert [candidate.tau for candidate in ranking.candidates] == pytest.approx(expected)
+    assert set(target.asked) == {(name, 7, 3, "train") for name in ("p", "choices", "far")}
+    assert [cost.num_examples for cost in context.costs.values()] == [2, 1, 3]
+
+
+def test_a_zero_embedding_resembles_nothing():
+    assert cosine_similarity(np.zeros(3), np.ones(3)) == 0.0
+
+
+# --- LogME ----------------------------------------------------------------------------------------
+
+
+def maximised_directly(features, targets):
+    """Maximal log density of targets ~ N(0, I / beta + F F^T / alpha), per row."""
+
+    def negative(logs):
+        alpha, beta = np.exp(logs)
+        covariance = np.eye(len(features)) / beta + features @ features.T / alpha
+        return -multivariate_normal(np.zeros(len(features)), covariance).logpdf(targets)
+
+    starts = [(a, b) for a in (-3.0, 0.0, 4.0) for b in (-1.0, 2.0)]
+    options = {"xatol": 1e-8, "fatol": 1e-10, "maxiter": 2000}
+    found = [minimize(negative, x, method="Nelder-Mead", options=options).fun for x in starts]
+    return -min(found) / len(features)
+
+
+@pytest.mark.parametrize(("n", "d"), [(30, 4), (8, 12)])
+def test_log_evidence_is_the_maximum_over_both_precisions(n, d):
+    stream = np.random.default_rng(n)
+    features = stream.normal(size=(n, d)) * np.linspace(0.3, 3, d)
+    targets = features @ stream.normal(size=d) + stream.normal(size=n)
+    expected = maximised_directly(features, targets)
+    assert log_evidence(features, targets) == pytest.approx(expected, abs=1e-6)
+
+
+def test_log_evidence_of_classes_is_the_mean_over_their_indicators():
+    stream = np.random.default_rng(0)
+    labels = np.array([7, 2, 2, 9, 7, 2, 9, 9, 7, 2])
+    features = stream.normal(size=(10, 3))
+    columns = class_columns(labels)
+    assert columns.tolist() == [[label == 2, label == 7, label == 9] for label in labels]
+    expected = np.mean([log_evidence(features, column) for column in columns.T])
+    assert log_evidence(features, columns) == pytest.approx(expected)
+
+
+def test_features_that_explain_the_labels_have_more_evidence():
+    stream = np.random.default_rng(1)
+    labels = stream.integers(2, size=80)
+    noise = stream.normal(size=(80, 6))
+    telling = noise.copy()
+    telling[:, 0] += 3 * labels
+    hardly = noise.copy()
+    hardly[:, 0] += labels
+    evidence = [log_evidence(found, class_columns(labels)) for found in (telling, hardly, noise)]
+    assert evidence == sorted(evidence, reverse=True)
+
+
+def test_the_scale_of_the_features_does_not_matter():
+    stream = np.random.default_rng(2)
+    features, targets = stream.normal(size=(20, 5)), stream.normal(size=20)
+    assert log_evidence(100 * features, targets) == pytest.approx(log_evidence(features, targets))
+
+
+@pytest.mark.parametrize("features", [np.zeros((6, 2)), np.eye(6), np.ones((6, 1))])
+def test_log_evidence_stays_finite_where_features_say_nothing_or_everything(features):
+    assert np.isfinite(log_evidence(features, np.ones(6)))
+
+
+# --- projected gradients --------------------------------------------------------------------------
+
+
+def sketched(parts, seed, dimension=16):
+    sketch = CountSketch([part.numel() for part in parts], dimension=dimension, seed=seed)
+    return sketch(parts).double()
+
+
+def test_the_sketch_keeps_inner_products_in_expectation():
+    torch.manual_seed(0)
+    first, second = [torch.randn(5, 7), torch.randn(9)], [torch.randn(5, 7), torch.randn(9)]
+    second[0] += first[0]
+    exact = sum(float((a * b).sum()) for a, b in zip(first, second, strict=True))
+    products = [float(sketched(first, seed) @ sketched(second, seed)) for seed in range(800)]
+    error = np.std(products) / np.sqrt(len(products))
+    assert abs(np.mean(products) - exact) < 4 * error
+    assert 4 * error < 0.15 * abs(exact)  # or this says nothing
+
+
+def test_the_sketch_is_linear_seeded_and_takes_missing_parts_for_zeros():
+    parts = [torch.arange(6.0).view(2, 3), torch.ones(40)]
+    doubled = [2 * part for part in parts]
+    assert torch.equal(sketched(doubled, 3), 2 * sketched(parts, 3))
+    assert torch.equal(sketched(parts, 3), sketched(parts, 3))
+    assert not torch.equal(sketched(parts, 3), sketched(parts, 4))
+    sketch = CountSketch([6, 40], dimension=16, seed=3)
+    assert torch.equal(sketch([None, parts[1]]), sketch([torch.zeros(6), parts[1]]))
+    # No two entries meet in a bucket: only signs are left.
+    single = CountSketch([16], dimension=16, seed=3)([torch.ones(16)])
+    assert set(single.tolist()) == {-1.0, 1.0}
+
+
+def test_the_gradient_of_every_single_instance_is_projected():
+    parameter = nn.Parameter(torch.tensor([1.0, -2.0]))
+    unused = nn.Parameter(torch.zeros(3))
+    inputs = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
+    sketch = CountSketch([2, 3], dimension=8, seed=0)
+
+    def batches(rows):
+        for number, row in enumerate(rows):
+            yield ProbeBatch(
+                np.array([10 + number]),
+                lambda row=row: ((parameter * row).sum() ** 2)[None],
+                torch.ones(1, 1),
+                lambda: None,
+                torch.zeros(1),
+            )
+
+    found = gradients._projected(batches(inputs), [parameter, unused], sketch)
+    # d (w x)^2 / dw = 2 (w x) x, with w x = -3 and 3.
+    expected = [sketch([2 * wx * x, None]) for wx, x in zip((-3, 3), inputs, strict=True)]
+    np.testing.assert_allclose(found, torch.stack(expected))
+    with pytest.raises(TrainingError, match="NaN or infinite for example 11"):
+        gradients._projected(
+            batches(torch.tensor([[1.0, 1.0], [float("inf"), 1.0]])), [parameter, unused], sketch
+        )
+
+
+def test_surrogate_in_one_dimension_by_hand():
+    surrogate = Surrogate.from_gradients(
+        "p",
+        {"p": np.array([[1.0], [3.0]]), "a": np.array([[-4.0]])},
+        dev=np.array([[2.0], [0.0]]),
+    )
+    # p: mean 2, curvature (1 + 9) / 2 = 5; a: mean -4, curvature 16; ridge 0.1 * 5.
+    assert surrogate.ridge == 0.5
+    # Step -2 / 5.5; dev mean 1, dev curvature 2.
+    step = -2 / 5.5
+    assert surrogate.dev_loss_change(["p"]) == pytest.approx(step + step**2)
+    # Together: mean -1, curvature 10.5.
+    step = 1 / 11
+    assert surrogate.dev_loss_change(["p", "a"]) == pytest.approx(step + step**2)
+    [(name, reduction)] = forward_selection(surrogate, "p", ["a"])
+    assert name == "a"
+    expected = (-2 / 5.5 + (2 / 5.5) ** 2) - (1 / 11 + 1 / 121)
+    assert reduction == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_forward_selection_finds_the_planted_helpful_tasks(seed):
+    # The dev loss falls along axes 0 and 1. The primary's own data shows axis 0 only; "one" and
+    # "two" show axis 1, "idle" shows another axis, "worse" points against both.
+    stream = np.random.default_rng(seed)
+
+    def task(direction, count=60):
+        return np.array(direction) + 0.5 * stream.normal(size=(count, 6))
+
+    train = {
+        "p": task([1, 0, 0, 0, 0, 0]),
+        "worse": task([-1, -1, 0, 0, 0, 0]),
+        "idle": task([0, 0, 1, 0, 0, 0]),
+        "one": task([0.5, 1, 0, 0, 0, 0]),
+        "two": task([0, 0.8, 0, 0, 0, 0]),
+    }
+    surrogate = Surrogate.from_gradients("p", train, task([1, 1, 0, 0, 0, 0]))
+    reductions = forward_selection(surrogate, "p", ["worse", "idle", "one", "two"])
+    names = [name for name, _ in reductions]
+    assert set(names[:2]) == {"one", "two"}
+    assert names[-1] == "worse"
+    assert reductions[0][1] > 0 > reductions[-1][1]
+    total = surrogate.dev_loss_change(["p"]) - surrogate.dev_loss_change(list(train))
+    assert sum(reduction for _, reduction in reductions) == pytest.approx(total)
+
+
+# --- through jiant --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return save_tiny_encoder("bert", tmp_path_factory.mktemp("encoder") / "bert")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("run")
+
+
+#: Ranker -> (steps, instances) that a ranking of four candidates takes with nothing stored. Each
+#: task has 16 training instances and batches of 8; the primary has 10 dev instances.
+COSTS = {
+    "size": (0, 0),
+    "random": (0, 0),
+    "embedding": (0, 5 * 16),
+    "logme": (4 * 2, 4 * (16 + 16)),
+    "gradients": (5 * 2, 5 * 16 + 5 * 16 + 10),
+}
+
+
+@pytest.mark.parametrize("ranker", COSTS)
+def test_every_ranker_ranks_tasks_of_every_kind_and_is_found_stored(
+    ranker, folder, encoder, monkeypatch
+):
+    run_file = write_run_file(
+        folder, encoder, method="top", top={"k": 2}, ranking={"ranker": ranker}, store="store"
+    )
+    answer = run_command("run", run_file, "--json")
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    ranking = result["ranking"]
+    ranked = [candidate["task"] for candidate in ranking["candidates"]]
+    assert sorted(ranked) == sorted(set(TASKS) - {"topic"})
+    assert ranking["ranker"] == ranker
+    values = [candidate["tau"] for candidate in ranking["candidates"]]
+    assert np.isfinite(values).all()
+    if ranker != "gradients":
+        assert values == sorted(values, reverse=True)
+    assert result["selection"]["auxiliary_tasks"] == ranked[:2]
+    assert result["done"]["probes"] == 0
+    cost = result["cost"]
+    assert (cost["num_steps"], cost["num_examples"]) == COSTS[ranker]
+
+    recorder = Recorder()
+    with_plugins(monkeypatch, recorder)
+    again = json.loads(run_command("run", run_file, "--json").out)
+    assert recorder.of("before_training") == []
+    assert again["ranking"] == ranking
+    assert again["cost"] == cost
+
+
+def rank_with(run_file):
+    session = sessions.open_run_file(sessions.read_run_file(run_file), make_plugin_manager())
+    return pipeline.rank(session), session
+
+
+@pytest.mark.parametrize("primary", ["words", "degree", "ending"])
+def test_logme_scores_primaries_of_every_kind(primary, folder, encoder):
+    run_file = write_run_file(
+        folder,
+        encoder,
+        primary_task=primary,
+        candidate_tasks=["match"],
+        ranking={"ranker": "logme", "max_instances": 8},
+        store="store",
+        output_dir=primary,
+    )
+    ranking, session = rank_with(run_file)
+    assert np.isfinite(ranking.candidates[0].tau)
+    assert session.cost.num_examples == 16 + 8
+
+
+def test_what_a_ranker_computed_belongs_to_its_settings(folder, encoder):
+    def training_runs(**changes):
+        run_file = write_run_file(
+            folder,
+            encoder,
+            primary_task="match",
+            candidate_tasks=["topic"],
+            store="store",
+            output_dir=f"out{len(list(folder.glob('out*')))}",
+            **changes,
+        )
+        return rank_with(run_file)[1].counters.training_runs
+
+    logme = {"ranker": "logme"}
+    training = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
+    assert training_runs(ranking=logme) == 1
+    assert training_runs(ranking=logme) == 0
+    assert training_runs(ranking={**logme, "max_instances": 9}) == 1
+    assert training_runs(ranking=logme, seed=1) == 1
+    assert training_runs(ranking=logme, fine_tuning={**training, "learning_rate": 2e-3}) == 1
+
+
+def test_the_embedding_of_a_known_task_is_not_computed_again(folder, encoder):
+    def examples(**changes):
+        run_file = write_run_file(
+            folder, encoder, ranking={"ranker": "embedding", "seed": 5}, store="store", **changes
+        )
+        session = rank_with(run_file)[1]
+        return len(list((folder / "store" / "computed").glob("*.json"))), session.cost.num_examples
+
+    first, cost = examples(candidate_tasks=["match"], output_dir="pair")
+    assert cost == 2 * 16
+    more, cost = examples(
+        candidate_tasks=["topic", "degree"], primary_task="match", output_dir="three"
+    )
+    assert more == first + 1
+    assert cost == 3 * 16
