@@ -1,21 +1,30 @@
-"""The picture of the task correlations: its numbers, and that it can be drawn."""
+"""The figures: their numbers, and that they can be drawn."""
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from report_cases import matrix_of, report_of, trial_of
 
 from gradts_plugin.errors import ConfigError, StoreError
 from gradts_plugin.records import RankedTask, Ranking
 from gradts_plugin.report.figures import (
+    COLOURS,
     _short,
     correlation_figure_info,
     draw_task_correlations,
+    pictures,
+    render,
+    write_picture,
+    write_pictures,
 )
+from gradts_plugin.report.inline_svg import inline_svg
 
 
 def ranking_of(taus, names=("p", "a", "b", "c")):
@@ -94,7 +103,7 @@ def test_a_png_is_large_enough_for_its_tasks(tmp_path, number):
     content = path.read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", content[16:24])
-    assert min(width, height) > 80 * number
+    assert min(width, height) > 70 * number
     assert [entry.name for entry in path.parent.iterdir()] == ["taus.png"]
 
 
@@ -131,3 +140,134 @@ def test_a_folder_in_the_way_is_one_line(tmp_path):
     (tmp_path / "taus.png").mkdir()
     with pytest.raises(StoreError, match=r"cannot write .*taus.png"):
         draw_task_correlations(correlation_figure_info(ranking_of(TAUS)), tmp_path / "taus.png")
+
+
+# --- the pictures of a report ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def info():
+    return report_of(("p", "a", "b", "c"), num_layers=2, num_heads=3)
+
+
+def picture_of(info, name):
+    (found,) = (picture for picture in pictures(info) if picture.name == name)
+    return found
+
+
+def texts_of(svg):
+    root = ElementTree.fromstring(svg)
+    return ["".join(part.itertext()).strip() for part in root.iter() if part.tag.endswith("text")]
+
+
+def test_a_run_has_a_picture_of_each_kind(info):
+    assert [picture.name for picture in pictures(info)] == [
+        "ranking",
+        "task-correlations",
+        *(f"head-importance-{name}" for name in ("p", "a", "b", "c")),
+        "trials",
+        "instance-taus",
+    ]
+
+
+def test_what_a_run_has_no_numbers_for_is_not_drawn(info):
+    bare = replace(info, ranking=None, correlations=None, head_maps=(), trials=(), instances=None)
+    assert pictures(bare) == ()
+
+
+def test_the_ranking_as_csv_and_json(info):
+    lines = render(picture_of(info, "ranking"), "csv").decode().splitlines()
+    assert lines[0] == "rank,task,tau,low,high,P(above next),selected"
+    best, last = info.ranking.candidates[0], info.ranking.candidates[-1]
+    assert lines[1] == (
+        f"1,{best.task},{best.value},{best.interval[0]},{best.interval[1]},0.87,yes"
+    )
+    assert lines[3] == f"3,{last.task},{last.value},{last.interval[0]},{last.interval[1]},,no"
+    values = json.loads(render(picture_of(info, "ranking"), "json"))
+    assert values["rows"][2]["P(above next)"] is None
+    assert [row["task"] for row in values["rows"]] == [c.task for c in info.ranking.candidates]
+
+
+def test_head_maps_and_histograms_as_numbers(info):
+    table = picture_of(info, "head-importance-a").table
+    assert table.columns == ("layer", "head 1", "head 2", "head 3")
+    assert tuple(row[1:] for row in table.rows) == info.head_maps[1].importance
+    table = picture_of(info, "instance-taus").table
+    for column, name in enumerate(table.columns):
+        if name in ("a", "b", "c"):
+            assert sum(row[column] for row in table.rows) == 800
+    filtered = [task for task in info.instances.tasks if task.kept_counts is not None]
+    assert [name for name in table.columns if name.endswith(", kept")] == [
+        f"{task.task}, kept" for task in filtered
+    ]
+
+
+def test_the_trial_curve_names_what_each_trial_adds(info):
+    first, second, third = (candidate.task for candidate in info.ranking.candidates)
+    trials = (
+        trial_of((), (0.5,)),
+        trial_of((first,), (0.6,)),
+        trial_of((first, second), (0.7,), num_kept={first: 3}),
+        trial_of((third,), (0.6,)),
+        trial_of((third,), (0.6,), mixing_ratios={"p": 5, third: 2}),
+    )
+    changed = replace(info, trials=trials, alone=trials[0])
+    texts = texts_of(render(picture_of(changed, "trials"), "svg"))
+    for label in ("alone", f"+ {first}", "instances", third, "5 : 2"):
+        assert label in texts
+
+
+def test_a_dollar_and_a_long_name_are_drawn_as_they_are():
+    names = ("p", "$a_1$", "a-name-that-goes-on-and-on", "c")
+    drawn = picture_of(report_of(names, num_layers=2, num_heads=2), "task-correlations")
+    texts = texts_of(render(drawn, "svg"))
+    assert texts.count("$a_1$") == 2
+    assert texts.count("a-name-that-goes-…") == 2
+
+
+def test_pictures_are_written_in_every_format(info, tmp_path):
+    paths = write_pictures(replace(info, head_maps=(), instances=None), tmp_path, "pdf")
+    assert {path.name for path in paths} == {"ranking.pdf", "task-correlations.pdf", "trials.pdf"}
+    assert all(path.read_bytes().startswith(b"%PDF") for path in paths)
+    with pytest.raises(ConfigError, match="no picture format 'pfd'; did you mean 'pdf'"):
+        write_picture(picture_of(info, "ranking"), tmp_path / "ranking.pfd")
+
+
+def test_an_inline_svg_takes_the_pages_colours_and_says_what_its_parts_show(info):
+    svg = inline_svg(picture_of(info, "task-correlations"))
+    assert not any(colour in svg for colour in COLOURS.values())
+    assert "var(--figure-positive)" in svg
+    assert "font-family" not in svg
+    root = ElementTree.fromstring(svg)
+    titles = [part.text for part in root.iter("title")]
+    names = info.correlations.task_names
+    assert len(titles) == 16
+    assert titles[1] == f"{names[0]} and {names[1]}: tau {info.correlations.taus[0][1]:.3f}"
+
+
+def test_the_stronger_the_colour_the_more_important(info):
+    head_map = replace(info.head_maps[0], importance=matrix_of(np.array([[0, 0.25], [0.5, 1]])))
+    (drawn,) = pictures(
+        replace(
+            info,
+            ranking=None,
+            correlations=None,
+            trials=(),
+            instances=None,
+            head_maps=(head_map,),
+        )
+    )
+    root = ElementTree.fromstring(inline_svg(drawn))
+    shown = {
+        part.find("title").text: part.get("style")
+        for part in root.iter("path")
+        if part.find("title") is not None
+    }
+    assert list(shown) == [
+        "layer 1, head 1: 0.00",
+        "layer 1, head 2: 0.25",
+        "layer 2, head 1: 0.50",
+        "layer 2, head 2: 1.00",
+    ]
+    assert "fill-opacity: 0.25" in shown["layer 1, head 2: 0.25"]
+    assert "fill-opacity: 0.5" in shown["layer 2, head 1: 0.50"]

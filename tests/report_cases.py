@@ -1,0 +1,180 @@
+"""Reports made by hand, of the shape and size of real ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradts_plugin.records import Cost
+from gradts_plugin.report.collect import cluster_order
+from gradts_plugin.report.data import (
+    Candidate,
+    ComparedMethod,
+    ComparedPrimary,
+    Comparison,
+    CorrelationInfo,
+    HeadMap,
+    InstanceExample,
+    InstancesInfo,
+    InstanceTaus,
+    ProbeInfo,
+    RankingInfo,
+    ReportInfo,
+    SamplerInfo,
+    TaskSize,
+    TrialInfo,
+)
+
+FOURTEEN = tuple(
+    "rte qqp mrpc mnli qnli wnli dmeld stsb cola meld sst2 ner pos sc".split()  # noqa: SIM905
+)
+
+
+def trial_of(auxiliary_tasks, scores, **changes):
+    values = {
+        "auxiliary_tasks": tuple(auxiliary_tasks),
+        "score": float(np.mean(scores)),
+        "spread": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        "scores": tuple(scores),
+        "test_scores": (),
+        "num_kept": {},
+        "mixing_ratios": {},
+        "num_steps": 120 * (1 + len(auxiliary_tasks)),
+        "seconds": 31.5 * (1 + len(auxiliary_tasks)),
+        "reused": False,
+        **changes,
+    }
+    return TrialInfo(**values)
+
+
+def matrix_of(values):
+    return tuple(tuple(row) for row in np.round(values, 4).tolist())
+
+
+def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **changes):
+    """A report over tasks, the first of them the primary, the next two selected."""
+    stream = np.random.default_rng(0)
+    primary, *candidates = names
+    number = len(names)
+    profiles = stream.random((number, num_layers * num_heads))
+    # The nearer in the list, the more alike.
+    for place in range(1, number):
+        profiles[place] = 0.75 * profiles[place - 1] + 0.25 * profiles[place]
+    taus = np.corrcoef(profiles).round(4)
+    order = cluster_order(taus)
+    ranked = sorted(candidates, key=lambda name: -taus[0, names.index(name)])
+    values = [float(taus[0, names.index(name)]) for name in ranked]
+    chosen = tuple(ranked[:2])
+    trials = (
+        trial_of((), (0.588, 0.574, 0.596)),
+        trial_of(ranked[:1], (0.603, 0.596, 0.621)),
+        trial_of(ranked[:2], (0.617, 0.625, 0.632), reused=True),
+        trial_of(ranked[:3], (0.610, 0.599, 0.602)),
+        trial_of(ranked[:4], (0.585, 0.601, 0.592)),
+        trial_of(ranked[:2], (0.629, 0.634, 0.640), num_kept=dict.fromkeys(chosen, 412)),
+    )
+    edges = np.linspace(-0.35, 0.75, 41)
+    theta = float(edges[20])
+    draws = [stream.normal(value / 2, 0.12, 800).clip(-0.34, 0.74) for value in values]
+    instances = tuple(
+        InstanceTaus(
+            task=name,
+            num_instances=800,
+            median=float(np.median(draw)),
+            counts=tuple(np.histogram(draw, edges)[0].tolist()),
+            kept_counts=(
+                tuple(np.histogram(draw[draw >= theta], edges)[0].tolist())
+                if name in chosen
+                else None
+            ),
+            kept=(InstanceExample(7, 0.61, "A man is eating. | Somebody eats."),)
+            if name in chosen
+            else (),
+            dropped=(InstanceExample(8, -0.2, "hm . | 7 7 7"),) if name in chosen else (),
+        )
+        for name, draw in zip(ranked, draws, strict=True)
+    )
+    given = {
+        "primary_task": primary,
+        "method": method,
+        "auxiliary_tasks": chosen,
+        "reason": f"{primary} with {', '.join(chosen)} scores 0.6247",
+        "num_kept": dict.fromkeys(chosen, 412),
+        "mixing_ratios": {},
+        "selected": trials[-1],
+        "alone": trials[0],
+        "cost": Cost(5120, 163840, 4210.5),
+        "seconds": {"probe": 1168.2, "rank": 0.8, "select": 931.4, "rewrite": 0.2, "train": 80.1},
+        "done": {
+            "training_steps": 4012,
+            "training_runs": 21,
+            "training_runs_reused": 3,
+            "probes": 12,
+            "probes_reused": 2,
+        },
+        "tasks": tuple(TaskSize(name, "classification", 1000) for name in names),
+        "ranking": RankingInfo(
+            ranker="heads",
+            measure="tau",
+            confidence=0.95,
+            num_seeds=2,
+            covers=("instances", "fine-tuning seeds"),
+            null_sd=0.0563,
+            null_taus=(),
+            threshold=None,
+            candidates=tuple(
+                Candidate(name, value, (value - 0.05, value + 0.04), None if last else 0.87)
+                for name, value, last in zip(
+                    ranked, values, [False] * (number - 2) + [True], strict=True
+                )
+            ),
+        ),
+        "correlations": CorrelationInfo(
+            tuple(names[place] for place in order),
+            matrix_of(taus[np.ix_(order, order)]),
+            num_layers * num_heads,
+            0.0563,
+        ),
+        "head_maps": tuple(
+            HeadMap(name, matrix_of(profile.reshape(num_layers, num_heads)))
+            for name, profile in zip(names, profiles, strict=True)
+        ),
+        "probes": tuple(
+            ProbeInfo(name, seed, 800, 0.55 + 0.02 * place, 92.4)
+            for place, name in enumerate(names)
+            for seed in (0, 1)
+        ),
+        "trials": trials,
+        "instances": InstancesInfo(theta, tuple(edges.tolist()), instances),
+        "sampler": SamplerInfo(
+            "ProportionalMultiTaskSampler",
+            "ProportionalMultiTaskSampler",
+            {
+                primary: (1 / number, 1000 / 1824),
+                **{
+                    name: (1 / number, 412 / 1824 if name in chosen else None)
+                    for name in candidates
+                },
+            },
+        ),
+        "settings": {"method": method, "seeds": 2, "fine_tuning": {"epochs": 3}},
+        "provenance": {
+            "host": "jiant",
+            "encoder": "bert-base-cased",
+            "versions": {"gradts-plugin": "0.1.0", "jiant": "2.2.0", "torch": "2.13.0"},
+            "encoder_fingerprint": "ab" * 32,
+            "task_fingerprints": dict.fromkeys(names, "cd" * 32),
+        },
+        "comparison": Comparison(
+            {
+                primary: ComparedPrimary(
+                    alone=trials[0],
+                    oracle=trials[-1],
+                    methods={
+                        "fg": ComparedMethod(trials[-1], Cost(5120, 163840, 4210.5), 0.0),
+                        "alone": ComparedMethod(trials[0], Cost(), 0.048),
+                    },
+                )
+            }
+        ),
+    }
+    return ReportInfo(**{**given, **changes})

@@ -1,0 +1,477 @@
+"""The report: what it says, that it is one closed file, and what happens to bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from report_cases import report_of, trial_of
+from tiny_encoders import save_tiny_encoder
+from tiny_runs import run_command, write_run_file
+
+from gradts_plugin.errors import ConfigError
+from gradts_plugin.records import Cost
+from gradts_plugin.report import html
+from gradts_plugin.report.collect import _cut, _shares, cluster_order
+from gradts_plugin.report.data import (
+    ComparedMethod,
+    ComparedPrimary,
+    Comparison,
+    read_report,
+    write_report_json,
+)
+from gradts_plugin.report.html import _certainty, _duration, render_html
+
+SMALL = {"names": ("p", "a", "b", "c"), "num_layers": 2, "num_heads": 3}
+
+
+class Page(HTMLParser):
+    """Texts and elements of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.texts, self.within = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.within.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.within and self.within.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.within) and data.strip():
+            self.texts.append(" ".join(data.split()))
+
+    @property
+    def text(self):
+        return " ".join(self.texts)
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Fourteen tasks on an encoder of 24 layers with 16 heads."""
+    return render_html(report_of(num_layers=24, num_heads=16))
+
+
+@pytest.fixture(scope="module")
+def small():
+    return render_html(report_of(**SMALL))
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages of this test have empty pictures, which are quick."""
+    monkeypatch.setattr(html, "inline_svg", lambda picture: "<svg></svg>")
+
+
+# --- contents -------------------------------------------------------------------------------------
+
+
+def test_the_answer_comes_first(large):
+    text = Page(large).text
+    start = text.index("Selected: qqp, mrpc")
+    for said in ("0.6343 ± 0.0055", "0.5860 ± 0.0111", "+0.0483", "70 min", "5,120 training steps"):
+        assert start < text.index(said) < text.index("The ranking")
+
+
+def test_nothing_selected_is_an_answer(undrawn):
+    alone = trial_of((), (0.5, 0.6))
+    info = report_of(
+        **SMALL,
+        auxiliary_tasks=(),
+        num_kept={},
+        selected=alone,
+        alone=alone,
+        reason="no auxiliary helps",
+    )
+    text = Page(render_html(info)).text
+    assert "Selected: none no auxiliary helps." in text
+    assert "Difference" not in text
+
+
+def test_every_number_of_every_picture_is_in_a_table(small):
+    info = report_of(**SMALL)
+    text = Page(small).text.replace("\N{MINUS SIGN}", "-")
+    for candidate in info.ranking.candidates:
+        assert f"{candidate.value:.3f} {candidate.interval[0]:.3f}" in text
+    for head_map in info.head_maps:
+        for row in head_map.importance:
+            assert " ".join(f"{value:.3f}" for value in row) in text
+    for row in info.correlations.taus:
+        assert " ".join(f"{value:.3f}" for value in row) in text
+    for trial in info.trials:
+        assert f"{trial.score:.3f} {trial.spread:.3f}" in text
+
+
+def test_all_of_it_is_there(large):
+    text = Page(large).text
+    for said in (
+        "A man is eating. | Somebody eats.",
+        "theta",
+        "ProportionalMultiTaskSampler",
+        "54.8%",  # 1000 of 1824 instances
+        "19 min",  # of probing
+        "Found stored: 3 trainings, 2 probes.",
+        "fine_tuning.epochs",
+        "versions.jiant",
+        "bert-base-cased",
+        "Compared with other methods",
+        "truly stands above mnli, the first one left out, with probability 0.87",
+    ):
+        assert said in text
+    assert [tag for tag, _ in Page(large).elements].count("svg") == 4 + 14
+
+
+def test_without_ranking_probes_and_trials_the_rest_is_shown():
+    info = report_of(
+        **SMALL,
+        method="all",
+        ranking=None,
+        correlations=None,
+        head_maps=(),
+        probes=(),
+        trials=(),
+        instances=None,
+        sampler=None,
+        selected=None,
+        alone=None,
+        comparison=None,
+    )
+    page = Page(render_html(info))
+    assert "svg" not in [tag for tag, _ in page.elements]
+    assert "The selection was not trained in this run." in page.text
+    assert "Time and reuse" in page.text
+
+
+def test_a_ranking_without_intervals_and_an_undefined_score_can_be_shown():
+    info = report_of(**SMALL)
+    bare = tuple(
+        dataclasses.replace(candidate, interval=None, probability_above_next=None)
+        for candidate in info.ranking.candidates
+    )
+    ranking = dataclasses.replace(
+        info.ranking, ranker="size", measure="instances", null_sd=None, candidates=bare
+    )
+    broken = dataclasses.replace(info.trials[0], score=None, spread=None, scores=(None, 0.5, 0.5))
+    page = Page(
+        render_html(
+            dataclasses.replace(
+                info, ranking=ranking, trials=(broken, *info.trials[1:]), alone=broken, head_maps=()
+            )
+        )
+    )
+    assert "gives no intervals" in page.text
+    assert "undefined" in page.text
+
+
+def test_the_page_says_what_is_not_sure():
+    one = trial_of(("a",), (0.7,))
+    ranking = dataclasses.replace(
+        report_of(**SMALL).ranking, num_seeds=1, covers=("instances",), threshold=0.1
+    )
+    info = report_of(
+        **SMALL, method="thres", selected=one, alone=trial_of((), (0.6,)), ranking=ranking
+    )
+    said = " ".join(_certainty(info))
+    assert "+0.1000 rests on one training seed" in said
+    assert "one fine-tuning seed" in said
+    assert "optimistic" not in said  # GradTS-thres looks at no score
+    assert "optimistic" in " ".join(_certainty(report_of(**SMALL)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (119, "119 s"), (4210, "70 min"), (11100, "3 h 5 min")],
+)
+def test_durations(seconds, text):
+    assert _duration(seconds) == text
+
+
+# --- one closed, escaped, accessible file ---------------------------------------------------------
+
+
+def test_the_page_fetches_nothing(large):
+    for tag, attributes in Page(large).elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            assert attributes.get(name, "#").startswith(("#", "data:,")), (tag, attributes)
+    assert not re.search(r"url\((?!#)|@import|https?://|fetch\(|XMLHttpRequest", large)
+
+
+def test_fourteen_tasks_of_a_large_encoder_stay_below_3_mb(large):
+    assert len(large.encode()) < 3_000_000
+
+
+EVIL = "</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}$x$"
+
+
+def test_texts_and_names_with_markup_change_nothing(small):
+    info = report_of((EVIL, f"a{EVIL}", "b", "c"), num_layers=2, num_heads=3, reason=EVIL)
+    info = dataclasses.replace(
+        info,
+        instances=dataclasses.replace(
+            info.instances,
+            tasks=tuple(
+                dataclasses.replace(
+                    task,
+                    kept=tuple(dataclasses.replace(example, text=EVIL) for example in task.kept),
+                )
+                for task in info.instances.tasks
+            ),
+        ),
+        settings={EVIL: EVIL},
+    )
+    page = Page(render_html(info))
+    tags = [tag for tag, _ in page.elements]
+    assert "img" not in tags
+    assert tags.count("script") == 1
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    assert EVIL in page.texts  # as it was written
+    assert set(tags) == {tag for tag, _ in Page(small).elements}
+
+
+def test_headings_are_in_order_and_tables_have_scopes_and_ids_are_unique(large):
+    elements = Page(large).elements
+    levels = [int(tag[1]) for tag, _ in elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert all("scope" in attributes for tag, attributes in elements if tag == "th")
+    assert all(
+        attributes.get("aria-label")
+        for _, attributes in elements
+        if attributes.get("role") == "img"
+    )
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert ("html", {"lang": "en"}) in elements
+
+
+def test_the_same_numbers_give_the_same_page(small):
+    assert render_html(report_of(**SMALL)) == small
+
+
+# --- report.json ----------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    info = report_of(**SMALL, comparison=None)
+    write_report_json(info, tmp_path)
+    assert read_report(tmp_path) == info
+
+
+def test_a_comparison_beside_it_is_shown(tmp_path, undrawn):
+    info = report_of(**SMALL, comparison=None)
+    write_report_json(info, tmp_path)
+    trial = dataclasses.asdict(info.trials[0])
+    values = {
+        "seeds": 3,
+        "primaries": {
+            "p": {
+                "alone": trial,
+                "oracle": trial,
+                "subsets": [trial],
+                "methods": {
+                    "mine": {
+                        "selection": {},
+                        "ranking": None,
+                        "trial": trial,
+                        "cost": {"num_steps": 1, "num_examples": 2, "seconds": 3.0},
+                        "regret": 0.125,
+                        "gain_agreement": None,
+                    }
+                },
+            }
+        },
+    }
+    (tmp_path / "comparison.json").write_text(json.dumps(values))
+    found = read_report(tmp_path)
+    assert found.comparison == Comparison(
+        {
+            "p": ComparedPrimary(
+                info.trials[0],
+                info.trials[0],
+                {"mine": ComparedMethod(info.trials[0], Cost(1, 2, 3.0), 0.125)},
+            )
+        }
+    )
+    assert "0.125" in Page(render_html(found)).text
+
+
+@pytest.mark.parametrize("command", ["report", "figures"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "holds no report.json; run the run file again"),
+        ("{", "broken JSON"),
+        ("[]", "expected a report, found list"),
+        ('{"format_version": 99}', "has format version 99, this version reads 1"),
+        ('{"format_version": 1}', "is damaged: primary_task"),
+    ],
+)
+def test_a_missing_or_broken_report_is_one_line(tmp_path, command, content, said):
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    answer = run_command(command, tmp_path)
+    assert answer.code == 2
+    assert len(answer.err.splitlines()) == 1
+    assert said in answer.err
+
+
+def test_a_folder_that_is_none_is_one_line(tmp_path):
+    answer = run_command("report", tmp_path / "no-such-folder")
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
+    assert "no such file" in answer.err
+
+
+def test_without_jinja2_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ConfigError, match=r"pip install 'gradts-plugin\[report\]'"):
+        render_html(report_of(**SMALL))
+
+
+# --- collecting -----------------------------------------------------------------------------------
+
+
+def test_clusters_stand_together():
+    # Two pairs, shuffled: 0 with 2, 1 with 3.
+    taus = np.eye(4)
+    for one, other, tau in [
+        (0, 2, 0.9),
+        (1, 3, 0.8),
+        (0, 1, 0.1),
+        (2, 3, 0.1),
+        (0, 3, 0),
+        (1, 2, 0),
+    ]:
+        taus[one, other] = taus[other, one] = tau
+    order = cluster_order(taus)
+    assert sorted(order) == [0, 1, 2, 3]
+    assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset({0, 2}), frozenset({1, 3})}
+    assert cluster_order(np.eye(2)) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "shares"),
+    [
+        ({"sampler_type": "UniformMultiTaskSampler"}, (0.5, 0.5)),
+        ({"sampler_type": "ProportionalMultiTaskSampler"}, (0.1, 0.9)),
+        (
+            {
+                "sampler_type": "SpecifiedProbMultiTaskSampler",
+                "task_to_unweighted_probs": {"a": 3, "b": 1},
+            },
+            (0.75, 0.25),
+        ),
+        (
+            {"sampler_type": "TemperatureMultiTaskSampler", "temperature": 2, "examples_cap": None},
+            (0.25, 0.75),
+        ),
+        (
+            {"sampler_type": "TemperatureMultiTaskSampler", "temperature": 1, "examples_cap": 300},
+            (0.25, 0.75),
+        ),
+        ({"sampler_type": "TimeDependentProbMultiTaskSampler"}, (None, None)),
+    ],
+)
+def test_shares_of_jiants_samplers(sampler, shares):
+    found = _shares(sampler, ("a", "b"), {"a": 100, "b": 900, "other": 5})
+    assert (found["a"], found["b"]) == pytest.approx(shares)
+
+
+def test_long_texts_are_cut():
+    assert _cut("a" * 400) == "a" * 300 + "…"
+    assert _cut("short") == "short"
+    assert _cut(None) == ""
+
+
+# --- a real run -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    # Enough heads for the instances of a task to differ in tau.
+    encoder = save_tiny_encoder("bert", folder / "encoder", num_heads=4)
+    # As published, the filtered instances are trained whatever they score.
+    run_file = write_run_file(
+        folder,
+        encoder,
+        ("topic", "match"),
+        method="fg",
+        faithful=True,
+        fine_grained={"threshold": {"quantile": 0.5}},
+    )
+    answer = run_command("run", run_file, "--quiet")
+    assert answer.code == 0, answer.err
+    assert "Report:" in answer.out
+    return run_file.parent / "out"
+
+
+def test_a_run_ends_with_a_report_of_what_it_found(run_folder):
+    result = json.loads((run_folder / "result.json").read_text())
+    info = read_report(run_folder)
+    assert info.primary_task == "topic"
+    assert [c.task for c in info.ranking.candidates] == [
+        candidate["task"] for candidate in result["ranking"]["candidates"]
+    ]
+    assert list(info.auxiliary_tasks) == result["selection"]["auxiliary_tasks"]
+    assert info.selected.score == result["selected"]["score"]
+    assert info.cost == Cost(**result["cost"])
+    assert [head_map.task for head_map in info.head_maps] == ["topic", "match"]
+    for head_map in info.head_maps:
+        matrix = np.array(head_map.importance)
+        assert matrix.shape == (2, 4)
+        assert (matrix.min(), matrix.max()) == (0, 1)  # layer-normalised
+    assert [probe.num_instances for probe in info.probes] == [16, 16]
+    shares = info.sampler.shares
+    assert sum(before for before, _ in shares.values()) == pytest.approx(1)
+    assert sum(after or 0 for _, after in shares.values()) == pytest.approx(1)
+    page = Page((run_folder / "report.html").read_text())
+    assert f"Selected: {', '.join(info.auxiliary_tasks)}" in page.text
+
+
+def test_filtered_instances_are_counted_and_shown_with_their_texts(run_folder):
+    info = read_report(run_folder)
+    assert info.instances.threshold is not None
+    filtered = [task for task in info.instances.tasks if task.kept_counts is not None]
+    assert filtered
+    for task in filtered:
+        assert sum(task.counts) == task.num_instances == 16
+        assert task.num_kept == info.num_kept[task.task]
+        assert min(example.tau for example in task.kept) >= info.instances.threshold
+        assert max(example.tau for example in task.dropped) < info.instances.threshold
+        for example in (*task.kept, *task.dropped):
+            rows = (run_folder.parent / "tasks" / f"{task.task}_train.jsonl").read_text()
+            row = json.loads(rows.splitlines()[example.example_id])
+            text = row.get("text_a") or " ".join(row["tokens"])
+            assert _letters(text) in _letters(example.text)
+
+
+def _letters(text):
+    return "".join(letter for letter in text.lower() if letter.isalnum())
+
+
+def test_a_report_is_drawn_again_without_the_run(run_folder, tmp_path):
+    (tmp_path / "report.json").write_bytes((run_folder / "report.json").read_bytes())
+    answer = run_command("report", tmp_path, "--output", tmp_path / "again.html")
+    assert answer.code == 0, answer.err
+    assert (tmp_path / "again.html").read_bytes() == (run_folder / "report.html").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["svg", "csv"])
+def test_figures_of_a_run(run_folder, tmp_path, suffix):
+    answer = run_command("figures", run_folder, "--format", suffix, "--output", tmp_path)
+    assert answer.code == 0, answer.err
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {f"ranking.{suffix}", f"task-correlations.{suffix}", f"trials.{suffix}"} <= names
+    assert f"head-importance-topic.{suffix}" in names
+    assert len(answer.out.splitlines()) == len(names)
