@@ -14,7 +14,7 @@ from tiny_runs import run_command, write_run_file
 
 from gradts_plugin import __version__, cli, doctor
 
-COMMANDS = ("run", "probe", "rank", "select", "demo", "doctor", "host")
+COMMANDS = ("run", "plan", "probe", "rank", "select", "demo", "doctor", "host")
 
 
 @pytest.fixture(scope="module")

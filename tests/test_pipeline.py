@@ -121,7 +121,7 @@ def test_counted_steps_are_the_steps_that_plugins_saw(finished):
     run_file, answer, recorder = finished
     result = json.loads((run_file.parent / "out" / "result.json").read_text())
     assert result["done"]["training_steps"] == len(recorder.of("after_train_step"))
-    assert f"Done: {result['done']['training_steps']} training steps" in answer.out
+    assert f" {result['done']['training_steps']} training steps in " in answer.out
 
 
 # --- nothing is done twice ------------------------------------------------------------------------

@@ -1,0 +1,388 @@
+"""What a run did, for programs: `logs.jsonl` always, TensorBoard event files where asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from gradts_plugin import __version__
+from gradts_plugin.config import GradTSSettings
+from gradts_plugin.errors import ConfigError
+from gradts_plugin.files import disk_errors
+from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.records import (
+    Ranking,
+    Selection,
+    TaskInfo,
+    TrainingPlan,
+    TrainingResult,
+    TrainStep,
+    Trial,
+)
+
+#: The log's name in the run folder.
+LOG_FILE = "logs.jsonl"
+
+#: The folder of TensorBoard's event files in the run folder.
+TENSORBOARD_FOLDER = "tensorboard"
+
+#: Longer lists of tasks are shortened in names of TensorBoard runs.
+_LONGEST_NAME = 60
+
+
+def check_logs(settings: GradTSSettings) -> None:
+    """Checks, before anything runs, that the logs that are asked for can be written.
+
+    Raises:
+        ConfigError: TensorBoard files are asked for, and the package is missing.
+    """
+    if settings.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "tensorboard: true needs the package tensorboard; type: pip install tensorboard"
+        )
+
+
+def attach_logs(manager: pluggy.PluginManager, settings: GradTSSettings, output_dir: Path) -> None:
+    """Lets the logs of this run listen, in place of those of an earlier run in this process."""
+    log: Any = manager.get_plugin("gradts-log")
+    if log is not None and log.path == output_dir / LOG_FILE:
+        return
+    if log is not None:
+        manager.unregister(log)
+    earlier: Any = manager.get_plugin("gradts-tensorboard")
+    if earlier is not None:
+        manager.unregister(earlier)
+        earlier.close()
+    manager.register(JsonLinesLog(output_dir / LOG_FILE, settings), name="gradts-log")
+    if settings.tensorboard:
+        board = TensorBoardLog(output_dir / TENSORBOARD_FOLDER)
+        manager.register(board, name="gradts-tensorboard")
+
+
+class JsonLinesLog:
+    """Writes one JSON object per event, each on a line of its own that is written at once.
+
+    Every object has `time` (ISO 8601, UTC), `event` (the hook's name, or `run` where a process
+    begins) and `phase`; the other keys depend on the event. NaN and infinities are null.
+
+    Attributes:
+        path: the file; later runs are appended.
+    """
+
+    def __init__(self, path: Path, settings: GradTSSettings) -> None:
+        self.path = path
+        self._settings = settings
+        self._begun = False
+        self._phase: str | None = None
+
+    # --- hooks -----------------------------------------------------------------------------------
+
+    @hookimpl
+    def before_phase(self, phase: str, num_units: int) -> None:
+        """Says that a phase begins."""
+        self._phase = phase
+        self._write("before_phase", num_units=num_units)
+
+    @hookimpl
+    def after_phase(self, phase: str, seconds: float) -> None:
+        """Says what a phase took."""
+        self._phase = phase
+        self._write("after_phase", seconds=seconds)
+        self._phase = None
+
+    @hookimpl
+    def after_task_prepared(self, task_name: str, num_train: int, reused: bool) -> None:
+        """Says what was tokenised."""
+        self._write("after_task_prepared", task=task_name, num_train=num_train, reused=reused)
+
+    @hookimpl
+    def after_tasks_loaded(self, tasks: tuple[TaskInfo, ...]) -> None:
+        """Lists the tasks."""
+        self._write("after_tasks_loaded", tasks=[dataclasses.asdict(task) for task in tasks])
+
+    @hookimpl
+    def before_training(self, plan: TrainingPlan) -> None:
+        """Says what is trained, and how."""
+        self._write("before_training", **_training(plan), recipe=dict(plan.recipe))
+
+    @hookimpl
+    def after_train_step(self, plan: TrainingPlan, step: TrainStep) -> None:
+        """Writes the loss of a step."""
+        self._write(
+            "after_train_step",
+            **_training(plan),
+            task=step.task_name,
+            step=step.global_step,
+            num_steps=step.num_steps,
+            loss=step.loss,
+        )
+
+    @hookimpl
+    def after_training(self, plan: TrainingPlan, result: TrainingResult) -> None:
+        """Writes what a training came to."""
+        self._write(
+            "after_training",
+            **_training(plan),
+            score=result.score,
+            metrics=dict(result.metrics),
+            history=list(result.history),
+            num_steps=result.num_steps,
+            seconds=result.seconds,
+        )
+
+    @hookimpl
+    def on_training_error(self, plan: TrainingPlan, error: BaseException) -> None:
+        """Writes an error down; raising it is left to the run."""
+        self._write("on_training_error", **_training(plan), error=_described(error))
+
+    @hookimpl
+    def before_task_probed(self, task_name: str, seed: int, num_instances: int) -> None:
+        """Says what is probed."""
+        self._write("before_task_probed", task=task_name, seed=seed, num_instances=num_instances)
+
+    @hookimpl
+    def after_task_probed(
+        self, task_name: str, seed: int, num_instances: int, reused: bool
+    ) -> None:
+        """Says what was probed, or found stored."""
+        self._write(
+            "after_task_probed",
+            task=task_name,
+            seed=seed,
+            num_instances=num_instances,
+            reused=reused,
+        )
+
+    @hookimpl
+    def on_probing_error(self, task_name: str, seed: int, error: BaseException) -> None:
+        """Writes an error down; raising it is left to the run."""
+        self._write("on_probing_error", task=task_name, seed=seed, error=_described(error))
+
+    @hookimpl
+    def after_candidates_ranked(self, ranking: Ranking) -> None:
+        """Writes a line per candidate, best first."""
+        for position, candidate in enumerate(ranking.candidates, start=1):
+            self._write(
+                "after_candidates_ranked",
+                task=candidate.task_name,
+                position=position,
+                ranker=ranking.ranker,
+                measure=ranking.measure,
+                tau=candidate.tau,
+                interval=None if candidate.interval is None else list(candidate.interval),
+                probability_above_next=candidate.probability_above_next,
+            )
+
+    @hookimpl
+    def after_trial(self, primary_task: str, trial: Trial) -> None:
+        """Writes a trial's scores."""
+        self._write(
+            "after_trial",
+            task=primary_task,
+            auxiliary_tasks=list(trial.auxiliary_tasks),
+            score=trial.score,
+            scores=list(trial.scores),
+            num_kept=dict(trial.num_kept),
+            mixing_ratios=dict(trial.mixing_ratios),
+            num_steps=trial.num_steps,
+            seconds=trial.seconds,
+            reused=trial.reused,
+        )
+
+    @hookimpl
+    def after_tasks_selected(self, selection: Selection) -> None:
+        """Writes the selection."""
+        self._write(
+            "after_tasks_selected",
+            task=selection.primary_task,
+            method=selection.method,
+            auxiliary_tasks=list(selection.auxiliary_tasks),
+            num_kept={name: len(ids) for name, ids in selection.kept_instances.items()},
+            mixing_ratios=dict(selection.mixing_ratios),
+            reason=selection.reason,
+        )
+
+    @hookimpl
+    def after_config_rewritten(self, path: Path) -> None:
+        """Says where the new configuration lies."""
+        self._write("after_config_rewritten", path=str(path))
+
+    @hookimpl
+    def on_selection_error(self, primary_task: str, error: BaseException) -> None:
+        """Writes an error down; raising it is left to the run."""
+        self._write("on_selection_error", task=primary_task, error=_described(error))
+
+    # --- the file --------------------------------------------------------------------------------
+
+    def _write(self, event: str, **values: Any) -> None:
+        if not self._begun:
+            self._begun = True
+            with disk_errors("write", self.path):
+                _begin(self.path)
+            self._write(
+                "run",
+                task=self._settings.primary_task,
+                method=self._settings.method,
+                seed=self._settings.seed,
+                version=__version__,
+            )
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        entry = {"time": now, "event": event, "phase": self._phase, **values}
+        # Opened for each event, so that nothing is left open whatever ends the run.
+        with disk_errors("write", self.path), self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(_plain(entry), ensure_ascii=False) + "\n")
+
+
+def _begin(path: Path) -> None:
+    """Makes a log ready to be appended to; what a killed process left half-written is a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as stream:
+        if stream.tell() > 0:
+            stream.seek(-1, 2)
+            if stream.read() != b"\n":
+                stream.write(b"\n")
+
+
+def _training(plan: TrainingPlan) -> dict[str, Any]:
+    return {
+        "purpose": plan.purpose,
+        "train_tasks": list(plan.train_tasks),
+        "seed": plan.seed,
+    }
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _plain(value: Any) -> Any:
+    """The same value as JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class TensorBoardLog:
+    """Writes TensorBoard event files: one TensorBoard run per training, one for the selection.
+
+    - `fine-tuning/<task>-seed0`, `trial/<task>+<task>-seed0`, `training/...`: `loss/<task>` at
+      each step, `dev_score` at each evaluation;
+    - `selection`: `tau/<task>` (named by the ranker's own measure) and `score/<phase>`, the scores
+      of the trials in the order in which they were made, with their tasks as text.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._training_writer: Any = None
+        self._training_name = ""
+        self._selection_writer: Any = None
+        self._phase = ""
+        self._num_trials = 0
+
+    def close(self) -> None:
+        """Writes everything out and closes the files."""
+        self._close_training()
+        if self._selection_writer is not None:
+            self._selection_writer.close()
+            self._selection_writer = None
+
+    @hookimpl
+    def before_phase(self, phase: str) -> None:
+        """Starts counting trials."""
+        self._phase, self._num_trials = phase, 0
+
+    @hookimpl
+    def after_phase(self) -> None:
+        """Writes everything out."""
+        self.close()
+
+    @hookimpl
+    def after_train_step(self, plan: TrainingPlan, step: TrainStep) -> None:
+        """Adds a loss."""
+        self._writer_of(plan).add_scalar(f"loss/{step.task_name}", step.loss, step.global_step)
+
+    @hookimpl
+    def after_training(self, plan: TrainingPlan, result: TrainingResult) -> None:
+        """Adds the dev scores; evaluations are evenly spread over the steps."""
+        writer = self._writer_of(plan)
+        for number, score in enumerate(result.history, start=1):
+            writer.add_scalar("dev_score", score, result.num_steps * number // len(result.history))
+        self._close_training()
+
+    @hookimpl
+    def on_training_error(self) -> None:
+        """Writes out what there is."""
+        self.close()
+
+    @hookimpl
+    def after_candidates_ranked(self, ranking: Ranking) -> None:
+        """Adds the taus."""
+        for candidate in ranking.candidates:
+            tag = f"{ranking.measure}/{candidate.task_name}"
+            self._selection().add_scalar(tag, candidate.tau, 0)
+
+    @hookimpl
+    def after_trial(self, primary_task: str, trial: Trial) -> None:
+        """Adds a trial's score."""
+        tag = f"score/{self._phase}"
+        self._selection().add_scalar(tag, trial.score, self._num_trials)
+        tasks = " + ".join((primary_task, *trial.auxiliary_tasks))
+        self._selection().add_text(f"tasks/{self._phase}", tasks, self._num_trials)
+        self._selection().flush()
+        self._num_trials += 1
+
+    def _selection(self) -> Any:
+        if self._selection_writer is None:
+            self._selection_writer = _event_writer(self._folder / "selection")
+        return self._selection_writer
+
+    def _writer_of(self, plan: TrainingPlan) -> Any:
+        name = run_name(plan)
+        if name != self._training_name:
+            self._close_training()
+            self._training_writer = _event_writer(self._folder / name)
+            self._training_name = name
+        return self._training_writer
+
+    def _close_training(self) -> None:
+        if self._training_writer is not None:
+            self._training_writer.close()
+        self._training_writer, self._training_name = None, ""
+
+
+def run_name(plan: TrainingPlan) -> str:
+    """The TensorBoard run of a training, a relative path.
+
+    Trainings of the same tasks that differ in kept instances or mixing ratios say so in the name.
+    """
+    tasks = "+".join(plan.train_tasks)
+    if len(tasks) > _LONGEST_NAME:
+        tasks = f"{plan.primary_task}+{len(plan.train_tasks) - 1}-tasks-to-{plan.train_tasks[-1]}"
+    ratios = plan.recipe.get("mixing_ratios")
+    parts = [
+        tasks,
+        *(["filtered"] if plan.kept_instances else []),
+        *(["ratios-" + "-".join(map(str, ratios.values()))] if ratios else []),
+        *(["scheduled"] if plan.recipe.get("schedule") else []),
+        f"seed{plan.seed}",
+    ]
+    return f"{plan.purpose}/{'-'.join(parts)}"
+
+
+def _event_writer(folder: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with disk_errors("write", folder):
+        return SummaryWriter(str(folder), flush_secs=10)
