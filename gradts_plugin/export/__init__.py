@@ -1,0 +1,1 @@
+"""Finished selections for other frameworks to train."""
