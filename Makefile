@@ -1,5 +1,6 @@
 # make demo: installs what it needs and runs the whole job on the embedded tasks.
 # make test: installs what it needs and passes the tests.
+# make docs: builds the documentation site into site/; any warning is an error.
 # Everything is installed into .venv (and, where uv is missing, uv itself into .uv).
 
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
@@ -23,7 +24,7 @@ endif
 export UV_SYSTEM_CERTS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint docs install clean
 
 demo: install
 	.venv/bin/gradts-select demo --output_dir gradts-demo
@@ -37,6 +38,11 @@ lint: install
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+docs: $(UV)
+	@$(UV) sync --quiet --python $(PYTHON) --group docs
+	.venv/bin/python docs/make_reference.py
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+
 install: $(UV)
 	@$(UV) sync --quiet --python $(PYTHON)
 
@@ -46,4 +52,4 @@ install: $(UV)
 	.uv/bin/pip install --quiet uv
 
 clean:
-	rm -rf .venv .uv gradts-demo
+	rm -rf .venv .uv gradts-demo site

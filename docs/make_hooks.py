@@ -53,6 +53,7 @@ _NAMES: Final = Each(
     (
         "extend_head_importance_measures",
         "extend_correlations",
+        "extend_rankers",
         "extend_selection_methods",
     ),
 )

@@ -22,7 +22,7 @@ from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
 from gradts_plugin import cli, config
-from gradts_plugin.config import GradTSSettings, RunFile, parse_settings
+from gradts_plugin.config import CompareFile, GradTSSettings, RunFile, parse_settings
 from gradts_plugin.task_configs import parse_task_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,13 +83,19 @@ def test_settings_page_has_every_key_with_its_default(model):
 def test_settings_page_has_every_key_of_a_run_file():
     own = [name for name in RunFile.model_fields if name not in GradTSSettings.model_fields]
     values = documented(RunFile)
-    order = ["model", "tasks", "output_dir", "data_dir", "max_train_examples"]
+    order = ["model", "tasks", "output_dir", "data_dir", "max_train_examples", "score_test"]
     assert sorted(order) == sorted(own)
     assert_documents(values, RunFile, order)
     model = config.ModelSettings
     assert list(values["model"]) == list(model.model_fields)
     assert values["model"]["max_seq_length"] == model.model_fields["max_seq_length"].default
     parse_settings(RunFile, {**values, "primary_task": "rte"}, where="settings.md")
+
+
+def test_settings_page_has_every_key_of_a_compare_file():
+    own = [name for name in CompareFile.model_fields if name not in RunFile.model_fields]
+    values = documented(CompareFile)
+    assert_documents(values, CompareFile, own)
 
 
 # --- blocks -----------------------------------------------------------------------------------
@@ -100,6 +106,11 @@ def test_yaml_is_a_run_file_or_settings(text, where):
     values = yaml.safe_load(text)
     if set(values) == set(config.TrainingSettings.model_fields):
         model = config.TrainingSettings
+    elif "primaries" in values and "model" not in values:
+        values |= {"model": {"name_or_path": "m"}, "tasks": ["rte", "mrpc"], "output_dir": "o"}
+        model = CompareFile
+    elif "primaries" in values:
+        model = CompareFile
     else:
         model = RunFile if "model" in values else GradTSSettings
     parse_settings(model, values, where=where)
@@ -147,7 +158,21 @@ def test_command_lines_are_understood(arguments, monkeypatch, tmp_path):
 
     # Nothing is started: each command is stopped where its arguments are understood.
     reached = []
-    for name in ("_run_file", "_probe", "_rank", "_select", "_demo", "_doctor"):
+    for name in (
+        "_run_file",
+        "_plan",
+        "_probe",
+        "_rank",
+        "_select",
+        "_report",
+        "_figures",
+        "_demo",
+        "_doctor",
+        "_data",
+        "_export",
+        "_plan",
+        "_compare",
+    ):
         monkeypatch.setattr(cli, name, lambda parsed, name=name: reached.append(name) or 0)
     monkeypatch.setattr(
         cli, "_run_host", lambda given: reached.append(_understood(runs, given)) or 0
@@ -173,6 +198,18 @@ def _understood(runs, given):
     else:
         runs.parse_run_arguments(rest)
     return mode
+
+
+# --- generated pages --------------------------------------------------------------------------
+
+
+def test_reference_pages_are_what_the_generator_gives():
+    spec = importlib.util.spec_from_file_location("ref", ROOT / "docs" / "make_reference.py")
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    for page, text in reference.pages().items():
+        written = page.read_text(encoding="utf-8")
+        assert written == text, "run: python docs/make_reference.py"
 
 
 # --- links and words --------------------------------------------------------------------------

@@ -48,7 +48,7 @@ class _Task:
 
 
 _TASKS: Final = (
-    _Task("same_note", "primary", "pair", "accuracy", ("yes", "no"), grammar.same_row, 0.6),
+    _Task("same_note", "primary", "pair", "accuracy", ("yes", "no"), grammar.same_row, 0.3),
     _Task("coin", "random", "single", "accuracy", ("heads", "tails"), grammar.coin_row, 0.9),
     _Task("topic", "unrelated", "single", "accuracy", tuple(words.TOPICS), grammar.topic_row, 0.85),
     _Task("difference", "related", "pair", "accuracy", grammar.COMPARED, grammar.difference_row, 1),
@@ -92,7 +92,7 @@ def write_demo_tasks(
     Args:
         folder: where they go; made if missing, files of these names are replaced.
         seed: everything is drawn from it.
-        train_rows: training rows of the largest task; the primary has 60 % of that.
+        train_rows: training rows of the largest task; the primary has 30 % of that.
         val_rows: validation rows of each task.
 
     Returns:
@@ -102,8 +102,8 @@ def write_demo_tasks(
         ConfigError: there are not that many different rows, or less than one.
         StoreError: the disk refused.
     """
-    if min(train_rows * 3 // 5, val_rows) < 1:
-        raise ConfigError(f"train_rows {train_rows}, val_rows {val_rows}: 2 and 1 at least")
+    if min(train_rows * 3 // 10, val_rows) < 1:
+        raise ConfigError(f"train_rows {train_rows}, val_rows {val_rows}: 4 and 1 at least")
     seen: set[str] = set()
     for task in _TASKS:
         rng = random.Random(f"{seed}/{task.name}")  # noqa: S311  # no secrets here
