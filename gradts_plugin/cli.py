@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_plan)
 
     for name, function, text in (
-        ("probe", _probe, "fine-tune and probe the tasks of a jiant set-up"),
+        ("probe", _probe, "measure the head importance of every task of a jiant set-up"),
         ("rank", _rank, "rank the candidates, with confidence intervals"),
         ("select", _select, "select auxiliaries and write a new jiant config"),
     ):
@@ -180,8 +180,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_file_commands(commands)
 
     command = commands.add_parser("demo", help="the whole job on generated tasks")
-    command.add_argument("--output_dir", type=Path, default=Path("gradts-demo"))
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--output_dir", type=Path, default=Path("gradts-demo"), help="tasks and run go there"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the generated tasks and the run")
     command.add_argument("--quiet", action="store_true", help="no progress")
     command.set_defaults(command=_demo)
 
@@ -204,12 +206,21 @@ def _add_file_commands(commands: Any) -> None:
     new = command.add_argument_group("a set that is not shipped: a task config is written, too")
     new.add_argument("--name", help="of the task")
     new.add_argument("--kind", help="single, pair, regression, tagging or multiple_choice")
-    new.add_argument("--metric")
+    new.add_argument("--metric", help="default: accuracy, Pearson or span F1")
     new.add_argument("--positive_label", help="for the metric f1")
-    for role in ("text_a", "text_b", "label", "tokens", "labels", "choices"):
-        new.add_argument(f"--{role}", metavar="FIELD")
+    for role, text in (
+        ("text_a", "the text, or the first of a pair"),
+        ("text_b", "the second text of a pair"),
+        ("label", "class or score"),
+        ("tokens", "tagging: the words"),
+        ("labels", "tagging: one tag per word"),
+        ("choices", "multiple choice: the answers"),
+    ):
+        new.add_argument(f"--{role}", metavar="FIELD", help=text)
     for split in ("train", "val", "test"):
-        new.add_argument(f"--{split}_split", metavar="SPLIT")
+        new.add_argument(
+            f"--{split}_split", metavar="SPLIT", help=f"the dataset's name of the {split} split"
+        )
     command.set_defaults(command=_data)
 
     command = commands.add_parser("export", help="a finished selection for another framework")
@@ -235,22 +246,31 @@ def _add_file_commands(commands: Any) -> None:
 
 def _add_host_arguments(command: argparse.ArgumentParser) -> None:
     host = command.add_argument_group("jiant's own arguments")
-    host.add_argument("--jiant_task_container_config_path", type=Path, required=True)
-    host.add_argument("--hf_pretrained_model_name_or_path", required=True)
-    host.add_argument("--model_path", required=True)
-    host.add_argument("--model_config_path")
-    host.add_argument("--model_load_mode", default="from_transformers")
-    host.add_argument("--learning_rate", type=float, default=1e-5)
-    host.add_argument("--max_grad_norm", type=float, default=1.0)
-    host.add_argument("--no_cuda", action="store_true")
+    host.add_argument(
+        "--jiant_task_container_config_path",
+        type=Path,
+        required=True,
+        help="the tasks, as jiant's own programs wrote it",
+    )
+    host.add_argument(
+        "--hf_pretrained_model_name_or_path", required=True, help="hub name or local folder"
+    )
+    host.add_argument("--model_path", required=True, help="weights that jiant exported")
+    host.add_argument("--model_config_path", help="their config.json, where jiant exported one")
+    host.add_argument(
+        "--model_load_mode", default="from_transformers", help="what the weights are a state of"
+    )
+    host.add_argument("--learning_rate", type=float, default=1e-5, help="peak, in every training")
+    host.add_argument("--max_grad_norm", type=float, default=1.0, help="gradients are clipped here")
+    host.add_argument("--no_cuda", action="store_true", help="stay on the CPU")
     host.add_argument("--output_dir", type=Path, help="default: gradts/ beside the config")
     own = command.add_argument_group("the selection (over the config's gradts block)")
     own.add_argument("--gradts_config", type=Path, help="YAML file with the gradts block's keys")
-    own.add_argument("--primary_task")
-    own.add_argument("--candidate_tasks", help="comma-separated")
-    own.add_argument("--method")
-    own.add_argument("--seeds", type=int)
-    own.add_argument("--seed", type=int)
+    own.add_argument("--primary_task", help="the task to help")
+    own.add_argument("--candidate_tasks", help="comma-separated; default: all others")
+    own.add_argument("--method", help="thres, trial, fg, top, alone, all, autosem-p1, autosem")
+    own.add_argument("--seeds", type=int, help="fine-tuning seeds per task")
+    own.add_argument("--seed", type=int, help="everything random derives from it")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     _add_progress_flags(command)
 

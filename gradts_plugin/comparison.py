@@ -102,7 +102,7 @@ def compare(
         ConfigError: a method's settings are wrong; nothing was run then.
     """
     settings = {
-        (primary, name): _settings_of(compare_file, primary, name)
+        (primary, name): settings_of(compare_file, primary, name)
         for primary in compare_file.primaries
         for name in compare_file.methods
     }
@@ -135,7 +135,8 @@ def _open(
     return sessions.reopen(first, settings[primary, name], output_dir=folder)
 
 
-def _settings_of(compare_file: CompareFile, primary: str, name: str) -> GradTSSettings:
+def settings_of(compare_file: CompareFile, primary: str, name: str) -> GradTSSettings:
+    """The settings of one method for one primary: the file's own, and what the method changes."""
     values = compare_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
     values["training"] = compare_file.training.model_dump(exclude_unset=True)
     values |= {"primary_task": primary, **_candidates(compare_file, primary)}
