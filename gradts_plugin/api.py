@@ -6,6 +6,7 @@ The same parts as behind `gradts-select run`; nothing here computes.
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,12 @@ _Answer = TypeVar("_Answer")
 _HTML = '<pre style="line-height: normal; overflow-x: auto">{code}</pre>'
 
 
-class _Shown:
+class _Shown(ABC):
     """Shows itself as the command line would: in a terminal, a notebook, or as plain text."""
 
+    @abstractmethod
     def __rich__(self) -> Any:
-        raise NotImplementedError
+        """What rich prints."""
 
     def __repr__(self) -> str:
         out = Console(file=io.StringIO(), width=100, color_system=None, force_jupyter=False)
