@@ -2,15 +2,16 @@
 
     python benchmarks/rankings.py --data FOLDER --comparison results/comparison.json
 
-Each task is probed on the frozen encoder and on fine-tuned ones (two seeds), by every head
-importance measure. Each way of ranking is then compared with the gain of each single auxiliary that
-`benchmarks/compare.py` measured, with itself on another seed or another half of the instances, and
-with itself on a quarter of the instances. Killed, it goes on where it stopped.
+Each task is probed on the frozen encoder, and on encoders fine-tuned for 20 and for 80 steps (two
+seeds), by every head importance measure. Each way of ranking is then compared with the gain of each
+single auxiliary that `benchmarks/compare.py` measured, with itself on another seed or another half
+of the instances, and with itself on fewer instances. Killed, it goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import time
@@ -30,12 +31,37 @@ from gradts_plugin.config import CompareFile, parse_settings
 from gradts_plugin.console import ProgressPlugin
 from gradts_plugin.correlation import kendall, layer_shares, without_common
 from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.probing import importance
 from gradts_plugin.probing.convex import fit_head, fitted_batches
 from gradts_plugin.probing.prober import frozen, probe
-from gradts_plugin.records import FloatArray, ProbeBatch, ProbeTarget
+from gradts_plugin.records import FloatArray, HeadImportanceMeasure, ProbeBatch, ProbeTarget
 
-MEASURES = ("rows", "columns", "gate")
-MODELS = ("frozen", "frozen, shuffled labels", "fine-tuned 0", "fine-tuned 1")
+MEASURES: dict[str, HeadImportanceMeasure] = {
+    "rows": importance.rows,
+    "columns": importance.columns,
+    "gate": importance.gate,
+    "signed gate": importance.gate_gradient,
+}
+SHORT_STEPS = 20
+
+#: What is probed: the last digit is a fine-tuning seed.
+MODELS = (
+    "frozen",
+    "frozen, shuffled labels",
+    "fine-tuned 0",
+    "fine-tuned 1",
+    f"{SHORT_STEPS} steps 0",
+    f"{SHORT_STEPS} steps 1",
+)
+
+#: How a way of ranking uses them: for each seed, the models whose importances are averaged.
+USES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "frozen": (("frozen",),),
+    f"{SHORT_STEPS} steps": ((MODELS[4],), (MODELS[5],)),
+    "fine-tuned": (("fine-tuned 0",), ("fine-tuned 1",)),
+    "snapshots": (("frozen", MODELS[4], "fine-tuned 0"), ("frozen", MODELS[5], "fine-tuned 1")),
+}
+FEWER_INSTANCES = (12, 25, 50, 100, 200)
 LAYERS = {"all layers": slice(None), "early half": slice(0, 3), "late half": slice(3, None)}
 
 #: (model, task, measure) -> importances (N, L, H); and (model, task) -> seconds.
@@ -47,8 +73,8 @@ class Way:
     """A way of ranking.
 
     Attributes:
-        model: frozen or fine-tuned.
-        measure: head importance measure.
+        model: one of `USES`.
+        measure: one of `MEASURES`; a signed one is compared by the cosine, others by tau.
         common: keep or remove the profile all tasks share.
         layers: which layers are correlated.
     """
@@ -77,11 +103,16 @@ def main() -> None:
     ways = [
         Way(model, measure, common, layers)
         for model, measure, common, layers in itertools.product(
-            ("frozen", "fine-tuned"), MEASURES, ("keep", "remove"), LAYERS
+            USES, MEASURES, ("keep", "remove"), LAYERS
         )
-        if set(models_of(Way(model, measure, common, layers))) <= set(arguments.models)
+        if set(itertools.chain(*USES[model])) <= set(arguments.models)
+        # There is no profile that signed gradients of all tasks share.
+        and (measure != "signed gate" or common == "keep")
     ]
     rows = [describe(way, probes, gains) for way in ways]
+    fewer = [
+        row for common in ("keep", "remove") for row in of_fewer_instances(common, probes, gains)
+    ]
     null = shuffled_labels(probes) if set(MODELS[:2]) <= set(arguments.models) else []
     text = "\n\n".join(
         [
@@ -129,6 +160,22 @@ def main() -> None:
                     for model in arguments.models
                 ],
             ),
+            "## Fewer instances (frozen, rows, all layers)",
+            "`order`: tau between the candidate orders from so many instances and from all, mean "
+            "over the primaries and over disjoint samples.",
+            markdown_table(
+                ["common profile", "instances", "order", "gain", "regret@1"],
+                [
+                    (
+                        row["common"],
+                        row["instances"],
+                        f"{row['order']:+.2f}",
+                        f"{row['gain']:+.2f}" if gains else "",
+                        f"{row['regret_at_1']:.4f}" if gains else "",
+                    )
+                    for row in fewer
+                ],
+            ),
             "## Shuffled labels (frozen, rows)",
             markdown_table(
                 ["primary", "candidate", "tau", "tau with the candidate's labels shuffled"],
@@ -147,6 +194,7 @@ def main() -> None:
             "ways": rows,
             "seconds": {f"{model}/{task}": value for (model, task), value in seconds.items()},
             "shuffled_labels": null,
+            "fewer_instances": fewer,
             "gains": gains,
         },
         text=text,
@@ -194,28 +242,28 @@ def probe_one(
             shuffle_seed = 1 if "shuffled" in model else None
             with frozen(target.model):
                 head = fit_head(batches, shuffle_seed=shuffle_seed)
-            return measured(
-                session, target, list(fitted_batches(batches, head, shuffle_seed=shuffle_seed))
-            )
-    seed = int(model.rsplit(maxsplit=1)[-1])
-    plan = pipeline._fine_tuning_plan(session, task, seed)
+            return measured(target, list(fitted_batches(batches, head, shuffle_seed=shuffle_seed)))
+    kind, seed = model.rsplit(maxsplit=1)
+    plan = pipeline._fine_tuning_plan(session, task, int(seed))
+    if kind != "fine-tuned":
+        shorter = session.settings.fine_tuning.model_copy(update={"max_steps": SHORT_STEPS})
+        recipe = session.host.recipe(shorter, (task,), {})
+        plan = dataclasses.replace(plan, recipe=recipe)
     with session.host.fine_tuned(plan) as target:
         return measured(
-            session, target, list(target.batches(batch_size=32, max_instances=instances, seed=0))
+            target, list(target.batches(batch_size=32, max_instances=instances, seed=0))
         )
 
 
-def measured(
-    session: pipeline.Session, target: ProbeTarget, batches: list[ProbeBatch]
-) -> dict[str, FloatArray]:
+def measured(target: ProbeTarget, batches: list[ProbeBatch]) -> dict[str, FloatArray]:
     """Every measure on the same model and instances."""
     found = {}
-    for name in MEASURES:
+    for name, measure in MEASURES.items():
         parts = probe(
             target.model,
             target.encoder,
             batches,
-            session.registry.measure(name),
+            measure,
             train_mode=False,
             precision="fp32",
         )
@@ -227,48 +275,60 @@ def measured(
 
 
 def taus(way: Way, matrices: dict[str, FloatArray], primary: str) -> dict[str, float]:
-    """Candidate -> tau with the primary, from task -> mean importance (L, H)."""
-    shares = {
-        task: layer_shares(matrix)[LAYERS[way.layers]].ravel() for task, matrix in matrices.items()
-    }
+    """Candidate -> tau (or cosine) with the primary, from task -> mean importance (L, H)."""
+    others = [task for task in matrices if task != primary]
+    layers = LAYERS[way.layers]
+    if way.measure == "signed gate":
+        signed = {task: matrix[layers].ravel() for task, matrix in matrices.items()}
+        unit = {task: values / np.linalg.norm(values) for task, values in signed.items()}
+        return {task: float(unit[task] @ unit[primary]) for task in others}
+    shares = {task: layer_shares(matrix)[layers].ravel() for task, matrix in matrices.items()}
     if way.common == "remove":
         common = np.mean(list(shares.values()), axis=0)
         shares = {task: without_common(values, common) for task, values in shares.items()}
-    others = [task for task in matrices if task != primary]
     found = kendall(shares[primary], np.stack([shares[task] for task in others]))
     return dict(zip(others, found.tolist(), strict=True))
 
 
-def models_of(way: Way) -> tuple[str, ...]:
-    return ("frozen",) if way.model == "frozen" else ("fine-tuned 0", "fine-tuned 1")
+def matrices(
+    way: Way, probes: Probes, models: tuple[str, ...], rows: slice = slice(None)
+) -> dict[str, FloatArray]:
+    """Task -> mean importance (L, H) over some instances and the models, equally weighted."""
+    found = {}
+    for task in POOL:
+        means = [probes[model, task, way.measure][rows].mean(axis=0) for model in models]
+        found[task] = np.mean([mean / np.abs(mean).sum() for mean in means], axis=0)
+    return found
 
 
-def matrices(way: Way, probes: Probes, model: str, rows: slice) -> dict[str, FloatArray]:
-    return {task: probes[model, task, way.measure][rows].mean(axis=0) for task in POOL}
-
-
-def ranking_values(way: Way, probes: Probes, primary: str) -> dict[str, float]:
+def ranking_values(
+    way: Way, probes: Probes, primary: str, rows: slice = slice(None)
+) -> dict[str, float]:
     """As the pipeline ranks: taus averaged over pairs of seeds (here: equal and unequal ones)."""
-    of_models = [matrices(way, probes, model, slice(None)) for model in models_of(way)]
+    of_seeds = [matrices(way, probes, models, rows) for models in USES[way.model]]
     totals: dict[str, list[float]] = {}
-    for first, second in itertools.product(of_models, of_models):
+    for first, second in itertools.product(of_seeds, of_seeds):
         mixed = {**second, primary: first[primary]}
         for task, tau in taus(way, mixed, primary).items():
             totals.setdefault(task, []).append(tau)
     return {task: float(np.mean(values)) for task, values in totals.items()}
 
 
+def against_gains(values: dict[str, float], of_single: dict[str, float]) -> tuple[float, float]:
+    """Kendall's tau between a ranking and measured gains, and what its top costs."""
+    tasks = list(of_single)
+    found = kendalltau([values[t] for t in tasks], [of_single[t] for t in tasks]).statistic
+    top = max(values, key=lambda task: values[task])
+    return float(found), max(of_single.values()) - of_single[top]
+
+
 def describe(way: Way, probes: Probes, gains: dict[str, dict[str, float]]) -> dict[str, Any]:
     """One way of ranking, over all primaries."""
     agreement, regrets = [], []
     for primary, of_single in gains.items():
-        values = ranking_values(way, probes, primary)
-        tasks = list(of_single)
-        agreement.append(
-            float(kendalltau([values[t] for t in tasks], [of_single[t] for t in tasks]).statistic)
-        )
-        top = max(values, key=lambda task: values[task])
-        regrets.append(max(of_single.values()) - of_single[top])
+        tau, regret = against_gains(ranking_values(way, probes, primary), of_single)
+        agreement.append(tau)
+        regrets.append(regret)
     return {
         "model": way.model,
         "measure": way.measure,
@@ -283,35 +343,60 @@ def describe(way: Way, probes: Probes, gains: dict[str, dict[str, float]]) -> di
     }
 
 
+def same_order(first: dict[str, float], second: dict[str, float]) -> float:
+    """Kendall's tau between two rankings of the same candidates."""
+    return float(kendalltau(list(first.values()), list(second.values())).statistic)
+
+
 def order_again(way: Way, probes: Probes) -> Iterator[float]:
     """Tau between candidate orders of two seeds, or of two halves of the instances."""
+    seeds = USES[way.model]
     for primary in PRIMARIES:
-        if way.model == "frozen":
-            pairs = [
-                taus(way, matrices(way, probes, "frozen", slice(start, None, 2)), primary)
-                for start in (0, 1)
-            ]
+        if len(seeds) == 1:
+            halves = [slice(start, None, 2) for start in (0, 1)]
+            pair = [taus(way, matrices(way, probes, seeds[0], half), primary) for half in halves]
         else:
-            pairs = [
-                taus(way, matrices(way, probes, model, slice(None)), primary)
-                for model in models_of(way)
-            ]
-        yield float(kendalltau(list(pairs[0].values()), list(pairs[1].values())).statistic)
+            pair = [taus(way, matrices(way, probes, models), primary) for models in seeds]
+        yield same_order(*pair)
 
 
 def order_of_quarter(way: Way, probes: Probes) -> Iterator[float]:
     """Tau between the candidate orders of a quarter of the instances and of all."""
-    for primary, model in itertools.product(PRIMARIES, models_of(way)):
-        whole = taus(way, matrices(way, probes, model, slice(None)), primary)
-        quarter = taus(way, matrices(way, probes, model, slice(0, None, 4)), primary)
-        yield float(kendalltau(list(whole.values()), list(quarter.values())).statistic)
+    for primary, models in itertools.product(PRIMARIES, USES[way.model]):
+        whole = taus(way, matrices(way, probes, models), primary)
+        quarter = taus(way, matrices(way, probes, models, slice(0, None, 4)), primary)
+        yield same_order(whole, quarter)
+
+
+def of_fewer_instances(
+    common: str, probes: Probes, gains: dict[str, dict[str, float]]
+) -> Iterator[dict[str, Any]]:
+    """How well the frozen ranking holds from ever fewer instances."""
+    way = Way("frozen", "rows", common, "all layers")
+    total = min(len(probes["frozen", task, "rows"]) for task in POOL)
+    for count in (*(few for few in FEWER_INSTANCES if few < total), total):
+        step = max(1, total // count)
+        orders, found = [], []
+        for primary, start in itertools.product(PRIMARIES, range(step)):
+            values = ranking_values(way, probes, primary, slice(start, None, step))
+            orders.append(same_order(values, ranking_values(way, probes, primary)))
+            if primary in gains:
+                found.append(against_gains(values, gains[primary]))
+        means = np.mean(found, axis=0) if found else (None, None)
+        yield {
+            "common": common,
+            "instances": count,
+            "order": float(np.mean(orders)),
+            "gain": means[0],
+            "regret_at_1": means[1],
+        }
 
 
 def shuffled_labels(probes: Probes) -> list[dict[str, Any]]:
     """Taus of each primary with each candidate, and with the candidate's labels shuffled."""
     way = Way("frozen", "rows", "keep", "all layers")
-    real = matrices(way, probes, "frozen", slice(None))
-    null = matrices(way, probes, "frozen, shuffled labels", slice(None))
+    real = matrices(way, probes, ("frozen",))
+    null = matrices(way, probes, ("frozen, shuffled labels",))
     return [
         {"primary": primary, "candidate": task, "tau": tau, "null": nulls[task]}
         for primary in PRIMARIES

@@ -167,6 +167,7 @@ X = torch.tensor([[[1.0, 2.0], [3.0, -4.0]], [[-1.0, 1.0], [1.0, 5.0]]])
         ("columns", [[[6.0 + 2.0, 3.0 + 1.0]], [[0.0 + 0.0, 9.0 + 3.0]]]),
         # context = (1, -1) * x: tokens (1, -2), (3, 4) and (-1, -1), (1, -5); all gradients are 1
         ("gate", [[[4.0, 2.0]], [[0.0, 6.0]]]),
+        ("gate_gradient", [[[4.0, 2.0]], [[0.0, -6.0]]]),
     ],
 )
 def test_values_worked_by_hand(measure_name, expected):

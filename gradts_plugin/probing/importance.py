@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 from gradts_plugin.errors import UnsupportedEncoderError
 from gradts_plugin.probing.projections import AttentionLayer, EncoderProjections, find_projections
 
-__all__ = ["columns", "gate", "rows"]
+__all__ = ["columns", "gate", "gate_gradient", "rows"]
 
 InstanceLosses = Callable[[], Tensor]
 
@@ -90,6 +90,22 @@ def gate(encoder: nn.Module, instance_losses: InstanceLosses) -> Tensor:
     Raises:
         UnsupportedEncoderError: the encoder, or the way the model uses it, is not understood.
     """
+    return gate_gradient(encoder, instance_losses).abs()
+
+
+def gate_gradient(encoder: nn.Module, instance_losses: InstanceLosses) -> Tensor:
+    """dL_i/dxi_h with its sign: negative where more of a head would lower the loss (see `gate`).
+
+    Args:
+        encoder: the Transformer inside the model.
+        instance_losses: runs the forward pass; returns losses of shape (B,).
+
+    Returns:
+        Tensor of shape (B, L, H), as `gate`; no importance, because of the sign.
+
+    Raises:
+        UnsupportedEncoderError: the encoder, or the way the model uses it, is not understood.
+    """
     projections = find_projections(encoder)
     by_layer: list[list[Tensor]] = [[] for _ in projections.layers]
     for use, gradient in _differentiated(projections, instance_losses, ("output",)):
@@ -97,8 +113,8 @@ def gate(encoder: nn.Module, instance_losses: InstanceLosses) -> Tensor:
         product = use.inputs.to(accumulate) * gradient.to(accumulate)
         by_layer[use.layer].append(_by_head(product, projections.num_heads).sum(dim=(1, 3)))
     # A gate is one number however often the encoder is called (once per choice): its gradient is
-    # summed before the absolute value is taken.
-    return _summed(by_layer).abs()
+    # summed before an absolute value is taken.
+    return _summed(by_layer)
 
 
 def _weight_importance(
