@@ -688,7 +688,7 @@ def _doctor(_parsed: argparse.Namespace) -> int:
     from gradts_plugin.doctor import diagnose, render
 
     diagnosis = diagnose()
-    Console().print(render(diagnosis))
+    Console().print(render(diagnosis), crop=False)
     return 0 if diagnosis.usable else 1
 
 

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from gradts_plugin.errors import HostError
 
@@ -33,7 +35,9 @@ _HOST_MODULES = ("jiant.proj.main.runscript", "jiant.proj.main.tokenize_and_cach
 _OPTIONAL = {
     "sentencepiece": "sentencepiece tokenizers",
     "protobuf": "sentencepiece tokenizers",
-    "matplotlib": "figures",
+    "matplotlib": "figures and report",
+    "jinja2": "report",
+    "tensorboard": "event files",
 }
 
 
@@ -76,16 +80,19 @@ def diagnose() -> Diagnosis:
     return Diagnosis(tuple(checks))
 
 
-def render(diagnosis: Diagnosis) -> Table:
-    """The diagnosis as a table for the terminal."""
-    table = Table("component", "found", "needed", "status", "what to type", title="gradts-select")
+def render(diagnosis: Diagnosis) -> Group:
+    """The diagnosis as a table, and below it what to type; to be printed with `crop=False`."""
+    table = Table("component", "found", "needed", "status", title="gradts-select")
     for check in diagnosis.checks:
         colour = {"ok": "green", "not installed": "yellow"}.get(check.status, "red")
         status = f"[{colour}]{check.status}[/{colour}]"
-        # Square brackets in a command are an extra's name, not a style.
-        remedy = check.remedy.replace("[", "\\[")
-        table.add_row(check.component, check.found, check.needed, status, remedy)
-    return table
+        table.add_row(check.component, check.found, check.needed, status)
+    # Below the table, where a narrow terminal does not cut a command; once, and as it is: square
+    # brackets in it are an extra's name, not a style.
+    remedies = dict.fromkeys(check.remedy for check in diagnosis.checks if check.remedy)
+    lines = [Text("What to type:")] if remedies else []
+    lines += [Text(f"  {remedy}", overflow="ignore", no_wrap=True) for remedy in remedies]
+    return Group(table, *lines)
 
 
 # --- versions ---------------------------------------------------------------------------------
@@ -134,11 +141,13 @@ def _python() -> Check:
 
 
 def _requirements() -> Iterator[Check]:
+    seen = set()  # an extra that contains another one names its packages again
     for requirement in importlib.metadata.requires(_PACKAGE) or ():
         match = re.match(r"([\w.-]+)>=([\d.]+)(?:;\s*(.+))?$", requirement.replace(" ", ""))
-        if match is None:
+        if match is None or match.group(1) in seen:
             continue
         name, minimum, marker = match.groups()
+        seen.add(name)
         if marker is None:
             yield _package(name, minimum, purpose="")
         elif name in _OPTIONAL:

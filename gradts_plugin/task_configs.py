@@ -380,7 +380,7 @@ def shipped_task_configs() -> dict[str, Path]:
     An installed package has them beside its modules, a checkout at its root.
     """
     package = Path(__file__).parent
-    installed = package / "data" / "task_configs"
+    installed = package / "shipped_task_configs"
     folder = installed if installed.is_dir() else package.parent / "task_configs"
     return {path.stem: path for path in sorted(folder.glob("*.json")) if path.stem != "schema"}
 
