@@ -1,11 +1,13 @@
 """Which ranking foretells best what an auxiliary adds: probes and profiles against measured gains.
 
     python benchmarks/rankings.py --data FOLDER --comparison results/comparison.json
+    ... --primaries qqp pos     # gains for more primaries, measured first
 
 Each task is probed on the frozen encoder, and on encoders fine-tuned for 15 and for 60 steps (two
-seeds), by every head importance measure. Each way of ranking is then compared with the gain of each
-single auxiliary that `benchmarks/compare.py` measured, with itself on another seed or another half
-of the instances, and with itself on fewer instances. Killed, it goes on where it stopped.
+seeds), by every head importance measure. Each way of ranking is then compared with the measured
+gain of each single auxiliary, with itself on another seed or another half of the instances, and
+with itself on fewer instances. The gains come from `benchmarks/compare.py`; for other primaries
+they are measured in the same way. Killed, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compare import POOL, PRIMARIES, compare_values
+from compare import METHODS, POOL, PRIMARIES, compare_values
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 from scipy.stats import kendalltau
 
-from gradts_plugin import pipeline, sessions
+from gradts_plugin import comparison, pipeline, sessions
 from gradts_plugin.config import CompareFile, parse_settings
 from gradts_plugin.console import ProgressPlugin
 from gradts_plugin.correlation import kendall, layer_shares, without_common
@@ -90,6 +92,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--comparison", type=Path, help="comparison.json of benchmarks/compare.py")
+    parser.add_argument(
+        "--primaries",
+        nargs="*",
+        default=(),
+        choices=POOL,
+        help="more primaries, to measure gains",
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="training seeds of their scores")
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--instances", type=int, default=240, help="probed instances per task")
     parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
@@ -97,9 +107,9 @@ def main() -> None:
     arguments = parser.parse_args()
     source = provenance()
     probes, seconds = probe_all(arguments)
-    gains = {}
+    gains = measured_gains(arguments)
     if arguments.comparison is not None:
-        gains = single_gains(json.loads(arguments.comparison.read_text()))
+        gains |= single_gains(json.loads(arguments.comparison.read_text()))
     ways = [
         Way(model, measure, common, layers)
         for model, measure, common, layers in itertools.product(
@@ -405,9 +415,38 @@ def shuffled_labels(probes: Probes) -> list[dict[str, Any]]:
     ]
 
 
-def single_gains(comparison: dict[str, Any]) -> dict[str, dict[str, float]]:
+def measured_gains(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Gains of single auxiliaries for primaries that were not compared, from equal trainings."""
+    if not arguments.primaries:
+        return {}
+    folder = arguments.work.absolute() / "-".join(["singles", *arguments.primaries])
+    values = {
+        **compare_values(arguments.data, arguments.work.absolute()),
+        "primaries": arguments.primaries,
+        "methods": {"alone": METHODS["alone"]},
+        "output_dir": folder,
+    }
+    compare_file = parse_settings(CompareFile, values, where="benchmark")
+    opened = sessions.open_run_file(
+        compare_file.model_copy(update={"primary_task": arguments.primaries[0]}),
+        make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)]),
+    )
+    gains: dict[str, dict[str, float]] = {}
+    for primary in arguments.primaries:
+        settings = comparison.settings_of(compare_file, primary, "alone")
+        session = sessions.reopen(opened, settings, output_dir=folder / primary)
+        alone = comparison.evaluate(session, (), arguments.seeds).score
+        gains[primary] = {
+            task: comparison.evaluate(session, (task,), arguments.seeds).score - alone
+            for task in POOL
+            if task != primary
+        }
+    return gains
+
+
+def single_gains(compared: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Primary -> candidate -> mean score with that candidate less the mean score alone."""
-    primaries = comparison["results"]["primaries"]
+    primaries = compared["results"]["primaries"]
     return {
         primary: {
             subset["auxiliary_tasks"][0]: subset["score"] - found["alone"]["score"]
