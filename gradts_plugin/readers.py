@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import logging
 import math
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,8 @@ _DEFAULT_SEPARATORS = {"csv": ",", "tsv": "\t", "conll": None}
 _BYTE_ORDER_MARK = "\ufeff"
 #: First token of CoNLL-2003's document separators, which are no sentences.
 _DOCUMENT_START = "-DOCSTART-"
+#: White space between CoNLL columns. A no-break space or an ideographic one belongs to its word.
+_COLUMN_SPACE = re.compile(r"[ \t\f\v]+")
 
 
 @dataclass(frozen=True)
@@ -193,8 +197,8 @@ def _json_rows(config: TaskConfig, path: Path) -> Iterator[Row]:
         place = f"{path}, line {number}"
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{place}: broken JSON: {error.msg}") from error
+        except (ValueError, RecursionError) as error:  # also endless nesting and endless numbers
+            raise DataError(f"{place}: broken JSON: {getattr(error, 'msg', error)}") from error
         if not isinstance(row, dict):
             raise DataError(f"{place}: expected a JSON object, found {type(row).__name__}")
         yield place, row
@@ -243,13 +247,17 @@ def _conll_rows(config: TaskConfig, path: Path) -> Iterator[Row]:
     start = 1
     for number, line in enumerate(_lines(path), start=1):
         text = line.rstrip("\r\n")
-        if not text.strip():
+        if not text.strip(" \t\f\v") or text.lstrip(" \t").startswith(_DOCUMENT_START):
             yield from _sentence(sentence, columns, f"{path}, line {start}")
             sentence = []
             continue
         if config.comment is not None and text.startswith(config.comment):
             continue
-        values = text.split(config.separator)
+        values = (
+            _COLUMN_SPACE.split(text.strip(" \t\f\v"))
+            if config.separator is None
+            else text.split(config.separator)
+        )
         # Files with more columns than were named are common, with fewer they are broken.
         if len(values) < len(columns):
             raise DataError(
@@ -263,7 +271,7 @@ def _conll_rows(config: TaskConfig, path: Path) -> Iterator[Row]:
 
 
 def _sentence(lines: list[list[str]], columns: Sequence[str], place: str) -> Iterator[Row]:
-    if lines and lines[0][0] != _DOCUMENT_START:
+    if lines:
         yield (
             place,
             {name: [values[i] for values in lines] for i, name in enumerate(columns)},
@@ -337,6 +345,11 @@ def dataset_split_names(source: DatasetSource) -> tuple[str, ...]:
 @contextlib.contextmanager
 def _dataset_errors(source: DatasetSource) -> Iterator[None]:
     """Says in one line what `datasets` could not do."""
+    # What they log on the way to an error (each retry is a line) says less than the error.
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     except DataError:
@@ -347,8 +360,13 @@ def _dataset_errors(source: DatasetSource) -> Iterator[None]:
             "give a local folder or files"
         ) from error
     except Exception as error:  # whatever its many loaders raise is about the data
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        # Of a broken file `datasets` itself says only that the dataset was not made.
+        reason = error.__cause__ if error.__cause__ is not None else error
+        first_line = (str(reason).splitlines() or [type(reason).__name__])[0]
         raise DataError(f"dataset {source.path} cannot be loaded: {first_line}") from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _class_names(value: Any, feature: Any) -> Any:
@@ -426,21 +444,27 @@ class _RowParser:
         if not isinstance(name, str):
             return [_lookup(row, one, place) for one in name]
         value = _lookup(row, name, place, optional=optional)
-        if value is None and not optional:
-            _fail(place, f"field {name!r} is null")
-        return value
+        missing = value is None or (role == "label" and self._is_no_label(value))
+        if missing and not optional:
+            _fail(place, f"field {name!r} is {'empty' if value == '' else 'null'}")
+        return None if missing else value
+
+    def _is_no_label(self, value: Any) -> bool:
+        """True for what tables have where there is no label: an empty cell, or NaN."""
+        empty = isinstance(value, str) and not value.strip() and value not in self.config.label_map
+        return empty or (isinstance(value, float) and math.isnan(value))
 
     def _text(self, row: Mapping[str, Any], role: str, place: str) -> str:
         value = self._value(row, role, place)
         if not isinstance(value, str):
             _fail(place, f"field {self.names[role]!r} is no text but {value!r:.60}")
-        return value
+        return _whole(value, place)
 
     def _texts(self, row: Mapping[str, Any], role: str, place: str) -> tuple[str, ...]:
         value = self._value(row, role, place)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             _fail(place, f"field {self.names[role]!r} is no list of texts but {value!r:.60}")
-        return tuple(value)
+        return tuple(_whole(item, place) for item in value)
 
     def _choices(self, row: Mapping[str, Any], place: str) -> tuple[str, ...]:
         choices = self._texts(row, "choices", place)
@@ -469,6 +493,7 @@ class _RowParser:
             name = label_name(value)
         except ValueError as error:
             _fail(place, f"{error}: {value!r:.60}")
+        _whole(name, place)
         return self.config.label_map.get(name, name)
 
     def _score(self, value: Any, place: str) -> float:
@@ -517,6 +542,16 @@ def _lookup(row: Mapping[str, Any], name: str, place: str, *, optional: bool = F
     if optional:
         return None
     return _fail(place, f"field {name!r} is missing; {nearest(name, row)}")
+
+
+def _whole(text: str, place: str) -> str:
+    """Refuses half characters (a surrogate alone), which JSON can spell and no tokenizer takes."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            _fail(place, f"{text[error.start]!r} is half a character (a surrogate without another)")
+    return text
 
 
 def _fail(place: str, problem: str) -> NoReturn:

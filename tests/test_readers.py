@@ -179,6 +179,16 @@ def test_conll_with_a_separator_keeps_spaces_in_words(tmp_path):
     assert read(config, tmp_path)[0].tokens == ("New York", "is")
 
 
+def test_conll_splits_at_plain_white_space_only(tmp_path):
+    # A no-break space belongs to its word; a document may begin without a blank line.
+    text = "-DOCSTART- O\nx A\n-DOCSTART- O\n10\u00a0000  B\n\u3000\tA \n"
+    write(tmp_path, suffix="conll", text=text)
+    assert [example.tokens for example in read(task("tagging", suffix="conll"), tmp_path)] == [
+        ("x",),
+        ("10\u00a0000", "\u3000"),
+    ]
+
+
 # --- what every format tolerates ---------------------------------------------------------------
 
 
@@ -191,6 +201,18 @@ def test_byte_order_marks_crlf_and_blank_lines_are_fine(tmp_path):
     write(tmp_path, suffix="conll", data=b"\xef\xbb\xbfx a\r\n\r\ny b\r\n\r\n\r\n")
     found = read(task("tagging", suffix="conll"), tmp_path)
     assert [example.tokens for example in found] == [("x",), ("y",)]
+
+
+def test_an_empty_cell_is_no_label(tmp_path):
+    write(tmp_path, suffix="csv", text="text_a,label\nx,a\ny,b\n")
+    write(tmp_path, suffix="csv", text="text_a,label\nx,\ny,a\n", split="test")
+    config = task(suffix="csv")
+    assert [example.label for example in read(config, tmp_path, "test")] == [None, "a"]
+    scores = task("regression", suffix="csv")
+    write(tmp_path, suffix="csv", text="text_a,label\nx,\ny,2\n", split="test")
+    assert [example.label for example in read(scores, tmp_path, "test")] == [None, 2.0]
+    write(tmp_path, suffix="csv", text="text_a,label\nx,a\ny,b\nz,\n")
+    assert problem(config, tmp_path).endswith("train.csv, line 4: field 'label' is empty")
 
 
 def test_test_rows_may_lack_their_labels(tmp_path):
@@ -218,6 +240,10 @@ def test_test_rows_may_lack_their_labels(tmp_path):
         ('{"text_a": 3, "label": "a"}\n', "train.jsonl, line 1: field 'text_a' is no text but 3"),
         ('{"text_a": null, "label": "a"}\n', "train.jsonl, line 1: field 'text_a' is null"),
         ('{"text_a": "x", "label": null}\n', "train.jsonl, line 1: field 'label' is null"),
+        ('{"text_a": "x", "label": NaN}\n', "train.jsonl, line 1: field 'label' is null"),
+        ('{"text_a": "\\ud800", "label": "a"}\n', "train.jsonl, line 1: '\\ud800' is half a"),
+        ('{"text_a": ' + "[" * 100_000, "train.jsonl, line 1: broken JSON: maximum recursion"),
+        ('{"label": ' + "1" * 5_000, "train.jsonl, line 1: broken JSON: Exceeds the limit"),
         (
             '{"text_a": "x", "label": ["a"]}\n',
             "train.jsonl, line 1: a label is text or a number, not list: ['a']",
@@ -283,7 +309,7 @@ def test_a_positive_label_that_nobody_has(tmp_path):
     )
 
 
-@pytest.mark.parametrize("label", ['"x"', "NaN", "Infinity", "true", "[1]", '"nan"'])
+@pytest.mark.parametrize("label", ['"x"', "Infinity", "true", "[1]", '"nan"'])
 def test_scores_that_are_no_finite_number(tmp_path, label):
     write(tmp_path, text='{"text_a": "x", "label": 1}\n{"text_a": "x", "label": ' + label + "}\n")
     found = problem(task("regression"), tmp_path)
@@ -547,6 +573,15 @@ def test_wrong_datasets(tmp_path):
     assert problem(config, tmp_path, "val") == (
         f"dataset {tmp_path}/saved: no split 'trian'; did you mean 'train'?"
     )
+
+
+def test_a_broken_file_of_a_dataset_folder_is_told_once(tmp_path, caplog):
+    (tmp_path / "saved").mkdir()
+    for split in ("train", "validation"):
+        (tmp_path / "saved" / f"{split}.parquet").write_bytes(b"no parquet")
+    told = problem(dataset_task(path="saved"), tmp_path)
+    assert told.startswith(f"dataset {tmp_path}/saved cannot be loaded: Parquet")
+    assert caplog.records == []
 
 
 def test_an_unreachable_hub_is_said_in_one_line(tmp_path):
