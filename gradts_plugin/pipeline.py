@@ -17,7 +17,7 @@ import pluggy
 import torch
 
 from gradts_plugin.config import GradTSSettings, TrainingSettings
-from gradts_plugin.errors import ConfigError, SelectionError, nearest
+from gradts_plugin.errors import ConfigError, SelectionError, TrainingError, nearest
 from gradts_plugin.files import write_json_atomic
 from gradts_plugin.plugins import Registry
 from gradts_plugin.probing.convex import fit_head, fitted_batches
@@ -388,7 +388,10 @@ def _probe_frozen(
     start = time.perf_counter()
     batches = list(_probe_batches(session, target))
     with frozen(target.model):
-        head = fit_head(batches, shuffle_seed=shuffle_seed)
+        try:
+            head = fit_head(batches, shuffle_seed=shuffle_seed)
+        except TrainingError as error:
+            raise TrainingError(f"task {info.name!r}: {error}") from error
     return _probe_target(
         session,
         target,

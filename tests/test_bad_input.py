@@ -15,6 +15,8 @@ from tiny_encoders import save_tiny_encoder
 from tiny_jiant import export_weights, write_setup
 from tiny_runs import files_below, run_command, write_run_file, write_task
 
+from gradts_plugin.config import ModelSettings
+from gradts_plugin.hosts.jiant import prepare
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.store import GradientStore
 
@@ -181,6 +183,14 @@ def test_a_dev_label_that_the_training_split_lacks(run_file):
     refused(run_file, "match_val.jsonl, line 2: label 'ja' is not in the training split")
 
 
+def test_a_test_split_that_cannot_be_scored(run_file):
+    folder = run_file.parent / "tasks"
+    (folder / "topic_test.jsonl").write_text('{"text_a": "a boat"}\n')
+    paths = {split: f"topic_{split}.jsonl" for split in ("train", "val", "test")}
+    write_task(folder, "topic", paths=paths)
+    refused(changed(run_file, score_test=True), "topic_test.jsonl, line 1: field 'label'")
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_empty_split(run_file, split):
     task_file(run_file, f"match_{split}.jsonl").write_text("\n")
@@ -306,17 +316,34 @@ def test_a_diverging_training_run_is_told_in_one_line(run_file):
     assert not (run_file.parent / "out" / "result.json").exists()
 
 
-def test_an_encoder_with_nan_weights_is_told_in_one_line(run_file, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("fine-tuned", "task 'topic': the loss is nan at step 1"),
+        ("frozen", "task 'topic': the linear head cannot be fitted: the encoder's outputs are NaN"),
+    ],
+)
+def test_an_encoder_with_nan_weights_is_told_in_one_line(run_file, tmp_path, model, words):
     folder = save_tiny_encoder("bert", tmp_path / "encoder")
-    model = transformers.AutoModel.from_pretrained(folder)
+    weights = transformers.AutoModel.from_pretrained(folder)
     with torch.no_grad():
-        model.embeddings.word_embeddings.weight.fill_(float("nan"))
-    model.save_pretrained(folder)
-    changed(run_file, model__name_or_path=str(folder))
+        weights.embeddings.word_embeddings.weight.fill_(float("nan"))
+    weights.save_pretrained(folder)
+    changed(run_file, model__name_or_path=str(folder), probing__model=model)
     answer = run_command("run", run_file, "--quiet")
     assert answer.code == 2
     (line,) = answer.err.splitlines()
-    assert "task 'topic': the loss is nan at step 1" in line
+    assert words in line
+
+
+def test_a_dataset_folder_that_changed_is_not_taken_for_the_one_that_was_tokenised(tmp_path):
+    values = {"name": "t", "dataset": {"path": str(tmp_path)}}
+    model = ModelSettings(name_or_path="bert")
+    (tmp_path / "train.jsonl").write_text('{"text_a": "x", "label": 0}')
+    before = prepare.cache_identity(values, model)
+    assert prepare.cache_identity(values, model) == before
+    (tmp_path / "train.jsonl").write_text('{"text_a": "y", "label": 0}')
+    assert prepare.cache_identity(values, model) != before
 
 
 def test_an_encoder_that_changed_under_a_prepared_folder(run_file, tmp_path):

@@ -68,6 +68,17 @@ def test_the_head_of_scores_is_the_ridge_regression():
     assert float(head.bias) == pytest.approx(float(other.intercept_), abs=1e-4)
 
 
+def test_one_instance_is_fitted_by_the_bias_alone():
+    head = fit_head([make_batch(gaussian(1, 2, 4), torch.tensor([2.5]))])
+    assert head.weight.tolist() == [[0.0]] * 4
+    assert float(head.bias) == pytest.approx(2.5, abs=1e-4)
+
+
+def test_an_encoder_whose_outputs_are_nan_is_a_named_error():
+    with pytest.raises(TrainingError, match="outputs are NaN or infinite"):
+        fit_head([make_batch(gaussian(4, 2, 4) * torch.nan, torch.arange(4) % 2)])
+
+
 def test_fitting_twice_gives_the_same_head():
     states, labels = gaussian(20, 2, 4), torch.arange(20) % 3
     first, second = (fit_head(in_two(states, labels)) for _ in range(2))

@@ -78,7 +78,14 @@ def fit_head(batches: Iterable[ProbeBatch], *, shuffle_seed: int | None = None) 
     kept = list(batches)
     features, labels = _units(_with_labels(kept, shuffle_seed))
     mean = features.flatten(0, -2).mean(dim=0)
-    deviation = features.flatten(0, -2).std(dim=0).clamp(min=1e-6)
+    if not torch.isfinite(features).all():
+        raise TrainingError(
+            "the linear head cannot be fitted: the encoder's outputs are NaN or infinite; "
+            "are its weights whole?"
+        )
+    # One instance has no deviation (torch: NaN), and only the bias is fitted to it.
+    units = features.flatten(0, -2)
+    deviation = (units.std(dim=0) if len(units) > 1 else units * 0).clamp(min=1e-6).reshape(-1)
     features = (features - mean) / deviation
     scores = labels.is_floating_point()
     size = 1 if scores or features.dim() == 3 else int(labels.max()) + 1

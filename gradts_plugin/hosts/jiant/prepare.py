@@ -136,11 +136,15 @@ def check_data(run_file: RunFile, configs: Mapping[str, Mapping[str, Any]]) -> N
         ConfigError, DataError: a task cannot be made or its data cannot be read.
     """
     for name, values in configs.items():
-        if _is_prepared(_cache_folder(run_file, name), _cache_identity(values, run_file.model)):
+        if _is_prepared(_cache_folder(run_file, name), cache_identity(values, run_file.model)):
             continue
         task = retrieval.create_task_from_config(copy.deepcopy(dict(values)), base_path=".")
         for split in ("train", "val"):
             _check_split(task, split, explained=task_configs.is_custom(values))
+        if run_file.score_test and name in run_file.scored_tasks and _has_test_file(values):
+            as_dev = copy.deepcopy(_test_as_dev(values))
+            task = retrieval.create_task_from_config(as_dev, base_path=".")
+            _check_split(task, "val", explained=task_configs.is_custom(values))
 
 
 def _check_split(task: Any, split: str, *, explained: bool) -> None:
@@ -322,7 +326,7 @@ def _tokenise(
     log_file: Path,
 ) -> bool:
     """Tokenises and caches a task with jiant's own script; True where that was done before."""
-    identity = _cache_identity(values, model)
+    identity = cache_identity(values, model)
     if _is_prepared(folder, identity):
         return True
     partial = folder.with_name(folder.name + ".partial")
@@ -357,10 +361,10 @@ def _tokenise_test(
     values: Mapping[str, Any], output_dir: Path, model: ModelSettings, log_file: Path
 ) -> dict[str, str]:
     """Caches a task's test split, if any, like a dev split: jiant itself leaves its labels out."""
-    name, paths = values["name"], values.get("paths") or {}
-    if not paths.get("test"):
+    name = values["name"]
+    if not _has_test_file(values):
         return {}
-    as_dev = {**values, "paths": {**paths, "val": paths["test"]}}
+    as_dev = _test_as_dev(values)
     config_path = output_dir / "task_configs" / "test" / f"{name}.json"
     write_json_atomic(config_path, as_dev)
     folder = output_dir / "caches" / "test" / name
@@ -368,11 +372,31 @@ def _tokenise_test(
     return {"test": str(folder / "val"), "test_labels": str(folder / "val_labels")}
 
 
+def _has_test_file(values: Mapping[str, Any]) -> bool:
+    return bool((values.get("paths") or {}).get("test"))
+
+
+def _test_as_dev(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A task config whose dev split is the test split, which is read with its labels then."""
+    paths = values["paths"]
+    return {**values, "paths": {**paths, "val": paths["test"]}}
+
+
+def _tree_digest(folder: Path) -> str:
+    """sha256 over the names and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(folder)).encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
 def _cache_folder(run_file: RunFile, name: str) -> Path:
     return run_file.output_dir.absolute() / "caches" / name
 
 
-def _cache_identity(values: Mapping[str, Any], model: ModelSettings) -> dict[str, Any]:
+def cache_identity(values: Mapping[str, Any], model: ModelSettings) -> dict[str, Any]:
     """What a task's caches were made from, as JSON values."""
     return {
         "task_config": dict(values),
@@ -400,7 +424,7 @@ def link_prepared(
     links = {
         source / "caches" / name: _cache_folder(run_file, name)
         for name, values in configs.items()
-        if _is_prepared(source / "caches" / name, _cache_identity(values, run_file.model))
+        if _is_prepared(source / "caches" / name, cache_identity(values, run_file.model))
     }
     if (source / "encoder" / "model" / "model.p").exists():
         links[source / "encoder"] = run_file.output_dir / "encoder"
@@ -411,6 +435,9 @@ def link_prepared(
 
 def _data_digest(values: Mapping[str, Any]) -> str:
     """sha256 over the data files; hub datasets are identified by the config alone."""
+    dataset = Path(str((values.get("dataset") or {}).get("path", "")))
+    if dataset.is_absolute() and dataset.is_dir():
+        return _tree_digest(dataset)
     digest = hashlib.sha256()
     for path in (values.get("paths") or {}).values():
         if isinstance(path, str) and Path(path).is_file():
