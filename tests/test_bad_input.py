@@ -459,6 +459,7 @@ def edited(path, place, value):
         ("task_run_config", ["cola"], ["task_run_config: a JSON object is needed"]),
         ("task_run_config.train_task_list", None, ["'task_run_config.train_task_list'"]),
         ("task_run_config.train_task_list", ["cola", "rt"], ["unknown task 'rt'", "'rte'"]),
+        ("task_run_config.train_task_list", ["cola", "rte", "rte"], ["names task 'rte' twice"]),
         (
             "task_cache_config_dict.rte",
             None,
@@ -482,6 +483,20 @@ def test_broken_and_missing_container_config(container):
     container.write_text('{\n"sampler_config": \n')
     container_refused(container, "container.json, line 3: broken JSON")
     container_refused(container.with_name("gone.json"), "gone.json: no such file")
+
+
+def test_jiant_encoder_folder_that_is_missing_or_has_no_tokenizer(container):
+    encoder = container.parent / "encoder"
+    for file in ("tokenizer.json", "vocab.txt"):
+        (encoder / file).unlink(missing_ok=True)
+    container_refused(container, f"encoder folder {encoder} has no tokenizer")
+    shutil.rmtree(encoder)
+    container_refused(container, f"encoder folder {encoder}: no such folder")
+
+
+def test_jiant_output_folder_that_is_a_file(container):
+    container.with_name("gradts").write_text("a file")
+    container_refused(container, f"cannot write {container.with_name('gradts')}/host.log")
 
 
 def test_missing_and_damaged_weights(container):

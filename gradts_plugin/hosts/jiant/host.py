@@ -23,7 +23,7 @@ from torch import nn
 
 from gradts_plugin.config import GradTSSettings, TrainingSettings
 from gradts_plugin.errors import ConfigError, DataError, GradTSError, HostError, nearest
-from gradts_plugin.files import write_json_atomic
+from gradts_plugin.files import disk_errors, write_json_atomic
 from gradts_plugin.hosts.jiant import faults
 from gradts_plugin.hosts.jiant.compat import apply_mends, require_supported_encoder
 from gradts_plugin.records import (
@@ -176,6 +176,7 @@ class JiantHost:
         )
         self._model_type = read_model_type(arguments.hf_pretrained_model_name_or_path)
         require_supported_encoder(self._model_type)
+        require_tokenizer(arguments.hf_pretrained_model_name_or_path)
         if not Path(arguments.model_path).is_file():
             raise HostError(f"model_path {arguments.model_path}: no such file")
         with self._quiet():
@@ -399,7 +400,8 @@ class JiantHost:
         """Sends what jiant prints and warns of to the log file."""
         with contextlib.ExitStack() as stack:
             if self._log_file is not None:
-                self._log_file.parent.mkdir(parents=True, exist_ok=True)
+                with disk_errors("write", self._log_file):
+                    self._log_file.parent.mkdir(parents=True, exist_ok=True)
                 stream: Any = stack.enter_context(self._log_file.open("a", encoding="utf-8"))
             else:
                 stream = io.StringIO()
@@ -454,12 +456,41 @@ def fingerprint_encoder(arguments: HostArguments) -> str:
     return digest.hexdigest()
 
 
+#: A tokenizer lies in a model folder under one of these names.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+)
+
+
+def require_tokenizer(name_or_path: str) -> None:
+    """Refuses a local encoder folder without a tokenizer; transformers would make an empty one.
+
+    Raises:
+        HostError: there is none.
+    """
+    folder = Path(name_or_path)
+    if folder.is_dir() and not any((folder / file).exists() for file in TOKENIZER_FILES):
+        raise HostError(
+            f"encoder folder {name_or_path} has no tokenizer; "
+            "save it there with tokenizer.save_pretrained"
+        )
+
+
 def read_model_type(name_or_path: str) -> str:
     """The architecture of a hub name or local folder.
 
     Raises:
         HostError: it cannot be read.
     """
+    folder = Path(name_or_path)
+    if (folder.is_absolute() or name_or_path.startswith(".")) and not folder.is_dir():
+        raise HostError(f"encoder folder {name_or_path}: no such folder")
     try:
         return str(AutoConfig.from_pretrained(name_or_path).model_type)
     except (OSError, ValueError) as error:
@@ -481,7 +512,10 @@ def check_container_config(config: Mapping[str, Any], where: str = "task-contain
                 raise ConfigError(f"{where}: {key} has no entry for task {name!r}")
             if not isinstance(config[key][name], Mapping):
                 raise ConfigError(f"{where}: {key}.{name}: a JSON object is needed")
-    for name in config["task_run_config"]["train_task_list"]:
+    train_tasks = config["task_run_config"]["train_task_list"]
+    for name in train_tasks:
+        if train_tasks.count(name) > 1:
+            raise ConfigError(f"{where}: train_task_list names task {name!r} twice")
         if name not in names:
             raise ConfigError(
                 f"{where}: train_task_list names unknown task {name!r}; {nearest(name, names)}"

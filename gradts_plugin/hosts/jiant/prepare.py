@@ -28,7 +28,7 @@ from jiant.shared import caching
 from jiant.tasks import retrieval
 from transformers import AutoTokenizer
 
-from gradts_plugin.hosts.jiant.host import read_model_type
+from gradts_plugin.hosts.jiant.host import read_model_type, require_tokenizer
 
 #: Rows per cache file. Small, so that a probe holds few rows at a time.
 CHUNK_SIZE = 1000
@@ -40,17 +40,6 @@ DEFAULT_BATCH_SIZE = 32
 
 #: Marks a finished folder of caches and says what it was made from.
 PREPARED = "prepared.json"
-
-#: A tokenizer lies in a model folder under one of these names.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "tokenizer.model",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "spm.model",
-)
 
 
 def task_config_values(
@@ -240,18 +229,12 @@ def check_encoder(model: ModelSettings) -> str:
     local = Path(name).expanduser()
     if local.is_dir():
         name = str(local.absolute())
-        if not any((local / file).exists() for file in TOKENIZER_FILES):
-            raise HostError(
-                f"encoder folder {model.name_or_path} has no tokenizer; "
-                f"save it there with tokenizer.save_pretrained"
-            )
+        require_tokenizer(name)
         if not any((*local.glob("*.safetensors"), *local.glob("*.bin"))):
             raise HostError(
                 f"encoder folder {model.name_or_path} has no weights (*.safetensors or *.bin); "
                 f"save them there with model.save_pretrained"
             )
-    elif local.is_absolute() or name.startswith("."):
-        raise HostError(f"encoder folder {model.name_or_path}: no such folder")
     require_supported_encoder(read_model_type(name))
     try:
         AutoTokenizer.from_pretrained(name, use_fast=False)
