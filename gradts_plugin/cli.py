@@ -175,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("compare_file", type=Path, help="YAML compare file")
     command.add_argument("--json", action="store_true", help="print the comparison as JSON")
     command.add_argument("--quiet", action="store_true", help="no progress")
+    command.add_argument("--plain", action="store_true", help="progress as lines")
     command.set_defaults(command=_compare)
 
     _add_file_commands(commands)
@@ -289,11 +290,14 @@ def _add_dry_run_flags(command: argparse.ArgumentParser) -> None:
 
 
 def _manager(quiet: bool, plain: bool = False) -> Any:
+    progress = console.ProgressPlugin(_progress_console(), quiet=quiet, plain=plain)
+    return make_plugin_manager([progress]), progress
+
+
+def _progress_console() -> Console:
     # Bound to the stream of now: what jiant prints is sent to the log by exchanging sys.stderr.
     # And never a moving bar in a file, whatever FORCE_COLOR says.
-    terminal = Console(file=sys.stderr, force_interactive=None if sys.stderr.isatty() else False)
-    progress = console.ProgressPlugin(terminal, quiet=quiet, plain=plain)
-    return make_plugin_manager([progress]), progress
+    return Console(file=sys.stderr, force_interactive=None if sys.stderr.isatty() else False)
 
 
 def _expect(
@@ -571,21 +575,42 @@ def _plan_select(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    from gradts_plugin import comparison
+    from gradts_plugin import comparison, comparison_console
+    from gradts_plugin.hosts.jiant.launch import training_command
 
     compare_file = sessions.read_compare_file(parsed.compare_file)
-    manager, progress = _manager(parsed.quiet)
-    errors = Console(stderr=True, quiet=parsed.quiet, highlight=False)
+    progress = comparison_console.ComparisonProgress(
+        _progress_console(), quiet=parsed.quiet, plain=parsed.plain
+    )
+    opened: list[Any] = []
     try:
         compared = comparison.compare(
-            compare_file, manager, report=lambda line: errors.print(line, markup=False)
+            compare_file,
+            make_plugin_manager([progress]),
+            report=progress.say,
+            expect=progress.expect_trainings,
+            on_opened=opened.append,
         )
     finally:
         progress.close()
     if parsed.json:
         _print_json(comparison.comparison_as_dict(compared))
-    else:
-        sys.stdout.write(comparison.markdown(compared) + "\n")
+        return 0
+    folder, primary = compare_file.output_dir, compare_file.primaries[0]
+    chosen = folder / "methods" / primary / comparison.best_method(compared)
+    command = training_command(
+        Path(console.shown_path(chosen / pipeline.REWRITTEN_CONFIG)),
+        opened[0].host.arguments.with_paths(console.shown_path),
+        compare_file.training,
+        seed=compare_file.seed,
+        output_dir=Path(console.shown_path(chosen / "jiant")),
+    )
+    comparison_console.print_comparison(
+        Console(),
+        compared,
+        files=[folder / comparison.COMPARISON_TABLES, folder / comparison.COMPARISON],
+        next_commands=[command],
+    )
     return 0
 
 

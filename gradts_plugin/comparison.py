@@ -6,27 +6,45 @@ store; its cost is what it would take with nothing stored (`pipeline.Session.cos
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pluggy
 
-from gradts_plugin import pipeline, sessions
+from gradts_plugin import pipeline, plan, sessions
 from gradts_plugin.config import CompareFile, GradTSSettings, parse_settings
 from gradts_plugin.errors import ConfigError, nearest
-from gradts_plugin.files import check_folder_name, write_json_atomic
-from gradts_plugin.plugins import collect_registry
+from gradts_plugin.files import check_folder_name, write_bytes_atomic, write_json_atomic
+from gradts_plugin.plugins import Registry, collect_registry
 from gradts_plugin.records import Cost, Ranking, Trial
 
 #: Every subset is trained for the oracle up to so many candidates.
 MAX_CANDIDATES_FOR_ALL_SUBSETS = 4
 
-#: Name of the comparison in its output folder.
+#: Names of the comparison in its output folder: for programs, and for people.
 COMPARISON = "comparison.json"
+COMPARISON_TABLES = "comparison.md"
+
+#: Keys that all methods of a comparison share, or that it sets itself.
+_NOT_A_METHODS_OWN = (
+    "enabled",
+    "exact_resume",
+    "primary_task",
+    "reshuffle_epochs",
+    "seeded_sampler",
+    "store",
+    "tensorboard",
+    "trim_batches",
+)
+
+#: Told before each part: how many trainings are left at most, and what is done now.
+Expectation = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,8 @@ def compare(
     manager: pluggy.PluginManager,
     *,
     report: Callable[[str], None] = lambda _: None,
+    expect: Expectation = lambda _number, _what: None,
+    on_opened: Callable[[pipeline.Session], None] = lambda _: None,
 ) -> Comparison:
     """Runs every method for every primary; killed, it goes on where it stopped.
 
@@ -94,9 +114,11 @@ def compare(
         compare_file: tasks, primaries, methods and the training all of them share.
         manager: the plugins.
         report: told a line about each finished method.
+        expect: told before each part how many trainings are left at most, and what is done now.
+        on_opened: told of the session on all tasks before any method runs.
 
     Returns:
-        The comparison; also written to `comparison.json` after each primary.
+        The comparison; also written to `comparison.json` and `comparison.md` after each primary.
 
     Raises:
         ConfigError: a method's settings are wrong; nothing was run then.
@@ -106,10 +128,18 @@ def compare(
         for primary in compare_file.primaries
         for name in compare_file.methods
     }
-    check_methods(compare_file, list(collect_registry(manager).methods))
+    registry = collect_registry(manager)
+    check_methods(compare_file, list(registry.methods))
+    _check_settings(settings, registry)
+    # Every task is prepared: one that is no candidate for this primary may be it for the next.
+    everything = {"primary_task": compare_file.primaries[0], "candidate_tasks": None}
     first = sessions.open_run_file(
-        compare_file.model_copy(update={"primary_task": compare_file.primaries[0]}), manager
+        compare_file.model_copy(update=everything),
+        manager,
+        check_task_names=functools.partial(_check_tasks, compare_file, settings),
     )
+    on_opened(first)
+    left = _TrainingsLeft(first, compare_file, settings)
     finished: list[PrimaryResult] = []
     for primary in compare_file.primaries:
         finished.append(
@@ -118,11 +148,70 @@ def compare(
                 primary,
                 functools.partial(_open, first, settings, primary),
                 report,
+                functools.partial(_expected, left, expect, primary),
             )
         )
         comparison = Comparison(tuple(finished), compare_file.evaluation_seeds)
         write_json_atomic(compare_file.output_dir / COMPARISON, comparison_as_dict(comparison))
+        _write_tables(compare_file.output_dir / COMPARISON_TABLES, compare_file, comparison)
     return comparison
+
+
+def _expected(left: _TrainingsLeft, expect: Expectation, primary: str, part: str | None) -> None:
+    expect(*left.before(primary, part))
+
+
+def _write_tables(path: Path, compare_file: CompareFile, comparison: Comparison) -> None:
+    length = compare_file.training
+    trained = f"{length.max_steps} steps" if length.max_steps else f"{length.epochs:g} epochs"
+    text = (
+        "# Selection methods compared\n\n"
+        f"Each selection is trained for {trained}, over {comparison.seeds} seeds; ± is the "
+        "standard deviation over the seeds (of a gain: of the differences seed by seed). Steps, "
+        "examples and seconds: until the selection is known, with nothing stored.\n\n"
+        f"{markdown(comparison)}\n"
+    )
+    write_bytes_atomic(path, text.encode())
+
+
+class _TrainingsLeft:
+    """How many trainings are left at most; what is stored, or shared by methods, is not known."""
+
+    def __init__(
+        self,
+        first: pipeline.Session,
+        compare_file: CompareFile,
+        settings: Mapping[tuple[str, str], GradTSSettings],
+    ) -> None:
+        self._first = first
+        self._file = compare_file
+        self._settings = settings
+        # (primary, method; None: the oracle) -> upper bound.
+        self._bounds = {
+            (primary, part): self._bound(primary, part)
+            for primary in compare_file.primaries
+            for part in (*compare_file.methods, None)
+        }
+
+    def before(self, primary: str, part: str | None) -> tuple[int, str]:
+        """What to expect before a part: the number of trainings, and what the part is."""
+        parts = list(self._bounds)
+        here = parts.index((primary, part))
+        for key in parts[here:]:
+            if key[0] == primary:  # by now more may be stored
+                self._bounds[key] = self._bound(*key)
+        return sum(self._bounds[key] for key in parts[here:]), f"{primary}, {part or 'oracle'}"
+
+    def _bound(self, primary: str, part: str | None) -> int:
+        seeds = self._file.evaluation_seeds
+        if part is None:
+            candidates = _shared_candidates(self._first, self._file, primary)
+            subsets = oracle_subsets(candidates, candidates) if self._file.oracle else []
+            return seeds * (1 + len(subsets))
+        session = dataclasses.replace(self._first, settings=self._settings[primary, part])
+        planned = plan.make_plan(session, final_training=False, look_ahead=False)
+        own = sum(found.num_to_do or 0 for found in planned.parts if found.what != "probes")
+        return own + seeds
 
 
 def _open(
@@ -135,15 +224,58 @@ def _open(
     return sessions.reopen(first, settings[primary, name], output_dir=folder)
 
 
-def settings_of(compare_file: CompareFile, primary: str, name: str) -> GradTSSettings:
-    """The settings of one method for one primary: the file's own, and what the method changes."""
+def settings_of(compare_file: CompareFile, primary: str, name: str | None) -> GradTSSettings:
+    """The settings of one method for one primary: the file's own, and what the method changes.
+
+    Args:
+        compare_file: the comparison.
+        primary: the task to help.
+        name: of the method; None: what all methods share.
+    """
     values = compare_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
     values["training"] = compare_file.training.model_dump(exclude_unset=True)
     values |= {"primary_task": primary, **_candidates(compare_file, primary)}
+    if name is None:
+        return parse_settings(GradTSSettings, values, where="compare file")
     for key, value in compare_file.methods[name].items():
+        if key in _NOT_A_METHODS_OWN:
+            raise ConfigError(f"methods.{name}.{key}: is the same for all methods; leave it out")
         nested = isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
         values[key] = {**values[key], **value} if nested else value
     return parse_settings(GradTSSettings, values, where=f"methods.{name}")
+
+
+def _check_settings(settings: Mapping[tuple[str, str], GradTSSettings], registry: Registry) -> None:
+    """Refuses unknown names in any method's settings before anything runs."""
+    for (_, name), found in settings.items():
+        check_folder_name(name, what="method name")
+        try:
+            registry.measure(found.probing.importance)
+            registry.correlation(found.ranking.correlation)
+            registry.ranker(found.ranking.ranker)
+        except ConfigError as error:
+            raise ConfigError(f"methods.{name}.{error}") from error
+
+
+def _check_tasks(
+    compare_file: CompareFile,
+    settings: Mapping[tuple[str, str], GradTSSettings],
+    known: Sequence[str],
+) -> None:
+    """Refuses unknown primaries and candidates before anything is written."""
+    for primary in compare_file.primaries:
+        if primary not in known:
+            raise ConfigError(f"primaries: unknown task {primary!r}; {nearest(primary, known)}")
+    for found in settings.values():
+        pipeline.candidate_tasks(found, known)
+
+
+def _shared_candidates(
+    session: pipeline.Session, compare_file: CompareFile, primary: str
+) -> tuple[str, ...]:
+    """The candidates that the file itself names for a primary, whatever single methods do."""
+    names = [info.name for info in session.host.tasks()]
+    return pipeline.candidate_tasks(settings_of(compare_file, primary, None), names)
 
 
 def _candidates(compare_file: CompareFile, primary: str) -> dict[str, Any]:
@@ -157,13 +289,17 @@ def _compare_primary(
     primary: str,
     open_method: Callable[[str], pipeline.Session],
     report: Callable[[str], None],
+    before: Callable[[str | None], None],
 ) -> PrimaryResult:
     chosen = []
+    shared = settings_of(compare_file, primary, None)
     for name in compare_file.methods:
         session = open_method(name)
+        before(name)
         outcome = pipeline.choose(session)
         trial = evaluate(
             session,
+            shared,
             outcome.selection.auxiliary_tasks,
             compare_file.evaluation_seeds,
             outcome.selection.kept_instances,
@@ -175,13 +311,14 @@ def _compare_primary(
             f"{trial.score:.4f} after {outcome.cost.num_steps} steps, "
             f"{outcome.cost.seconds:.0f} s"
         )
-    candidates = tuple(pipeline.tasks_of(session))[1:]
-    order = next((found.ranking.task_order for _, found, _ in chosen if found.ranking), candidates)
+    before(None)
+    candidates = _shared_candidates(session, compare_file, primary)
+    order = oracle_order(candidates, [found.ranking for _, found, _ in chosen if found.ranking])
     trials: dict[tuple[str, ...], Trial] = {
-        (): evaluate(session, (), compare_file.evaluation_seeds)
+        (): evaluate(session, shared, (), compare_file.evaluation_seeds)
     }
     for subset in oracle_subsets(candidates, order) if compare_file.oracle else ():
-        trials[_key(subset)] = evaluate(session, subset, compare_file.evaluation_seeds)
+        trials[_key(subset)] = evaluate(session, shared, subset, compare_file.evaluation_seeds)
         report(f"{primary}, oracle: {', '.join(subset) or 'none'} {trials[_key(subset)].score:.4f}")
     for _, _, trial in chosen:
         if not trial.num_kept and not trial.mixing_ratios:
@@ -212,6 +349,22 @@ def _values(ranking: Ranking | None) -> dict[str, float] | None:
     return {candidate.task_name: candidate.tau for candidate in ranking.candidates}
 
 
+def oracle_order(candidates: Sequence[str], rankings: Sequence[Ranking]) -> tuple[str, ...]:
+    """The ranking whose prefixes the oracle looks at.
+
+    Args:
+        candidates: all of them.
+        rankings: of the compared methods, in their order.
+
+    Returns:
+        The first ranking by GradTS of exactly these candidates; without one the first other
+        ranking; without any the order in which the candidates were given.
+    """
+    fitting = [found for found in rankings if set(found.task_order) == set(candidates)]
+    fitting.sort(key=lambda found: found.ranker != "heads")
+    return fitting[0].task_order if fitting else tuple(candidates)
+
+
 def oracle_subsets(candidates: Sequence[str], order: Sequence[str]) -> list[tuple[str, ...]]:
     """The subsets an oracle looks at.
 
@@ -236,15 +389,26 @@ def _key(auxiliary_tasks: Sequence[str]) -> tuple[str, ...]:
 
 def evaluate(
     session: pipeline.Session,
+    shared: GradTSSettings,
     auxiliary_tasks: Sequence[str],
     seeds: int,
     kept_instances: Mapping[str, Any] | None = None,
     mixing_ratios: Mapping[str, int] | None = None,
 ) -> Trial:
-    """Trains a selection over all evaluation seeds; nothing of it counts as a method's cost."""
+    """Trains a selection over all evaluation seeds; nothing of it counts as a method's cost.
+
+    Args:
+        session: a method's.
+        shared: the length of the training and the first seed, the same for all methods.
+        auxiliary_tasks: the selection.
+        seeds: how many.
+        kept_instances: of the selection.
+        mixing_ratios: of the selection.
+    """
     settings, costs = session.settings, dict(session.costs)
     trial = settings.trial.model_copy(update={"seeds": seeds})
-    session.settings = settings.model_copy(update={"trial": trial})
+    same = {"trial": trial, "training": shared.training, "seed": shared.seed}
+    session.settings = settings.model_copy(update=same)
     try:
         scored = pipeline.score_tasks(
             session, tuple(auxiliary_tasks), kept_instances or {}, mixing_ratios or {}
@@ -273,10 +437,103 @@ def gain_agreement(result: PrimaryResult, values: Mapping[str, float]) -> float 
     from scipy.stats import kendalltau
 
     scores = {trial.auxiliary_tasks: trial.score for trial in result.subsets}
-    if any((name,) not in scores for name in values):
+    if len(values) < 2 or any((name,) not in scores for name in values):
         return None
-    tau = kendalltau(list(values.values()), [scores[name,] for name in values]).statistic
+    # Places, not values: forward selection's need not fall. Equal neighbours share a place.
+    figures = np.array(list(values.values()))
+    places = np.concatenate([[0], np.cumsum(figures[1:] != figures[:-1])])
+    tau = kendalltau(-places, [scores[name,] for name in values]).statistic
     return None if np.isnan(tau) else float(tau)
+
+
+def gain(trial: Trial, alone: Trial) -> float:
+    """How much better than the primary alone a selection scored on the dev set."""
+    return trial.score - alone.score
+
+
+def gain_spread(trial: Trial, alone: Trial) -> float | None:
+    """Standard deviation of the gain over the seeds, seed by seed; None with one seed.
+
+    Both trials share the seeds' heads and data order, so their differences vary less than each.
+    """
+    if len(trial.scores) < 2 or len(trial.scores) != len(alone.scores):
+        return None
+    return float(np.std(np.subtract(trial.scores, alone.scores), ddof=1))
+
+
+def gain_on_test(trial: Trial, alone: Trial) -> float | None:
+    """The gain on the test set; None where a side was not scored on it."""
+    if not trial.test_scores or not alone.test_scores:
+        return None
+    return float(np.mean(trial.test_scores) - np.mean(alone.test_scores))
+
+
+@dataclass(frozen=True)
+class MethodMeans:
+    """What one method came to, averaged over the primaries.
+
+    Attributes:
+        method: its name.
+        regret: mean.
+        gain: mean.
+        worst_gain: the smallest over the primaries.
+        test_gain: mean; None where a primary was not scored on a test set.
+        agreement: mean of `gain_agreement` where there is one; None where there is none.
+        num_steps: mean cost in optimiser steps.
+        num_examples: mean cost in instances trained on or probed.
+        seconds: mean cost in time.
+    """
+
+    method: str
+    regret: float
+    gain: float
+    worst_gain: float
+    test_gain: float | None
+    agreement: float | None
+    num_steps: float
+    num_examples: float
+    seconds: float
+
+
+def means(comparison: Comparison) -> list[MethodMeans]:
+    """Each method's means over the primaries, in the order of the settings."""
+    by_method: dict[str, list[tuple[PrimaryResult, MethodResult]]] = {}
+    for result in comparison.primaries:
+        for found in result.methods:
+            by_method.setdefault(found.method, []).append((result, found))
+    rows = []
+    for method, pairs in by_method.items():
+        gains = [gain(found.trial, result.alone) for result, found in pairs]
+        agreements = [
+            gain_agreement(result, found.ranking) if found.ranking else None
+            for result, found in pairs
+        ]
+        rows.append(
+            MethodMeans(
+                method=method,
+                regret=float(np.mean([found.regret for _, found in pairs])),
+                gain=float(np.mean(gains)),
+                worst_gain=min(gains),
+                test_gain=_mean_of_all(
+                    [gain_on_test(found.trial, result.alone) for result, found in pairs]
+                ),
+                agreement=_mean_of_all([tau for tau in agreements if tau is not None]),
+                num_steps=float(np.mean([found.cost.num_steps for _, found in pairs])),
+                num_examples=float(np.mean([found.cost.num_examples for _, found in pairs])),
+                seconds=float(np.mean([found.cost.seconds for _, found in pairs])),
+            )
+        )
+    return rows
+
+
+def best_method(comparison: Comparison) -> str:
+    """The method with the least mean regret; of equal ones the one that costs least time."""
+    return min(means(comparison), key=lambda found: (found.regret, found.seconds)).method
+
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def comparison_as_dict(comparison: Comparison) -> dict[str, Any]:
@@ -295,12 +552,19 @@ def comparison_as_dict(comparison: Comparison) -> dict[str, Any]:
                         "trial": pipeline.trial_as_dict(found.trial),
                         "cost": asdict(found.cost),
                         "regret": found.regret,
+                        "gain": gain(found.trial, result.alone),
+                        "gain_spread": gain_spread(found.trial, result.alone),
+                        "test_gain": gain_on_test(found.trial, result.alone),
                         "gain_agreement": found.ranking and gain_agreement(result, found.ranking),
                     }
                     for found in result.methods
                 },
             }
             for result in comparison.primaries
+        },
+        "means": {
+            found.method: {key: value for key, value in asdict(found).items() if key != "method"}
+            for found in means(comparison)
         },
     }
 
@@ -328,7 +592,7 @@ def markdown(comparison: Comparison) -> str:
                 found.method,
                 ", ".join(found.trial.auxiliary_tasks) or "none",
                 _score(found.trial),
-                f"{found.trial.score - result.alone.score:+.4f}",
+                shown_gain(found.trial, result.alone),
                 f"{found.regret:.4f}",
                 f"{found.cost.num_steps}",
                 f"{found.cost.num_examples}",
@@ -347,58 +611,50 @@ def markdown(comparison: Comparison) -> str:
             ),
         ]
         if any(found.trial.test_scores for found in result.methods):
-            parts.append(
-                _table(
-                    ("method", "test score"),
-                    [
-                        (found.method, f"{np.mean(found.trial.test_scores):.4f}")
-                        for found in result.methods
-                    ],
-                )
-            )
+            parts.append(_table(("method", "test score", "test gain"), _test_rows(result)))
     return "\n\n".join([*parts, "## Means over the primaries", _means(comparison)])
 
 
-def _means(comparison: Comparison) -> str:
-    by_method: dict[str, list[tuple[PrimaryResult, MethodResult]]] = {}
-    for result in comparison.primaries:
-        for found in result.methods:
-            by_method.setdefault(found.method, []).append((result, found))
+def _test_rows(result: PrimaryResult) -> list[tuple[str, str, str]]:
     rows = []
-    for method, pairs in by_method.items():
-        gains = [found.trial.score - result.alone.score for result, found in pairs]
-        agreements = [
-            agreement
-            for result, found in pairs
-            if found.ranking
-            for agreement in [gain_agreement(result, found.ranking)]
-            if agreement is not None
+    for found in result.methods:
+        scores = found.trial.test_scores
+        spread = f" ± {np.std(scores, ddof=1):.4f}" if len(scores) > 1 else ""
+        shown = f"{np.mean(scores):.4f}{spread}" if scores else ""
+        rows.append((found.method, shown, _signed(gain_on_test(found.trial, result.alone))))
+    return rows
+
+
+def _means(comparison: Comparison) -> str:
+    found = means(comparison)
+    with_test = any(row.test_gain is not None for row in found)
+    header = ["method", "regret", "gain", "worst gain", *["test gain"] * with_test]
+    header += ["ranking against single gains (tau)", "steps", "examples", "s"]
+    rows = [
+        [
+            row.method,
+            f"{row.regret:.4f}",
+            f"{row.gain:+.4f}",
+            f"{row.worst_gain:+.4f}",
+            *[_signed(row.test_gain)] * with_test,
+            "" if row.agreement is None else f"{row.agreement:+.2f}",
+            f"{row.num_steps:.0f}",
+            f"{row.num_examples:.0f}",
+            f"{row.seconds:.0f}",
         ]
-        rows.append(
-            (
-                method,
-                f"{np.mean([found.regret for _, found in pairs]):.4f}",
-                f"{np.mean(gains):+.4f}",
-                f"{min(gains):+.4f}",
-                f"{np.mean(agreements):+.2f}" if agreements else "",
-                f"{np.mean([found.cost.num_steps for _, found in pairs]):.0f}",
-                f"{np.mean([found.cost.num_examples for _, found in pairs]):.0f}",
-                f"{np.mean([found.cost.seconds for _, found in pairs]):.0f}",
-            )
-        )
-    return _table(
-        (
-            "method",
-            "regret",
-            "gain",
-            "worst gain",
-            "ranking against single gains (tau)",
-            "steps",
-            "examples",
-            "s",
-        ),
-        rows,
-    )
+        for row in found
+    ]
+    return _table(header, rows)
+
+
+def shown_gain(trial: Trial, alone: Trial) -> str:
+    """A gain in words, with its spread where there is one."""
+    spread = gain_spread(trial, alone)
+    return _signed(gain(trial, alone)) + (f" ± {spread:.4f}" if spread is not None else "")
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"
 
 
 def _score(trial: Trial) -> str:

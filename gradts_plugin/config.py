@@ -380,9 +380,27 @@ class CompareFile(RunFile):
     """
 
     primaries: Annotated[tuple[str, ...], Field(min_length=1)]
-    methods: Mapping[str, Mapping[str, Any]] = DEFAULT_COMPARED_METHODS
+    methods: Annotated[Mapping[str, Mapping[str, Any]], Field(min_length=1)] = (
+        DEFAULT_COMPARED_METHODS
+    )
     evaluation_seeds: Annotated[int, Field(gt=0)] = 3
     oracle: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_single_primary(cls, given: Any) -> Any:
+        for key, instead in (("primary_task", "primaries"), ("method", "methods")):
+            if isinstance(given, Mapping) and key in given:
+                raise ValueError(f"a compare file has {instead!r}, not {key!r}")
+        return given
+
+    @field_validator("primaries")
+    @classmethod
+    def _distinct_primaries(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"task {repeated[0]!r} is named twice")
+        return names
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:

@@ -101,7 +101,11 @@ def with_absolute_paths(run_file: RunFileT, base: Path) -> RunFileT:
 
 
 def open_run_file(
-    run_file: RunFile, manager: pluggy.PluginManager, *, prepared_in: Path | None = None
+    run_file: RunFile,
+    manager: pluggy.PluginManager,
+    *,
+    prepared_in: Path | None = None,
+    check_task_names: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> pipeline.Session:
     """Prepares jiant for a run file and opens the session.
 
@@ -109,6 +113,7 @@ def open_run_file(
         run_file: the run, with absolute paths.
         manager: the plugins.
         prepared_in: another output folder, whose tokenised tasks are used where they fit.
+        check_task_names: may refuse the names of the tasks before anything is written.
 
     Raises:
         GradTSError: see the parts; nothing is lost.
@@ -124,6 +129,7 @@ def open_run_file(
     _open_stores(run_file, run_file.output_dir)
     encoder = prepare.check_encoder(run_file.model)
     tasks = prepare.read_task_configs(run_file, extra)
+    check_task_names(list(tasks))
     pipeline.candidate_tasks(run_file, list(tasks))
     prepare.check_data(run_file, tasks)
     # Only now is anything written.
