@@ -22,7 +22,7 @@ from gradts_plugin.errors import ConfigError, GradTSError
 from gradts_plugin.files import size_on_disk
 from gradts_plugin.measuring import measure
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.report import write_report
+from gradts_plugin.report import write_comparison_report, write_report
 from gradts_plugin.report.figures import FORMATS
 
 DESCRIPTION = "Choose the auxiliary tasks that help a primary task (GradTS), inside jiant."
@@ -231,13 +231,17 @@ def _add_file_commands(commands: Any) -> None:
     command.add_argument("--init_checkpoint", help="start from this, not from the run's encoder")
     command.set_defaults(command=_export)
 
-    command = commands.add_parser("report", help="the report of a finished run, drawn again")
-    command.add_argument("run", type=Path, help="a run's folder")
+    command = commands.add_parser(
+        "report", help="the report of a finished run or comparison, drawn again"
+    )
+    command.add_argument("run", type=Path, help="a run's folder, or a comparison's")
     command.add_argument("--output", type=Path, help="default: report.html in the folder")
     command.set_defaults(command=_report)
 
-    command = commands.add_parser("figures", help="the figures of a finished run, for a paper")
-    command.add_argument("run", type=Path, help="a run's folder")
+    command = commands.add_parser(
+        "figures", help="the figures of a finished run or comparison, for a paper"
+    )
+    command.add_argument("run", type=Path, help="a run's folder, or a comparison's")
     command.add_argument(
         "--format", choices=FORMATS, default="svg", help="csv and json: the plain numbers"
     )
@@ -593,10 +597,11 @@ def _compare(parsed: argparse.Namespace) -> int:
         )
     finally:
         progress.close()
+    folder, primary = compare_file.output_dir, compare_file.primaries[0]
+    page = write_comparison_report(folder)
     if parsed.json:
         _print_json(comparison.comparison_as_dict(compared))
         return 0
-    folder, primary = compare_file.output_dir, compare_file.primaries[0]
     chosen = folder / "methods" / primary / comparison.best_method(compared)
     command = training_command(
         Path(console.shown_path(chosen / pipeline.REWRITTEN_CONFIG)),
@@ -608,7 +613,11 @@ def _compare(parsed: argparse.Namespace) -> int:
     comparison_console.print_comparison(
         Console(),
         compared,
-        files=[folder / comparison.COMPARISON_TABLES, folder / comparison.COMPARISON],
+        files=[
+            *([] if page is None else [page]),
+            folder / comparison.COMPARISON_TABLES,
+            folder / comparison.COMPARISON,
+        ],
         next_commands=[command],
     )
     return 0
@@ -682,22 +691,32 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _report(parsed: argparse.Namespace) -> int:
-    from gradts_plugin.report.data import read_report
+    from gradts_plugin.report.compared import write_comparison
+    from gradts_plugin.report.data import holds_comparison, read_comparison, read_report
     from gradts_plugin.report.html import REPORT_HTML, write_html
 
     path = parsed.output or parsed.run / REPORT_HTML
-    write_html(read_report(parsed.run), path)
+    if holds_comparison(parsed.run):
+        write_comparison(read_comparison(parsed.run), path)
+    else:
+        write_html(read_report(parsed.run), path)
     Console(highlight=False).print(f"Report: {path}", soft_wrap=True, markup=False)
     return 0
 
 
 def _figures(parsed: argparse.Namespace) -> int:
-    from gradts_plugin.report.data import read_report
-    from gradts_plugin.report.figures import write_pictures
+    from gradts_plugin.report.compared import comparison_pictures
+    from gradts_plugin.report.data import holds_comparison, read_comparison, read_report
+    from gradts_plugin.report.figures import pictures, write_pictures
 
+    drawn = (
+        comparison_pictures(read_comparison(parsed.run))
+        if holds_comparison(parsed.run)
+        else pictures(read_report(parsed.run))
+    )
     folder = parsed.output or parsed.run / "figures"
     out = Console(highlight=False)
-    for path in write_pictures(read_report(parsed.run), folder, parsed.format):
+    for path in write_pictures(drawn, folder, parsed.format):
         out.print(str(path), soft_wrap=True, markup=False)
     return 0
 

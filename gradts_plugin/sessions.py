@@ -138,16 +138,20 @@ def open_run_file(
     log_file = run_file.output_dir / "host.log"
     if prepared_in is not None:
         prepare.link_prepared(prepared_in, run_file, tasks)
+    start = time.perf_counter()
     with _phase(manager, "load", len(tasks)):
         config, arguments = prepare.prepare(
             run_file, tasks, encoder=encoder, hook=manager.hook, log_file=log_file
         )
+    load_seconds = time.perf_counter() - start
     given = run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
     given["training"] = run_file.training.model_dump(exclude_unset=True)  # its length at least
     settings = GradTSSettings.model_validate(given)
-    return open_session(
+    session = open_session(
         config, arguments, settings, manager, output_dir=run_file.output_dir, log_file=log_file
     )
+    session.seconds["load"] = load_seconds
+    return session
 
 
 def reopen(

@@ -164,17 +164,46 @@ def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **cha
             "encoder_fingerprint": "ab" * 32,
             "task_fingerprints": dict.fromkeys(names, "cd" * 32),
         },
-        "comparison": Comparison(
-            {
-                primary: ComparedPrimary(
-                    alone=trials[0],
-                    oracle=trials[-1],
-                    methods={
-                        "fg": ComparedMethod(trials[-1], Cost(5120, 163840, 4210.5), 0.0),
-                        "alone": ComparedMethod(trials[0], Cost(), 0.048),
-                    },
-                )
-            }
-        ),
+        "comparison": comparison_of((primary,), ("fg", "alone")),
     }
     return ReportInfo(**{**given, **changes})
+
+
+METHODS = (
+    *("alone", "all", "random", "largest", "embedding", "logme", "gradients"),
+    *("gradts-thres", "gradts-trial", "gradts-fg", "autosem-p1", "autosem"),
+)
+
+
+def comparison_of(primaries=("rte", "mrpc", "cola"), methods=METHODS):
+    """A comparison over primaries, three seeds each; the later a method, the more it costs."""
+    stream = np.random.default_rng(1)
+    compared = {}
+    for primary in primaries:
+        alone = trial_of((), tuple(0.55 + 0.01 * stream.standard_normal(3)))
+        trials = {
+            name: alone
+            if name == "alone"
+            else trial_of(
+                ("qqp", "mnli")[: 1 + place % 2],
+                tuple(0.55 + 0.005 * (place - 4) + 0.01 * stream.standard_normal(3)),
+                test_scores=(0.5, 0.52, 0.54),
+            )
+            for place, name in enumerate(methods)
+        }
+        oracle = max(trials.values(), key=lambda trial: trial.score)
+        compared[primary] = ComparedPrimary(
+            alone=alone,
+            oracle=oracle,
+            subsets=(alone, oracle),
+            methods={
+                name: ComparedMethod(
+                    trial=trial,
+                    cost=Cost(40 * place, 1280 * place, 21.5 * place) if place else Cost(),
+                    regret=oracle.score - trial.score,
+                    gain_agreement=0.4 if name.startswith("gradts") else None,
+                )
+                for place, (name, trial) in enumerate(trials.items())
+            },
+        )
+    return Comparison(3, compared)

@@ -234,6 +234,9 @@ def test_methods_are_compared_and_a_rerun_trains_nothing(tmp_path: Path) -> None
     config = tmp_path / "out" / "methods" / "topic" / name / "selected_config.json"
     assert config.is_file()
     assert f"--jiant_task_container_config_path {config}" in again.out.replace("'", "")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"Best on average: {name}" in page
+    assert str(tmp_path / "out" / "report.html") in again.out
     written = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert written.startswith(
         "# Selection methods compared\n\nEach selection is trained for 3 steps"

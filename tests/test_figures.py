@@ -226,7 +226,7 @@ def test_a_dollar_and_a_long_name_are_drawn_as_they_are():
 
 
 def test_pictures_are_written_in_every_format(info, tmp_path):
-    paths = write_pictures(replace(info, head_maps=(), instances=None), tmp_path, "pdf")
+    paths = write_pictures(pictures(replace(info, head_maps=(), instances=None)), tmp_path, "pdf")
     assert {path.name for path in paths} == {"ranking.pdf", "task-correlations.pdf", "trials.pdf"}
     assert all(path.read_bytes().startswith(b"%PDF") for path in paths)
     with pytest.raises(ConfigError, match="no picture format 'pfd'; did you mean 'pdf'"):

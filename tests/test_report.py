@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from report_cases import report_of, trial_of
+from report_cases import comparison_of, report_of, trial_of
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
@@ -19,14 +19,17 @@ from gradts_plugin.errors import ConfigError
 from gradts_plugin.records import Cost
 from gradts_plugin.report import html
 from gradts_plugin.report.collect import _cut, _shares, cluster_order
+from gradts_plugin.report.compared import means, render_comparison
 from gradts_plugin.report.data import (
     ComparedMethod,
     ComparedPrimary,
     Comparison,
+    ProbeInfo,
+    read_comparison,
     read_report,
     write_report_json,
 )
-from gradts_plugin.report.html import _certainty, _duration, render_html
+from gradts_plugin.report.html import _cell, _certainty, duration, render_html
 
 SMALL = {"names": ("p", "a", "b", "c"), "num_layers": 2, "num_heads": 3}
 
@@ -128,7 +131,58 @@ def test_all_of_it_is_there(large):
         "truly stands above mnli, the first one left out, with probability 0.87",
     ):
         assert said in text
-    assert [tag for tag, _ in Page(large).elements].count("svg") == 4 + 14
+    assert [tag for tag, _ in Page(large).elements].count(
+        "svg"
+    ) == 4 + 14 + 1  # the last of the comparison
+
+
+@pytest.mark.parametrize("model", ["frozen", "fine-tuned"])
+def test_a_frozen_probe_is_not_taken_for_a_failed_fine_tuning(model, undrawn):
+    probes = (ProbeInfo("p", 0, 96, None if model == "frozen" else 0.7, 4.9),)
+    settings = {"probing": {"model": model}}
+    maps = report_of(**SMALL).head_maps[:1]
+    info = report_of(**SMALL, settings=settings, probes=probes, head_maps=maps)
+    text = Page(render_html(info)).text
+    probing = text[text.index("Probing" if model == "frozen" else "Fine-tuning and") :]
+    table = probing[: probing.index("The trials")]
+    assert ("Nothing was fine-tuned" in table) == (model == "frozen")
+    assert ("own dev score" in table) == (model != "frozen")
+    assert "undefined" not in table
+    assert table.split()[-4:] == (
+        ["p", "96", "4.9", "s"] if model == "frozen" else ["0.700", "96", "4.9", "s"]
+    )
+
+
+def test_without_a_filter_no_column_of_kept_instances_is_shown(undrawn):
+    instances = report_of(**SMALL).instances
+    plain = dataclasses.replace(instances, threshold=None)
+    columns = "median tau kept share kept"
+    assert columns in Page(render_html(report_of(**SMALL, instances=instances))).text
+    without = Page(render_html(report_of(**SMALL, instances=plain))).text
+    assert columns not in without
+    assert "not filtered" not in without
+
+
+def test_numbers_stand_below_their_columns_names(small):
+    """A header is aligned as the cells below it."""
+    numeric = {}
+    for table in re.findall(r"<table.*?</table>", small, re.DOTALL):
+        head, body = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)[:2]
+        names = re.findall(r"<th([^>]*)>", head)
+        cells = re.findall(r"<t[hd]([^>]*)>([^<]*)<", body)
+        for name, (value, text) in zip(names, cells, strict=True):
+            if text:
+                numeric.setdefault("number" in value, []).append("number" in name)
+    assert all(numeric[True])
+    assert not any(numeric[False])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.500"), (-0.5, "\N{MINUS SIGN}0.500"), (94.5, "94.5"), (1266.4, "1,266"), (3, "3")],
+)
+def test_cells_have_the_digits_that_are_read(value, text):
+    assert _cell(value) == text
 
 
 def test_without_ranking_probes_and_trials_the_rest_is_shown():
@@ -192,8 +246,8 @@ def test_the_page_says_what_is_not_sure():
     ("seconds", "text"),
     [(0.04, "0.0 s"), (9.94, "9.9 s"), (119, "119 s"), (4210, "70 min"), (11100, "3 h 5 min")],
 )
-def test_durations(seconds, text):
-    assert _duration(seconds) == text
+def testdurations(seconds, text):
+    assert duration(seconds) == text
 
 
 # --- one closed, escaped, accessible file ---------------------------------------------------------
@@ -294,16 +348,112 @@ def test_a_comparison_beside_it_is_shown(tmp_path, undrawn):
     }
     (tmp_path / "comparison.json").write_text(json.dumps(values))
     found = read_report(tmp_path)
+    first = info.trials[0]
+    method = ComparedMethod(first, Cost(1, 2, 3.0), 0.125, None)
     assert found.comparison == Comparison(
-        {
-            "p": ComparedPrimary(
-                info.trials[0],
-                info.trials[0],
-                {"mine": ComparedMethod(info.trials[0], Cost(1, 2, 3.0), 0.125)},
-            )
-        }
+        3, {"p": ComparedPrimary(first, first, (first,), {"mine": method})}
     )
+    assert "What each method selects for p" in Page(render_html(found)).text
     assert "0.125" in Page(render_html(found)).text
+
+
+# --- a comparison ---------------------------------------------------------------------------------
+
+
+def written_comparison(folder, comparison):
+    values = dataclasses.asdict(comparison)
+    (folder / "comparison.json").write_text(json.dumps(values))
+    return folder
+
+
+def test_a_comparison_has_a_page_and_figures_of_its_own(tmp_path):
+    comparison = comparison_of()
+    folder = written_comparison(tmp_path, comparison)
+    assert read_comparison(folder) == comparison
+    answer = run_command("report", folder)
+    assert (answer.code, answer.err) == (0, "")
+    text = Page((folder / "report.html").read_text()).text
+    best = means(comparison)[0]
+    start = text.index(f"Best on average: {best.method}")
+    said = (f"{best.gain:+.4f}", f"{best.regret:.4f}", "How sure is that?", "All methods", "cola")
+    places = [text.index(part, start) for part in said]
+    assert places == sorted(places)
+    for compared in comparison.primaries.values():
+        for name, method in compared.methods.items():
+            gain = method.trial.score - compared.alone.score
+            row = f"{method.trial.score:.3f} {method.trial.spread:.3f} {gain:.3f}"
+            selected = ", ".join(method.trial.auxiliary_tasks) or "none"
+            assert f"{name} {selected} {row}" in text.replace("\N{MINUS SIGN}", "-")
+    answer = run_command("figures", folder, "--format", "csv")
+    assert answer.code == 0, answer.err
+    assert sorted(path.name for path in (folder / "figures").iterdir()) == [
+        "methods-cola.csv",
+        "methods-mrpc.csv",
+        "methods-rte.csv",
+        "methods.csv",
+    ]
+
+
+def test_means_are_over_the_primaries_and_the_best_gain_comes_first():
+    comparison = comparison_of(("p", "q"), ("alone", "mine"))
+    found = {method.method: method for method in means(comparison)}
+    gains = [
+        compared.methods["mine"].trial.score - compared.alone.score
+        for compared in comparison.primaries.values()
+    ]
+    assert found["mine"].gain == pytest.approx(sum(gains) / 2)
+    assert found["mine"].gains == dict(zip(("p", "q"), gains, strict=True))
+    assert found["mine"].seconds == 21.5
+    assert found["alone"].gain == 0
+    order = [method.gain for method in means(comparison_of())]
+    assert order == sorted(order, reverse=True)
+
+
+def test_of_equal_methods_the_cheaper_comes_first():
+    compared = comparison_of(("p",), ("alone", "mine")).primaries["p"]
+    same = dataclasses.replace(compared.methods["mine"], trial=compared.alone)
+    methods = {"mine": same, "alone": compared.methods["alone"]}
+    compared = dataclasses.replace(compared, methods=methods)
+    found = means(Comparison(3, {"p": compared}))
+    assert [method.method for method in found] == ["alone", "mine"]
+
+
+def test_a_comparison_with_one_seed_and_one_primary_says_so(undrawn):
+    compared = comparison_of(("p",), ("alone", "mine")).primaries["p"]
+    methods = {
+        name: dataclasses.replace(
+            method, trial=dataclasses.replace(method.trial, spread=None, scores=(0.5,))
+        )
+        for name, method in compared.methods.items()
+    }
+    comparison = Comparison(1, {"p": dataclasses.replace(compared, methods=methods)})
+    text = Page(render_comparison(comparison)).text
+    assert "Each score rests on one seed" in text
+    assert "One primary says little about others." in text
+
+
+def test_names_with_markup_change_nothing_in_a_comparison():
+    page = render_comparison(comparison_of(("<b>p</b>",), ("alone", "<script>x()</script>")))
+    tags = {tag for tag, _ in Page(page).elements}
+    assert not {"b", "script"} & tags
+    assert "<b>p</b>" in Page(page).text
+
+
+@pytest.mark.parametrize("command", ["report", "figures"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "broken JSON"),
+        ("[]", "is damaged"),
+        ('{"seeds": 3, "primaries": {}}', "compares nothing"),
+        ('{"seeds": 3}', "is damaged: primaries"),
+    ],
+)
+def test_a_broken_comparison_is_one_line(tmp_path, command, content, said):
+    (tmp_path / "comparison.json").write_text(content)
+    answer = run_command(command, tmp_path)
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
+    assert said in answer.err
 
 
 @pytest.mark.parametrize("command", ["report", "figures"])
@@ -426,6 +576,7 @@ def test_a_run_ends_with_a_report_of_what_it_found(run_folder):
     assert list(info.auxiliary_tasks) == result["selection"]["auxiliary_tasks"]
     assert info.selected.score == result["selected"]["score"]
     assert info.cost == Cost(**result["cost"])
+    assert list(info.seconds) == ["load", "probe", "rank", "select", "rewrite", "train"]
     assert [head_map.task for head_map in info.head_maps] == ["topic", "match"]
     for head_map in info.head_maps:
         matrix = np.array(head_map.importance)

@@ -6,12 +6,13 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from report_cases import report_of
+from report_cases import comparison_of, report_of
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
 from selenium import webdriver
 
+from gradts_plugin.report.compared import write_comparison
 from gradts_plugin.report.data import InstanceExample
 from gradts_plugin.report.html import write_html
 
@@ -142,16 +143,55 @@ def test_print_shows_all_maps_on_white(browser, address):
     assert visible_maps(page) == len(TASKS)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (360, "light")])
-def test_axe_finds_nothing_serious(browser, address, width, scheme):
+def test_print_shows_the_numbers_of_ranking_and_trials_and_the_settings(browser, address):
+    page = opened(browser, address, media="print")
+    captions = "[...document.querySelectorAll('details caption')].filter(c => c.checkVisibility())"
+    shown = page.execute_script(f"return {captions}.map(c => c.textContent)")
+    assert shown == [
+        "Candidates for rte",
+        "Dev score of rte in each trial",
+        "What each method selects for rte",
+        "Tasks of this run",
+        "Settings of this run",
+        "Versions and fingerprints",
+    ]
+
+
+def test_print_leaves_no_heading_alone_at_the_end_of_a_page(browser, address):
+    page = opened(browser, address, media="print")
+    for selector in ("section > h2", "section > p"):
+        assert style(page, selector, "breakAfter") == "avoid"
+
+
+def test_a_shadow_says_that_there_is_more_beside_a_wide_picture(browser, address):
+    page = opened(browser, address, width=360)
+    assert "linear-gradient" in style(page, ".scroll", "backgroundImage")
+
+
+def serious_findings(page):
+    """What axe finds on an opened page."""
     selenium = pytest.importorskip("axe_core_python.selenium", reason="axe-core is not installed")
-    page = opened(browser, address, width=width, scheme=scheme)
-    if (width, scheme) == (1200, "light"):  # the tables need looking at once only
-        page.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
     # Pictures are hidden from it: their elements describe them, and hundreds of cells are slow.
     found = selenium.Axe().run(page, {"exclude": [["svg"]]})["violations"]
-    assert [
+    return [
         (violation["id"], violation["nodes"][0]["html"][:200])
         for violation in found
         if violation["impact"] in ("serious", "critical")
-    ] == []
+    ]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (360, "light")])
+def test_axe_finds_nothing_serious(browser, address, width, scheme):
+    page = opened(browser, address, width=width, scheme=scheme)
+    if (width, scheme) == (1200, "light"):  # the tables need looking at once only
+        page.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
+    assert serious_findings(page) == []
+
+
+def test_the_page_of_a_comparison_holds_in_a_browser(browser, tmp_path):
+    write_comparison(comparison_of(("rte", "mrpc")), tmp_path / "report.html")
+    for width, scheme in ((1200, "dark"), (360, "light")):
+        page = opened(browser, (tmp_path / "report.html").as_uri(), width=width, scheme=scheme)
+        assert page.get_log("browser") == []
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        assert serious_findings(page) == []

@@ -232,11 +232,14 @@ class ComparedMethod:
         trial: the selection's training, over all evaluation seeds.
         cost: until the selection is known, with nothing stored.
         regret: the oracle's score less this one's.
+        gain_agreement: tau between its ranking and what each candidate alone adds; None where it
+            ranks nothing, or not every candidate was trained alone.
     """
 
     trial: TrialInfo
     cost: Cost
     regret: float
+    gain_agreement: float | None
 
 
 @dataclass(frozen=True)
@@ -246,11 +249,13 @@ class ComparedPrimary:
     Attributes:
         alone: trained alone.
         oracle: the best known set of auxiliaries.
+        subsets: every set of auxiliaries that was trained.
         methods: by name.
     """
 
     alone: TrialInfo
     oracle: TrialInfo
+    subsets: tuple[TrialInfo, ...]
     methods: Mapping[str, ComparedMethod]
 
 
@@ -259,9 +264,11 @@ class Comparison:
     """What a report shows of `comparison.json`, which `gradts-select compare` writes.
 
     Attributes:
-        primaries: by name.
+        seeds: evaluation seeds of each score.
+        primaries: by name; each has the same methods.
     """
 
+    seeds: int
     primaries: Mapping[str, ComparedPrimary]
 
 
@@ -351,10 +358,30 @@ def read_report(folder: Path) -> ReportInfo:
             f"{path} has format version {version}, this version reads {FORMAT_VERSION}; run the "
             "run file again to write it anew"
         )
-    comparison = folder / COMPARISON_JSON
-    if comparison.exists():
-        values["comparison"] = _parse(Comparison, read_json(comparison), comparison)
+    if (folder / COMPARISON_JSON).exists():
+        values["comparison"] = read_comparison(folder)
     return _parse(ReportInfo, values, path)
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Reads `comparison.json`.
+
+    Args:
+        folder: the output folder of a comparison.
+
+    Raises:
+        ConfigError: it is missing, broken or holds nothing.
+    """
+    path = folder / COMPARISON_JSON
+    comparison = _parse(Comparison, read_json(path), path)
+    if not any(compared.methods for compared in comparison.primaries.values()):
+        raise ConfigError(f"{path} compares nothing: it names no method of any primary")
+    return comparison
+
+
+def holds_comparison(folder: Path) -> bool:
+    """True for the output folder of a comparison, False for a run's."""
+    return (folder / COMPARISON_JSON).exists() and not (folder / REPORT_JSON).exists()
 
 
 RecordT = TypeVar("RecordT")

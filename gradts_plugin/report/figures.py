@@ -15,7 +15,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +48,13 @@ __all__ = [
     "correlation_figure_info",
     "draw_task_correlations",
     "drawing_settings",
+    "figure_number",
+    "file_name",
+    "new_axes",
     "pictures",
     "render",
     "saved",
+    "short_name",
     "write_picture",
     "write_pictures",
 ]
@@ -183,10 +187,10 @@ def write_picture(picture: Picture, path: Path) -> None:
     write_bytes_atomic(path, render(picture, suffix))
 
 
-def write_pictures(info: ReportInfo, folder: Path, suffix: str) -> list[Path]:
-    """Writes every picture of a report into a folder; returns their paths."""
+def write_pictures(drawn: Iterable[Picture], folder: Path, suffix: str) -> list[Path]:
+    """Writes pictures into a folder, each under its own name; returns their paths."""
     paths = []
-    for picture in pictures(info):
+    for picture in drawn:
         paths.append(folder / f"{picture.name}.{suffix}")
         write_picture(picture, paths[-1])
     return paths
@@ -245,7 +249,7 @@ def saved(figure: Figure, suffix: str) -> bytes:
     return content.getvalue()
 
 
-def _new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure whose axes measure so many inches; labels are added around them when it is saved."""
     from matplotlib.figure import Figure
 
@@ -292,7 +296,7 @@ def ranking_picture(primary: str, ranking: RankingInfo, selected: Sequence[str])
 
 def _draw_ranking(primary: str, ranking: RankingInfo, selected: Sequence[str]) -> Drawing:
     number = len(ranking.candidates)
-    figure, axes = _new_axes(3.1, 0.27 * number + 0.1)
+    figure, axes = new_axes(3.1, 0.27 * number + 0.1)
     titles: dict[str, Sequence[str]] = {}
     if ranking.null_sd is not None:
         axes.axvspan(-ranking.null_sd, ranking.null_sd, color=_RULE, alpha=0.5, linewidth=0)
@@ -330,12 +334,12 @@ def _draw_ranking(primary: str, ranking: RankingInfo, selected: Sequence[str]) -
         axes.text(
             1.02,
             place,
-            _figure_number(candidate.value),
+            figure_number(candidate.value),
             transform=axes.get_yaxis_transform(),
             va="center",
             fontweight="bold" if chosen else "normal",
         )
-    axes.set_yticks(range(number), [_short_name(c.task) for c in ranking.candidates])
+    axes.set_yticks(range(number), [short_name(c.task) for c in ranking.candidates])
     for label, candidate in zip(axes.get_yticklabels(), ranking.candidates, strict=True):
         label.set_fontweight("bold" if candidate.task in selected else "normal")
     axes.set_ylim(number - 0.45, -0.55)
@@ -344,7 +348,7 @@ def _draw_ranking(primary: str, ranking: RankingInfo, selected: Sequence[str]) -
     axes.set_axisbelow(True)
     axes.locator_params(axis="x", nbins=5)
     axes.margins(x=0.06)
-    axes.set_xlabel(f"{ranking.measure} with {_short_name(primary)}")
+    axes.set_xlabel(f"{ranking.measure} with {short_name(primary)}")
     return Drawing(figure, titles)
 
 
@@ -450,7 +454,7 @@ def correlations_picture(primary: str, correlations: CorrelationInfo) -> Picture
 def _draw_correlations(info: CorrelationFigureInfo) -> Drawing:
     number = len(info.task_names)
     side = max(0.36 * number, 1.2)
-    figure, axes = _new_axes(side, side)
+    figure, axes = new_axes(side, side)
     apart = ~np.eye(number, dtype=bool)
     colours = np.zeros((number, number, 4))
     for sign, colour in ((1, _POSITIVE), (-1, _NEGATIVE)):
@@ -461,7 +465,7 @@ def _draw_correlations(info: CorrelationFigureInfo) -> Drawing:
         if row != column:
             text = _short(float(tau))
             axes.text(column, row, text, ha="center", va="center", fontsize=8)
-    labels = [_short_name(name) for name in info.task_names]
+    labels = [short_name(name) for name in info.task_names]
     axes.set_xticks(range(number), labels, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(number), labels)
     axes.tick_params(pad=2, labelcolor=_INK, labelsize=9)
@@ -492,7 +496,7 @@ def head_map_picture(head_map: HeadMap) -> Picture:
     num_layers, num_heads = importance.shape
     layer, head = np.unravel_index(importance.argmax(), importance.shape)
     return Picture(
-        name=f"head-importance-{_file_name(head_map.task)}",
+        name=f"head-importance-{file_name(head_map.task)}",
         title=f"Head importance for {head_map.task}",
         description=(
             f"Heat map of head importance for {head_map.task}, {num_layers} layers by {num_heads} "
@@ -509,7 +513,7 @@ def head_map_picture(head_map: HeadMap) -> Picture:
 def _draw_head_map(importance: FloatArray) -> Drawing:
     num_layers, num_heads = importance.shape
     cell = min(0.3, 2.4 / max(num_layers, num_heads))
-    figure, axes = _new_axes(cell * num_heads, cell * num_layers)
+    figure, axes = new_axes(cell * num_heads, cell * num_layers)
     colours = np.empty((num_layers, num_heads, 4))
     colours[..., :3] = _rgb(_STRONG)
     colours[..., 3] = importance
@@ -600,7 +604,7 @@ def trials_picture(info: ReportInfo) -> Picture:
 
 def _draw_trials(info: ReportInfo) -> Drawing:
     trials = info.trials
-    figure, axes = _new_axes(max(2.8, 0.42 * len(trials)), 2.1)
+    figure, axes = new_axes(max(2.8, 0.42 * len(trials)), 2.1)
     titles: dict[str, Sequence[str]] = {}
     means = [np.nan if trial.score is None else trial.score for trial in trials]
     axes.plot(means, color=_MUTED, linewidth=1, zorder=1)
@@ -649,7 +653,7 @@ def _draw_trials(info: ReportInfo) -> Drawing:
     axes.grid(axis="y", color=_RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.locator_params(axis="y", nbins=5)
-    axes.set_ylabel(f"dev score of {_short_name(info.primary_task)}")
+    axes.set_ylabel(f"dev score of {short_name(info.primary_task)}")
     return Drawing(figure, titles)
 
 
@@ -678,8 +682,8 @@ def _trial_label(before: TrialInfo | None, trial: TrialInfo) -> str:
     if trial.num_kept:
         return "instances"
     if names[:-1] == (before.auxiliary_tasks if before is not None else ()):
-        return f"+ {_short_name(names[-1])}"
-    return _short_name(", ".join(names))
+        return f"+ {short_name(names[-1])}"
+    return short_name(", ".join(names))
 
 
 def _named_counts(counts: Mapping[str, int]) -> str:
@@ -717,7 +721,7 @@ def instances_picture(primary: str, instances: InstancesInfo) -> Picture:
 
 def _draw_instances(primary: str, instances: InstancesInfo) -> Drawing:
     number = len(instances.tasks)
-    figure, axes = _new_axes(3.1, 0.5 * number)
+    figure, axes = new_axes(3.1, 0.5 * number)
     titles: dict[str, Sequence[str]] = {}
     edges = np.array(instances.edges)
     for place, task in enumerate(instances.tasks):
@@ -746,17 +750,17 @@ def _draw_instances(primary: str, instances: InstancesInfo) -> Drawing:
         axes.axhline(base, color=_RULE, linewidth=0.6)
     if instances.threshold is not None:
         axes.axvline(instances.threshold, color=_NEGATIVE, linewidth=1.2, linestyle=(0, (4, 3)))
-        theta = f"theta {_figure_number(instances.threshold)}"
+        theta = f"theta {figure_number(instances.threshold)}"
         axes.text(instances.threshold, number + 0.05, theta, ha="center", va="bottom")
     axes.set_yticks(
         [number - 1 - place + 0.3 for place in range(number)],
-        [_short_name(task.task) for task in instances.tasks],
+        [short_name(task.task) for task in instances.tasks],
     )
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, number)
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=6)
-    axes.set_xlabel(f"tau of an instance with {_short_name(primary)}")
+    axes.set_xlabel(f"tau of an instance with {short_name(primary)}")
     return Drawing(figure, titles)
 
 
@@ -800,14 +804,17 @@ def _short(tau: float) -> str:
     return f"\N{MINUS SIGN}{digits}" if tau < 0 and digits != ".00" else digits
 
 
-def _figure_number(value: float) -> str:
+def figure_number(value: float) -> str:
+    """Three digits and a true minus; thousands without digits."""
     text = f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _short_name(name: str) -> str:
+def short_name(name: str) -> str:
+    """A name that fits beside a drawing."""
     return name if len(name) <= _LABEL_LENGTH else name[: _LABEL_LENGTH - 1] + "…"
 
 
-def _file_name(task: str) -> str:
+def file_name(task: str) -> str:
+    """A name without anything that a file's name should not have."""
     return re.sub(r"[^\w.-]+", "_", task)

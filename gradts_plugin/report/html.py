@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from gradts_plugin.report.inline_svg import inline_svg
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["REPORT_HTML", "render_html", "write_html"]
+__all__ = ["REPORT_HTML", "duration", "page_environment", "render_html", "write_html"]
 
 REPORT_HTML = "report.html"
 
@@ -55,7 +56,10 @@ def render_html(info: ReportInfo) -> str:
     Raises:
         ConfigError: jinja2 or matplotlib is not installed.
     """
-    environment = _environment()
+    # They draw with what is defined here.
+    from gradts_plugin.report.compared import comparison_pictures
+
+    environment = page_environment()
     drawn = {picture.name: picture for picture in pictures(info)}
     maps = [picture for name, picture in drawn.items() if name.startswith("head-importance-")]
     return environment.get_template("report.html.j2").render(
@@ -72,12 +76,19 @@ def render_html(info: ReportInfo) -> str:
         second_map=next(
             (name for name in _ranked(info) if name in {m.task for m in info.head_maps}), None
         ),
+        compared_pictures=comparison_pictures(info.comparison)[1:] if info.comparison else (),
+        has_dev_scores=info.settings.get("probing", {}).get("model") != "frozen",
         settings=_flat(info.settings),
         provenance=_flat(info.provenance),
     )
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Templates and filters of the pages.
+
+    Raises:
+        ConfigError: jinja2 is not installed.
+    """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
         from markupsafe import Markup
@@ -101,8 +112,14 @@ def _environment() -> Environment:
         "svg": svg,
         "cell": _cell,
         "score": _score,
-        "duration": _duration,
+        "duration": duration,
         "share": _share,
+        "signed": lambda value: f"{value:+.4f}".replace("-", "\N{MINUS SIGN}"),
+        "best_first": lambda trials: sorted(
+            trials,
+            key=lambda trial: -math.inf if trial.score is None else trial.score,
+            reverse=True,
+        ),
         "number": lambda value: f"{value:,}",
     }
     return environment
@@ -237,7 +254,8 @@ def _cell(value: Cell) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        text = f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+        digits = 3 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+        text = f"{value:,.{digits}f}"
         return text.replace("-", "\N{MINUS SIGN}")
     return str(value)
 
@@ -248,8 +266,8 @@ def _score(trial: TrialInfo | None) -> str:
     return f"{trial.score:.4f}" + ("" if trial.spread is None else f" ± {trial.spread:.4f}")
 
 
-def _duration(seconds: float) -> str:
-    """E.g. 8.3 s, 70 s, 12 min, 3 h 5 min."""
+def duration(seconds: float) -> str:
+    """In words, e.g. 8.3 s, 70 s, 12 min, 3 h 5 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:
