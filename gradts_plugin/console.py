@@ -260,7 +260,17 @@ class ProgressPlugin:
     def _total_left(self) -> str:
         if self._work_started is None:
             return ""
-        left = time_left(self._total_share(), time.monotonic() - self._work_started)
+        now = time.monotonic()
+        done = self._done.get(self._phase, 0.0)
+        speed = done / max(now - self._phase_started, 1e-9)
+        if not done:  # nothing is known of this phase yet
+            speed = sum(self._done.values()) / max(now - self._work_started, 1e-9)
+        to_do = sum(
+            max(0.0, amount - self._done.get(phase, 0.0)) for phase, amount in self._work.items()
+        )
+        # A probed instance may cost more than was assumed: what comes next goes by the speed of
+        # the present phase, and not by that of those before.
+        left = format_duration(to_do / speed) if speed and to_do else ""
         return f"{self._bound} {left} left".lstrip() if left else ""
 
     def _phase_elapsed(self) -> str:

@@ -137,6 +137,23 @@ def test_work_that_a_phase_did_not_need_is_not_waited_for(clock):
     assert lines_of(show)[-1] == "trained topic alone: 0.5000, 4 s; 4 s left"
 
 
+def test_what_is_left_goes_by_the_speed_of_the_phase_and_not_of_those_before(clock):
+    def show(console):
+        plugin = ProgressPlugin(console)
+        plugin.expect({"probe": 5 * (0.6 + 1 / 3), "select": 24, "train": 8})
+        plugin.before_phase("probe", 1)
+        clock.now += 1000  # a slow start
+        plugin.after_task_probed("topic", 0, 5, False)
+        plugin.after_phase("probe", 1000.0)
+        plugin.before_phase("select", 3)
+        clock.now += 4
+        plugin.after_train_step(**step_of(1, 1, purpose="trial"))
+        plugin.after_trial("topic", Trial((), (0.5,), {}, 1, 4.0, False))
+
+    # Two more trials and the final training, of eight instances each, in 4 seconds each.
+    assert lines_of(show)[-1] == "trained topic alone: 0.5000, 4 s; 12 s left"
+
+
 def test_dev_scores_and_fitted_heads_are_work_too(clock):
     plugin = ProgressPlugin(Console(file=io.StringIO()))
     plugin.expect({"probe": 1000.0})
