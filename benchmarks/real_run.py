@@ -48,7 +48,7 @@ SETTINGS: dict[str, Any] = {
     "fine_tuning": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 16, "precision": "bf16"},
     "training": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 16, "precision": "bf16"},
     # Fine-tuned, as published: its seeds are part of the intervals.
-    "probing": {"model": "fine-tuned", "precision": "fp32"},
+    "probing": {"model": "fine-tuned", "precision": "fp32", "max_instances": None},
     # The best quarter of the candidates, and the best half of each auxiliary's instances: a fixed
     # theta does not carry over from another encoder.
     "threshold": {"quantile": 0.75},

@@ -118,7 +118,8 @@ class ProbingSettings(Settings):
         train_mode: dropout stays on, as in the published code.
         precision: of the forward and backward pass.
         batch_size: instances per batch.
-        max_instances: a seeded sample of the training instances; None: all.
+        max_instances: tasks are ranked by a seeded sample of their training instances; None: by
+            all. GradTS-fg probes all instances of the auxiliaries that it filters.
         seed: of the sample.
         shuffled_controls: with `frozen`: every candidate is probed this many times with shuffled
             labels, too; these taus are the null that `threshold: auto` compares with.
@@ -129,7 +130,7 @@ class ProbingSettings(Settings):
     train_mode: bool = False
     precision: Precision = "fp32"
     batch_size: Annotated[int, Field(gt=0)] = 32
-    max_instances: Annotated[int, Field(gt=0)] | None = None
+    max_instances: Annotated[int, Field(gt=0)] | None = 256
     seed: Annotated[int, Field(ge=0)] = 0
     shuffled_controls: Annotated[int, Field(ge=0)] = 0
 
@@ -279,7 +280,7 @@ class GradTSSettings(Settings):
         if isinstance(given, Mapping) and given.get("faithful") is True:
             published: dict[str, dict[str, Any]] = {
                 "fine_grained": {"threshold": PUBLISHED_INSTANCE_THRESHOLD},
-                "probing": {"model": "fine-tuned"},
+                "probing": {"model": "fine-tuned", "max_instances": None},
                 "autosem": {"rounds": 200, "steps_per_round": 10},
             }
             filled = dict(given)

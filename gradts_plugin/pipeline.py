@@ -16,7 +16,7 @@ import numpy as np
 import pluggy
 import torch
 
-from gradts_plugin.config import GradTSSettings, TrainingSettings
+from gradts_plugin.config import GradTSSettings, ProbingSettings, TrainingSettings
 from gradts_plugin.errors import ConfigError, SelectionError, TrainingError, nearest
 from gradts_plugin.files import write_json_atomic
 from gradts_plugin.plugins import Registry
@@ -283,14 +283,14 @@ def find_probes(session: Session) -> list[tuple[TaskInfo, int, StoredImportance 
         (task, fine-tuning seed, its record or None where it is still to be made).
     """
     infos = tuple(tasks_of(session).values())
-    seeds = _probe_seeds(session.settings)
+    seeds, probing = _probe_seeds(session.settings), session.settings.probing
     needed: list[tuple[TaskInfo, int, int | None]] = [
         (info, seed, None) for seed in seeds for info in infos
     ]
     for shuffle_seed in range(1, session.settings.probing.shuffled_controls + 1):
         needed += [(info, seeds[0], shuffle_seed) for info in infos[1:]]
     return [
-        (info, seed, session.store.find(_probe_key(session, info, seed, shuffle_seed)))
+        (info, seed, session.store.find(_probe_key(session, info, seed, shuffle_seed, probing)))
         for info, seed, shuffle_seed in needed
     ]
 
@@ -302,15 +302,22 @@ def _probe_seeds(settings: GradTSSettings) -> range:
 
 
 def _probe_task(
-    session: Session, info: TaskInfo, seed: int, shuffle_seed: int | None = None
+    session: Session,
+    info: TaskInfo,
+    seed: int,
+    shuffle_seed: int | None = None,
+    *,
+    probing: ProbingSettings | None = None,
 ) -> StoredImportance:
-    key = _probe_key(session, info, seed, shuffle_seed)
+    """Probes a task as the settings say, or as `probing` does."""
+    probing = probing or session.settings.probing
+    key = _probe_key(session, info, seed, shuffle_seed, probing)
     try:
         found = session.store.find(key)
         reused = found is not None
         if found is None:
             session.registry.measure(session.settings.probing.importance)  # before any training
-            found = _make_probe(session, info, key, seed, shuffle_seed)
+            found = _make_probe(session, info, key, seed, shuffle_seed, probing)
     except BaseException as error:
         session.hook.on_probing_error(task_name=info.name, seed=seed, error=error)
         raise
@@ -323,9 +330,16 @@ def _probe_task(
     return found
 
 
-def _probe_key(session: Session, info: TaskInfo, seed: int, shuffle_seed: int | None) -> ProbeKey:
-    probing = session.settings.probing
+def _probe_key(
+    session: Session,
+    info: TaskInfo,
+    seed: int,
+    shuffle_seed: int | None,
+    probing: ProbingSettings,
+) -> ProbeKey:
     is_frozen = probing.model == "frozen"
+    if info.num_train <= (probing.max_instances or 0):
+        probing = probing.model_copy(update={"max_instances": None})  # a sample of all is all
     left_out = {"shuffled_controls"} | (set() if probing.train_mode else {"batch_size"})
     fine_tuning: dict[str, Any] = {}
     if not is_frozen:
@@ -355,11 +369,16 @@ def _fine_tuning_plan(session: Session, task_name: str, seed: int) -> TrainingPl
 
 
 def _make_probe(
-    session: Session, info: TaskInfo, key: ProbeKey, seed: int, shuffle_seed: int | None
+    session: Session,
+    info: TaskInfo,
+    key: ProbeKey,
+    seed: int,
+    shuffle_seed: int | None,
+    probing: ProbingSettings,
 ) -> StoredImportance:
-    if session.settings.probing.model == "frozen":
+    if probing.model == "frozen":
         with session.host.untrained((info.name,), seed) as target:
-            return _probe_frozen(session, target, key, info, shuffle_seed)
+            return _probe_frozen(session, target, key, info, shuffle_seed, probing)
     plan = _fine_tuning_plan(session, info.name, seed)
     with _training(session, plan) as finish, session.host.fine_tuned(plan) as target:
         finish(target.result)
@@ -368,7 +387,8 @@ def _make_probe(
             target,
             key,
             info,
-            _probe_batches(session, target),
+            probing,
+            _probe_batches(probing, target),
             {
                 "dev_score_after_fine_tuning": target.result.score,
                 "fine_tuning_steps": target.result.num_steps,
@@ -384,9 +404,10 @@ def _probe_frozen(
     key: ProbeKey,
     info: TaskInfo,
     shuffle_seed: int | None,
+    probing: ProbingSettings,
 ) -> StoredImportance:
     start = time.perf_counter()
-    batches = list(_probe_batches(session, target))
+    batches = list(_probe_batches(probing, target))
     with frozen(target.model):
         try:
             head = fit_head(batches, shuffle_seed=shuffle_seed)
@@ -397,6 +418,7 @@ def _probe_frozen(
         target,
         key,
         info,
+        probing,
         fitted_batches(batches, head, shuffle_seed=shuffle_seed),
         {
             "fine_tuning_steps": 0,
@@ -406,8 +428,7 @@ def _probe_frozen(
     )
 
 
-def _probe_batches(session: Session, target: ProbeTarget) -> Iterator[ProbeBatch]:
-    probing = session.settings.probing
+def _probe_batches(probing: ProbingSettings, target: ProbeTarget) -> Iterator[ProbeBatch]:
     return target.batches(
         batch_size=probing.batch_size, max_instances=probing.max_instances, seed=probing.seed
     )
@@ -428,10 +449,10 @@ def _probe_target(
     target: ProbeTarget,
     key: ProbeKey,
     info: TaskInfo,
+    probing: ProbingSettings,
     batches: Iterable[ProbeBatch],
     provenance: Mapping[str, Any],
 ) -> StoredImportance:
-    probing = session.settings.probing
     num_instances = min(info.num_train, probing.max_instances or info.num_train)
     session.hook.before_task_probed(task_name=info.name, seed=key.seed, num_instances=num_instances)
     torch.manual_seed(key.seed)  # dropout of train-mode probes
@@ -561,16 +582,35 @@ class _Context:
         return self.session.host.untrained(task_names, seed)
 
     def instance_taus(self, task_name: str) -> tuple[IntArray, FloatArray]:
-        return candidate_instance_taus(self.session, task_name)
+        return candidate_instance_taus(self.session, task_name, complete=True)
 
 
-def candidate_instance_taus(session: Session, task_name: str) -> tuple[IntArray, FloatArray]:
-    """A candidate's probed instances: ids (N,) and tau to the primary's task matrix (N,)."""
+def candidate_instance_taus(
+    session: Session, task_name: str, *, complete: bool = False
+) -> tuple[IntArray, FloatArray]:
+    """Tau of a candidate's instances with the primary's task matrix.
+
+    Args:
+        session: the run.
+        task_name: a candidate.
+        complete: all training instances, those probed first that the ranking did not look at;
+            otherwise those that were probed for the ranking.
+
+    Returns:
+        Instance ids (N,) and taus (N,).
+    """
     sources = probe_tasks(session)
     settings = session.settings
+    info = tasks_of(session)[task_name]
+    of_candidate = sources[task_name]
+    if complete and info.num_train > (settings.probing.max_instances or info.num_train):
+        whole = settings.probing.model_copy(update={"max_instances": None})
+        of_candidate = [
+            _probe_task(session, info, seed, probing=whole) for seed in _probe_seeds(settings)
+        ]
     return instance_taus(
         sources[settings.primary_task],
-        sources[task_name],
+        of_candidate,
         correlation=session.registry.correlation(settings.ranking.correlation),
         common=common_profile(sources) if settings.ranking.common == "remove" else None,
     )

@@ -148,17 +148,18 @@ class _Planner:
         self._primary, *candidates = self._infos
         self._candidates = tuple(candidates)
         self._notes: list[str] = []
+        self._num_new_instances = 0  # to be probed
         self._heads_total = None if rates is None else rates.num_heads_total
         self._method = session.registry.method(self._settings.method)
         self._uses_ranking = getattr(self._method, "uses_ranking", True)
+        self._fine_tunes = self._settings.probing.model == "fine-tuned"
 
     def plan(self, *, final_training: bool) -> Plan:
         settings = self._settings
         parts: list[Part] = []
-        ranking, new_instances = None, 0
+        ranking = None
         if self._uses_ranking:
-            ranking_parts, new_instances = self._ranking_parts()
-            parts += ranking_parts
+            parts += self._ranking_parts()
             if self._look_ahead:
                 with suppress(_NotStoredError):
                     ranking = pipeline.rank(self._session)
@@ -176,11 +177,11 @@ class _Planner:
             auxiliary_tasks=None if selection is None else selection.auxiliary_tasks,
             importance_bytes=(
                 0
-                if not new_instances
+                if not self._num_new_instances
                 # float32, and int64 for the id
                 else None
                 if self._heads_total is None
-                else new_instances * (4 * self._heads_total + 8)
+                else self._num_new_instances * (4 * self._heads_total + 8)
             ),
             weight_bytes=(
                 0
@@ -196,8 +197,8 @@ class _Planner:
 
     # --- ranking ---------------------------------------------------------------------------------
 
-    def _ranking_parts(self) -> tuple[list[Part], int]:
-        """The parts before the ranking, and how many instances are still to be probed."""
+    def _ranking_parts(self) -> list[Part]:
+        """The parts before the ranking."""
         registry, name = self._session.registry, self._settings.ranking.ranker
         if getattr(registry.ranker(name), "uses_probes", False):
             return self._probe_parts()
@@ -214,51 +215,85 @@ class _Planner:
             self._notes.append(
                 f"How much the ranker {name!r} computes is not known: it comes from a plugin."
             )
-            return [Part("rank", what, None, 0, None, False, 0, 0.0, None)], 0
+            return [Part("rank", what, None, 0, None, False, 0, 0.0, None)]
         if not bounds[name]:
-            return [], 0
+            return []
         if self._look_ahead:
             with suppress(_NotStoredError):
                 pipeline.rank(self._session)
                 count = len(bounds[name])
-                return [Part("rank", what, count, count, 0, False, 0, 0.0, 0.0)], 0
+                return [Part("rank", what, count, count, 0, False, 0, 0.0, 0.0)]
         runs = [self._fine_tuning(tasks) for tasks in bounds[name]]
-        return [self._part("rank", what, runs, num_stored=0, upper_bound=len(runs) > 1)], 0
+        return [self._part("rank", what, runs, num_stored=0, upper_bound=len(runs) > 1)]
 
-    def _probe_parts(self) -> tuple[list[Part], int]:
+    def _probe_parts(self) -> list[Part]:
         found = pipeline.find_probes(self._session)
         missing = [info for info, _, record in found if record is None]
         for _, _, record in found:
             if record is not None:
                 _, num_layers, num_heads = record.shape
                 self._heads_total = num_layers * num_heads
-        stored = len(found) - len(missing)
+        limit = self._settings.probing.max_instances
+        counts = [(info.name, min(info.num_train, limit or info.num_train)) for info in missing]
+        return self._parts_of_probes("probe", "probes", counts, len(found) - len(missing))
+
+    def _parts_of_probes(
+        self,
+        phase: str,
+        what: str,
+        counts: Sequence[tuple[str, int]],
+        num_stored: int,
+        *,
+        upper_bound: bool = False,
+    ) -> list[Part]:
+        """Probes of so many instances of each task, and the fine-tunings before them."""
         parts = []
+        num_instances = sum(count for _, count in counts)
+        self._num_new_instances += num_instances
         share = PROBE_SHARE
-        if self._settings.probing.model == "fine-tuned":
-            runs = [self._fine_tuning((info.name,)) for info in missing]
-            parts.append(self._part("probe", "fine-tunings", runs, num_stored=stored))
+        if self._fine_tunes:
+            runs = [self._fine_tuning((name,)) for name, _ in counts]
+            parts.append(
+                self._part(
+                    phase, "fine-tunings", runs, num_stored=num_stored, upper_bound=upper_bound
+                )
+            )
         else:
             share += FORWARD_SHARE  # the head is fitted to the encoder's outputs
-        counts = [
-            (info.name, min(info.num_train, self._settings.probing.max_instances or math.inf))
-            for info in missing
-        ]
         seconds = None
         if self._rates is not None:
-            extra = (share - PROBE_SHARE) / PROBE_SHARE
             seconds = sum(
-                count * self._rates.probe_seconds[name] * (1 + extra) for name, count in counts
+                count * self._rates.probe_seconds[name] * share / PROBE_SHARE
+                for name, count in counts
             )
-        num_instances = int(sum(count for _, count in counts))
-        work = num_instances * share
         parts.append(
             Part(
-                "probe", "probes", len(found), stored, len(missing), False, 0, work,
-                0.0 if not missing else seconds,
+                phase,
+                what,
+                num_stored + len(counts),
+                num_stored,
+                len(counts),
+                upper_bound,
+                0,
+                share * num_instances,
+                seconds if counts else 0.0,
             )
-        )  # fmt: skip
-        return parts, num_instances
+        )
+        return parts
+
+    def _whole_probes(self, ranking: Ranking | None) -> list[Part]:
+        """GradTS-fg probes all instances of what it filters, where the ranking saw a sample."""
+        limit = self._settings.probing.max_instances
+        sampled = [
+            (name, self._infos[name].num_train)
+            for name in self._order(ranking)
+            if self._infos[name].num_train > (limit or math.inf)
+            for _ in range(self._settings.seeds if self._fine_tunes else 1)
+        ]
+        if not sampled:
+            return []
+        what = "probes of whole auxiliaries"
+        return self._parts_of_probes("select", what, sampled, 0, upper_bound=True)
 
     # --- selection -------------------------------------------------------------------------------
 
@@ -289,13 +324,14 @@ class _Planner:
         if method in ("trial", "fg"):
             runs, stored = self._prefix_trials(ranking)
         elif method in ("autosem-p1", "autosem"):
-            trials = settings.autosem.trials * seeds if method == "autosem" else 0
-            runs = [self._scheduled(), *[self._trial(self._candidates)] * trials][num_found:]
+            num_trials = settings.autosem.trials * seeds if method == "autosem" else 0
+            runs = [self._scheduled(), *[self._trial(self._candidates)] * num_trials][num_found:]
             stored = num_found
         else:
             return []
         bound = method != "autosem-p1" and bool(runs)
-        return [self._part("select", "trials", runs, num_stored=stored, upper_bound=bound)]
+        trials = self._part("select", "trials", runs, num_stored=stored, upper_bound=bound)
+        return [*(self._whole_probes(ranking) if method == "fg" else ()), trials]
 
     def _prefix_trials(self, ranking: Ranking | None) -> tuple[list[_Run], int]:
         """The runs that GradTS-trial and -fg may have to make, and how many are stored."""

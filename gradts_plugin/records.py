@@ -583,7 +583,10 @@ class SelectionContext(RankingContext, Protocol):
         ...
 
     def instance_taus(self, task_name: str) -> tuple[IntArray, FloatArray]:
-        """An auxiliary's probed instances: ids (N,) and tau to the primary's task matrix (N,)."""
+        """All of an auxiliary's training instances: ids (N,) and tau to the primary's matrix (N,).
+
+        Probes those that the ranking did not look at.
+        """
         ...
 
 

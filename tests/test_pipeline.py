@@ -327,6 +327,20 @@ def test_fine_grained_selection_trains_on_fewer_instances(finished, encoder):
         assert "subsets" in config["task_cache_config_dict"][name]["train"]
 
 
+def test_fine_grained_selection_looks_at_instances_that_the_ranking_did_not(finished, encoder):
+    run_file, _, _ = finished
+    changes = {"method": "fg", "faithful": True, "fine_grained": {"threshold": -1.0}}
+    sampled = rewritten(
+        run_file, encoder, **changes, probing={"max_instances": 4}, output_dir="sampled"
+    )
+    result = run(sampled)
+    selected = result["selection"]["auxiliary_tasks"]
+    # Five tasks are probed by 4 instances each. All 16 of the auxiliaries' are known already: the
+    # first run's limit was larger than that.
+    assert (result["done"]["probes"], result["done"]["probes_reused"]) == (5, len(selected))
+    assert all(f"16 of 16 {name}" in result["selection"]["reason"] for name in selected)
+
+
 def test_bf16_trains_and_probes_other_numbers(finished, encoder, monkeypatch):
     run_file, _, first = finished
     recorder = steps_of(monkeypatch)

@@ -180,6 +180,16 @@ def test_trials_have_an_upper_bound(finished, folder, encoder, changes, expected
     assert not (folder / "other").exists()
 
 
+def test_fg_probes_all_instances_of_what_it_filters(finished, folder, encoder):
+    changes = {"method": "fg", "probing": {"max_instances": 4}, "output_dir": "sampled"}
+    values = planned(written(folder, encoder, **changes), "--no-measure")
+    # Three tasks by 4 instances each; then at most both candidates by all of their 16.
+    assert counts(values)["probes"] == (3, 0, 3, False)
+    assert counts(values)["probes of whole auxiliaries"] == (2, 0, 2, True)
+    whole, sampled = part_of(values, "probes of whole auxiliaries"), part_of(values, "probes")
+    assert whole["work"] / sampled["work"] == pytest.approx(2 * 16 / (3 * 4))
+
+
 @pytest.mark.parametrize(
     ("changes", "runs"),
     [

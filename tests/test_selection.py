@@ -346,27 +346,6 @@ def test_fg_of_no_auxiliaries_is_the_primary_alone():
     assert "no auxiliary helps" in selection.reason
 
 
-def test_auxiliaries_probed_on_a_sample_stay_whole():
-    context = Context(
-        {**TWO, "a *b": 0.8},
-        {"a": [0.7, 0.1, 0.1], "b": [0.1, 0.9]},
-        fine_grained={"threshold": 0.6},
-        probing={"max_instances": 3},
-    )
-    selection = select_fine_grained(context)
-    assert selection.auxiliary_tasks == ("a", "b")
-    assert kept_ids(selection) == {"b": [101]}
-    assert "a kept whole, because probing.max_instances (3)" in selection.reason
-
-
-def test_where_all_are_samples_fg_is_trial_and_says_so():
-    context = Context(TWO, {"a": [0.1], "b": [0.1]}, probing={"max_instances": 1})
-    selection = select_fine_grained(context)
-    assert selection.auxiliary_tasks == ("a", "b")
-    assert len(context.asked) == 5
-    assert "a, b kept whole" in selection.reason
-
-
 @pytest.mark.parametrize("method", [select_by_threshold, select_by_trial, select_fine_grained])
 @pytest.mark.parametrize("faithful", [True, False])
 def test_reasons_are_one_line(method, faithful):

@@ -55,6 +55,5 @@ def run_file_values(output_dir: Path, *, seed: int = 0) -> dict[str, Any]:
         "seed": seed,
         "method": "trial",
         "training": _TRAINING,
-        "probing": {"model": "frozen", "max_instances": 256},
         "trial": {"patience": 1},
     }

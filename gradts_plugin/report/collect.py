@@ -184,7 +184,11 @@ def _instances_info(
         for name in (*chosen, *(name for name in order if name not in chosen))
         if name in sources and name != selection.primary_task
     ]
-    taus = {name: candidate_instance_taus(session, name) for name in names}
+    # GradTS-fg has probed all instances of what it filtered, the ranking perhaps a sample.
+    taus = {
+        name: candidate_instance_taus(session, name, complete=name in selection.kept_instances)
+        for name in names
+    }
     every = np.concatenate([values for _, values in taus.values()])
     edges = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), _NUM_BINS + 1)
     return InstancesInfo(

@@ -19,10 +19,8 @@ def select_fine_grained(context: SelectionContext) -> Selection:
     instances of all selected auxiliaries together, so one theta holds for all of them, as with
     a number: a less related auxiliary keeps a smaller share.
 
-    Where only a sample of an auxiliary was probed (`probing.max_instances`), the other instances
-    have no tau. Such an auxiliary stays whole: dropping what was never looked at would make the
-    sample's size decide. As the probe does not say how many instances there were, one that is as
-    large as `max_instances` counts as a sample.
+    All instances of the selected auxiliaries are probed, also where `probing.max_instances` let the
+    ranking look at a sample.
 
     The result is scored. By default GradTS-trial's selection stays where the subset scores lower;
     with `faithful` the subset is taken regardless, as published.
@@ -35,20 +33,13 @@ def select_fine_grained(context: SelectionContext) -> Selection:
     """
     whole = replace(select_by_trial(context), method="fg")
     probed = {name: context.instance_taus(name) for name in whole.auxiliary_tasks}
-    limit = context.settings.probing.max_instances
-    sampled = [name for name, (ids, _) in probed.items() if limit and len(ids) >= limit]
-    complete = {name: found for name, found in probed.items() if name not in sampled}
-    if not complete:
-        kept_whole = f"; {_explain_sampled(sampled, limit)}" if sampled else ""
-        return replace(whole, reason=f"{whole.reason}{kept_whole}")
+    if not probed:
+        return whole
 
-    subset = _subset(context, whole.auxiliary_tasks, complete)
+    subset = _subset(context, whole.auxiliary_tasks, probed)
     whole = replace(whole, threshold=subset.theta)
-    explained = "; ".join(
-        [subset.explained, *([_explain_sampled(sampled, limit)] if sampled else [])]
-    )
     if not subset.changes_anything:
-        return replace(whole, reason=f"{whole.reason}; {explained}: every instance is kept")
+        return replace(whole, reason=f"{whole.reason}; {subset.explained}: every instance is kept")
 
     trial = context.score(subset.auxiliary_tasks, subset.kept_instances)
     whole_trial = _trial_of(whole)
@@ -60,7 +51,7 @@ def select_fine_grained(context: SelectionContext) -> Selection:
             trials=trials,
             reason=(
                 f"{whole.reason}; all their instances are kept, because a subset scores "
-                f"{trial.score:.4f}, {difference}: {explained}"
+                f"{trial.score:.4f}, {difference}: {subset.explained}"
             ),
         )
     return replace(
@@ -68,7 +59,7 @@ def select_fine_grained(context: SelectionContext) -> Selection:
         auxiliary_tasks=subset.auxiliary_tasks,
         kept_instances=subset.kept_instances,
         trials=trials,
-        reason=f"{whole.reason}; {explained}; scores {trial.score:.4f}, {difference}",
+        reason=f"{whole.reason}; {subset.explained}; scores {trial.score:.4f}, {difference}",
     )
 
 
@@ -105,7 +96,7 @@ def _subset(
         for name, (ids, _) in probed.items()
     ]
     partly = {name: ids for name, ids in kept.items() if 0 < len(ids) < len(probed[name][0])}
-    remaining = tuple(name for name in auxiliary_tasks if len(kept.get(name, (0,))))
+    remaining = tuple(name for name in auxiliary_tasks if len(kept[name]))
     return _Subset(
         auxiliary_tasks=remaining,
         kept_instances=partly,
@@ -114,13 +105,6 @@ def _subset(
         explained=(
             f"instances with tau >= {describe_threshold(threshold, theta)}: {', '.join(counts)}"
         ),
-    )
-
-
-def _explain_sampled(sampled: list[str], limit: int | None) -> str:
-    return (
-        f"{', '.join(sampled)} kept whole, because probing.max_instances ({limit}) may have left "
-        "instances without a tau"
     )
 
 
