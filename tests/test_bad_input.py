@@ -512,6 +512,16 @@ def test_damaged_cache(container):
     container_refused(container, "task 'rte': the train cache at ", "is damaged")
 
 
+@pytest.mark.parametrize("content", [b"", b"broken", b"PK\x03\x04 cut off"])
+def test_damaged_checkpoint(tmp_path, content):
+    path = tmp_path / "checkpoint.p"
+    path.write_bytes(content)
+    command = run_command("run", "continue", "--checkpoint_path", path)
+    assert command.code == 2
+    assert f"{path}: is damaged, or no checkpoint of jiant" in command.err
+    assert command.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,13 +135,19 @@ def checkpointed_run(arguments: Sequence[str]) -> tuple[Any, Path]:
     """The `RunConfiguration` inside the checkpoint that jiant's `continue` arguments name.
 
     Raises:
-        ConfigError: there is no such checkpoint.
+        ConfigError: there is no such checkpoint, or it is damaged.
     """
     path = Path(_parse(runscript.ResumeConfiguration, arguments).checkpoint_path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such checkpoint")
-    metadata = torch.load(path, map_location="cpu", weights_only=False)["metadata"]
-    return runscript.RunConfiguration.from_dict(metadata["args"]), path
+    try:
+        metadata = torch.load(path, map_location="cpu", weights_only=False)["metadata"]
+        return runscript.RunConfiguration.from_dict(metadata["args"]), path
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: is damaged, or no checkpoint of jiant ({type(error).__name__}); start the "
+            "run anew with run_with_continue"
+        ) from error
 
 
 def resume_mended(
