@@ -22,6 +22,7 @@ import yaml
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import files_below, run_command, write_run_file, write_task
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers.utils import logging
 
 from gradts_plugin.config import read_json
 from gradts_plugin.errors import ConfigError
@@ -245,6 +246,12 @@ def test_the_checkpoint_is_the_encoder_as_mt_dnn_loads_it(export, encoder):
         torch.testing.assert_close(
             model.eval()(ids).last_hidden_state, truth(ids).last_hidden_state
         )
+
+
+def test_reading_the_encoder_leaves_the_terminal_alone(encoder, tmp_path, capfd):
+    mtdnn._write_checkpoint(encoder, tmp_path / "encoder.pt")
+    assert capfd.readouterr() == ("", "")
+    assert logging.is_progress_bar_enabled()
 
 
 def test_another_start_is_named_and_nothing_is_copied(selected, tmp_path):

@@ -247,11 +247,16 @@ def _write_checkpoint(encoder: Path, path: Path) -> None:
     import torch
     from transformers import AutoModel
 
+    from gradts_plugin.hosts.jiant.host import silence_transformers
+
+    restore = silence_transformers()
     try:
         model = AutoModel.from_pretrained(str(encoder))
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise HostError(f"encoder {encoder} cannot be read: {first_line}") from error
+    finally:
+        restore()
     state = {f"bert.{name}": weights for name, weights in model.state_dict().items()}
     # By way of JSON: MT-DNN writes the config out again, and loads without trust in pickles.
     config = json.loads(model.config.to_json_string(use_diff=False))
