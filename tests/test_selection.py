@@ -146,7 +146,7 @@ def test_trial_answers_that_no_auxiliary_helps():
     assert selection.reason == (
         "no auxiliary helps: p alone scores 0.6000, and the best of 2 prefixes of the ranking, "
         "p with a, b, 0.5800, -0.0200 (one seed, spread unknown); "
-        "stopped for want of patience, 2 longer not tried"
+        "2 longer not tried (patience ran out)"
     )
 
 

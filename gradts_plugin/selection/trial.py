@@ -107,7 +107,7 @@ def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> 
 def _explain(primary_task: str, best: Trial, trials: Sequence[Trial], num_candidates: int) -> str:
     alone, *prefixes = trials
     left_out = num_candidates - len(prefixes)
-    stopped = f"; stopped for want of patience, {left_out} longer not tried" if left_out else ""
+    stopped = f"; {left_out} longer not tried (patience ran out)" if left_out else ""
     if best is not alone:
         return (
             f"{_named(primary_task, best)} scores {best.score:.4f}, "
