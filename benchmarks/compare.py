@@ -46,6 +46,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "GradTS-thres": {"method": "thres"},
     "GradTS-trial": {"method": "trial", "trial": {"patience": 1}},
     "GradTS-fg": {"method": "fg", "trial": {"patience": 1}},
+    "GradTS-thres, 256 instances": {"method": "thres", "probing": {"max_instances": 256}},
+    "GradTS-trial, 256 instances": {
+        "method": "trial",
+        "trial": {"patience": 1},
+        "probing": {"max_instances": 256},
+    },
     "GradTS-thres, published": {
         "method": "thres",
         "faithful": True,

@@ -63,7 +63,8 @@ USES: dict[str, tuple[tuple[str, ...], ...]] = {
     "fine-tuned": (("fine-tuned 0",), ("fine-tuned 1",)),
     "snapshots": (("frozen", MODELS[4], "fine-tuned 0"), ("frozen", MODELS[5], "fine-tuned 1")),
 }
-FEWER_INSTANCES = (12, 25, 50, 100, 200)
+FEWER_INSTANCES = (64, 128, 256, 512)
+SAMPLES = 2
 LAYERS = {"all layers": slice(None), "early half": slice(0, 3), "late half": slice(3, None)}
 
 #: (model, task, measure) -> importances (N, L, H); and (model, task) -> seconds.
@@ -120,9 +121,7 @@ def main() -> None:
         and (measure != "signed gate" or common == "keep")
     ]
     rows = [describe(way, probes, gains) for way in ways]
-    fewer = [
-        row for common in ("keep", "remove") for row in of_fewer_instances(common, probes, gains)
-    ]
+    fewer = list(of_fewer_instances(arguments, gains))
     null = shuffled_labels(probes) if set(MODELS[:2]) <= set(arguments.models) else []
     text = "\n\n".join(
         [
@@ -170,18 +169,19 @@ def main() -> None:
                     for model in arguments.models
                 ],
             ),
-            "## Fewer instances (frozen, rows, all layers)",
-            "`order`: tau between the candidate orders from so many instances and from all, mean "
-            "over the primaries and over disjoint samples.",
+            "## Fewer instances (the default ranking)",
+            f"`order`: tau between the candidate orders from so many instances, heads fitted to "
+            f"these, and from all; mean (lowest) over {len(PRIMARIES)} primaries and {SAMPLES} "
+            "samples. Seconds: all tasks.",
             markdown_table(
-                ["common profile", "instances", "order", "gain", "regret@1"],
+                ["instances", "order", "gain", "regret@1", "seconds"],
                 [
                     (
-                        row["common"],
                         row["instances"],
-                        f"{row['order']:+.2f}",
+                        f"{row['order']:+.2f} ({row['lowest']:+.2f})",
                         f"{row['gain']:+.2f}" if gains else "",
                         f"{row['regret_at_1']:.4f}" if gains else "",
+                        f"{row['seconds']:.0f}",
                     )
                     for row in fewer
                 ],
@@ -379,24 +379,49 @@ def order_of_quarter(way: Way, probes: Probes) -> Iterator[float]:
 
 
 def of_fewer_instances(
-    common: str, probes: Probes, gains: dict[str, dict[str, float]]
+    arguments: argparse.Namespace, gains: dict[str, dict[str, float]]
 ) -> Iterator[dict[str, Any]]:
-    """How well the frozen ranking holds from ever fewer instances."""
-    way = Way("frozen", "rows", common, "all layers")
-    total = min(len(probes["frozen", task, "rows"]) for task in POOL)
-    for count in (*(few for few in FEWER_INSTANCES if few < total), total):
-        step = max(1, total // count)
-        orders, found = [], []
-        for primary, start in itertools.product(PRIMARIES, range(step)):
-            values = ranking_values(way, probes, primary, slice(start, None, step))
-            orders.append(same_order(values, ranking_values(way, probes, primary)))
+    """How well the default ranking holds when fewer instances are probed, heads fitted to those."""
+    names = [f"{count} {seed}" for count in FEWER_INSTANCES for seed in range(SAMPLES)]
+    methods: dict[str, dict[str, Any]] = {"all": {"method": "thres"}}
+    for name in names:
+        count, seed = map(int, name.split())
+        methods[name] = {"method": "thres", "probing": {"max_instances": count, "seed": seed}}
+    folder = arguments.work.absolute() / "fewer-instances"
+    values = {
+        **compare_values(arguments.data, arguments.work.absolute()),
+        "methods": methods,
+        "output_dir": folder,
+    }
+    compare_file = parse_settings(CompareFile, values, where="benchmark")
+    opened = sessions.open_run_file(
+        compare_file.model_copy(update={"primary_task": PRIMARIES[0]}),
+        make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)]),
+    )
+
+    def rank(name: str, primary: str) -> tuple[dict[str, float], float]:
+        settings = comparison.settings_of(compare_file, primary, name)
+        session = sessions.reopen(opened, settings, output_dir=folder / primary)
+        ranking = pipeline.rank(session)
+        taus = {candidate.task_name: candidate.tau for candidate in ranking.candidates}
+        return {task: taus[task] for task in sorted(taus)}, session.cost.seconds
+
+    whole = {primary: rank("all", primary) for primary in PRIMARIES}
+    for count in (*FEWER_INSTANCES, None):
+        runs = ["all"] if count is None else [n for n in names if n.split()[0] == str(count)]
+        orders, found, seconds = [], [], []
+        for primary, name in itertools.product(PRIMARIES, runs):
+            values_of, took = rank(name, primary)
+            orders.append(same_order(values_of, whole[primary][0]))
+            seconds.append(took)
             if primary in gains:
-                found.append(against_gains(values, gains[primary]))
-        means = np.mean(found, axis=0) if found else (None, None)
+                found.append(against_gains(values_of, gains[primary]))
+        means = np.mean(found, axis=0).tolist() if found else (None, None)
         yield {
-            "common": common,
-            "instances": count,
+            "instances": count or "all",
             "order": float(np.mean(orders)),
+            "lowest": float(np.min(orders)),
+            "seconds": float(np.mean(seconds)),
             "gain": means[0],
             "regret_at_1": means[1],
         }

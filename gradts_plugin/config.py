@@ -130,7 +130,7 @@ class ProbingSettings(Settings):
     train_mode: bool = False
     precision: Precision = "fp32"
     batch_size: Annotated[int, Field(gt=0)] = 32
-    max_instances: Annotated[int, Field(gt=0)] | None = 256
+    max_instances: Annotated[int, Field(gt=0)] | None = 1000
     seed: Annotated[int, Field(ge=0)] = 0
     shuffled_controls: Annotated[int, Field(ge=0)] = 0
 
