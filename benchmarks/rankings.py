@@ -121,7 +121,7 @@ def main() -> None:
         and (measure != "signed gate" or common == "keep")
     ]
     rows = [describe(way, probes, gains) for way in ways]
-    fewer = list(of_fewer_instances(arguments, gains))
+    fewer = list(of_fewer_instances(arguments, gains)) if "frozen" in arguments.models else []
     null = shuffled_labels(probes) if set(MODELS[:2]) <= set(arguments.models) else []
     text = "\n\n".join(
         [
