@@ -1,6 +1,7 @@
 """AUTOSEM, GradTS and the other selectors side by side on real tasks, through jiant.
 
     python benchmarks/compare.py --data FOLDER [--primaries stsb mrpc cola rte] [--seeds 3]
+    python benchmarks/compare.py --planted     # the demo's tasks, in which two candidates do help
 
 FOLDER holds TASK/train.jsonl, val.jsonl and, for some, test.jsonl. Every task has at most 1,000
 training rows; those that occur in a dev or test split of any task are left out; dev and test splits
@@ -25,6 +26,7 @@ from rich.console import Console
 from gradts_plugin import comparison
 from gradts_plugin.config import CompareFile, parse_settings
 from gradts_plugin.console import ProgressPlugin
+from gradts_plugin.demo import run_file_values
 from gradts_plugin.plugins import make_plugin_manager
 
 POOL = ("rte", "mrpc", "cola", "stsb", "mnli", "qqp", "pos")
@@ -76,7 +78,9 @@ AUTOSEM: dict[str, Any] = {"rounds": 30, "steps_per_round": 4, "trials": 6}
 def main() -> None:
     """Runs the comparison and writes its results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    tasks = parser.add_mutually_exclusive_group(required=True)
+    tasks.add_argument("--data", type=Path)
+    tasks.add_argument("--planted", action="store_true", help="the demo's tasks instead")
     parser.add_argument("--primaries", nargs="*", choices=POOL, default=PRIMARIES)
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3, help="training seeds of every score")
@@ -85,13 +89,16 @@ def main() -> None:
     arguments = parser.parse_args()
     source = provenance()
     work = arguments.work.absolute()
-    values = {
-        **compare_values(arguments.data, work),
-        "output_dir": work / "-".join(["compare", *arguments.primaries]),
-        "primaries": arguments.primaries,
-        "methods": {name: METHODS[name] for name in arguments.methods},
-        "evaluation_seeds": arguments.seeds,
-    }
+    if arguments.planted:
+        values = planted_values(work / "planted")
+    else:
+        values = {
+            **compare_values(arguments.data, work),
+            "output_dir": work / "-".join(["compare", *arguments.primaries]),
+            "primaries": arguments.primaries,
+            "methods": {name: METHODS[name] for name in arguments.methods},
+        }
+    values["evaluation_seeds"] = arguments.seeds
     console = Console(stderr=True)
     found = comparison.compare(
         parse_settings(CompareFile, values, where="benchmark"),
@@ -102,10 +109,8 @@ def main() -> None:
     text = "\n\n".join(
         [
             "# Selection methods side by side",
-            f"Pool: {', '.join(POOL)}; every other task is a candidate. {TRAINING['max_steps']} "
-            f"steps of {TRAINING['batch_size']} rows for every training, whatever it trains on; "
-            f"{ROWS} training rows a task; {arguments.seeds} seeds. Cost: until the selection is "
-            "known, with nothing stored.",
+            f"{described(values)} {arguments.seeds} seeds. Every other task is a candidate. Cost: "
+            "until the selection is known, with nothing stored.",
             comparison.markdown(found),
             "## Against AUTOSEM",
             "Score less AUTOSEM's, seed by seed (standard deviation), and cost as a share of "
@@ -113,7 +118,20 @@ def main() -> None:
             against_autosem(found),
         ]
     )
-    write_results(arguments.output, "comparison", source=source, results=results, text=text)
+    name = "comparison_planted" if arguments.planted else "comparison"
+    write_results(arguments.output, name, source=source, results=results, text=text)
+
+
+def described(values: dict[str, Any]) -> str:
+    """Tasks and training budget in words."""
+    training = values["training"]
+    rows = values.get("max_train_examples")
+    return (
+        f"Tasks: {', '.join(Path(path).stem for path in values['tasks'])}; "
+        + (f"{rows} training rows each; " if rows else "")
+        + f"{training['max_steps']} steps of {training['batch_size']} rows for every training, "
+        "whatever it trains on."
+    )
 
 
 def against_autosem(found: comparison.Comparison) -> str:
@@ -167,6 +185,36 @@ def compare_values(data: Path, work: Path) -> dict[str, Any]:
         "ranking": {"max_instances": 120},
         "training": TRAINING,
         "probing": {"model": "frozen"},
+        "autosem": AUTOSEM,
+    }
+
+
+#: Compared on the demo's tasks; without the oracle, whose answer is planted.
+PLANTED_METHODS = (
+    "GradTS-thres",
+    "GradTS-trial",
+    "alone",
+    "all",
+    "random 2",
+    "largest 2",
+    "embedding 2",
+    "AUTOSEM-p1",
+    "AUTOSEM",
+)
+
+
+def planted_values(folder: Path) -> dict[str, Any]:
+    """A compare file over the demo's tasks, trained as the demo trains them."""
+    values = run_file_values(folder)
+    training = values["training"]
+    return {
+        **{name: values[name] for name in ("model", "tasks", "output_dir", "seed")},
+        "training": training,
+        "fine_tuning": {**training, "max_steps": training["max_steps"] // 2},
+        "primaries": [values["primary_task"]],
+        "methods": {name: METHODS[name] for name in PLANTED_METHODS},
+        "oracle": False,
+        "ranking": {"max_instances": 120},
         "autosem": AUTOSEM,
     }
 

@@ -222,9 +222,9 @@ def probe_all(arguments: argparse.Namespace) -> tuple[Probes, dict[tuple[str, st
     values = compare_values(arguments.data, arguments.work.absolute())
     compare_file = parse_settings(
         CompareFile,
-        {**values, "primary_task": POOL[0], "output_dir": folder / "run", "methods": {}},
+        {**values, "output_dir": folder / "run", "methods": {"alone": METHODS["alone"]}},
         where="benchmark",
-    )
+    ).model_copy(update={"primary_task": POOL[0]})
     session: pipeline.Session | None = None
     probes: Probes = {}
     seconds = {}
