@@ -97,7 +97,7 @@ def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> 
         auxiliary_tasks=best.auxiliary_tasks,
         reason=(
             f"{_named(context.primary_task, best)} scores {best.score:.4f}, best of "
-            f"{len(trials)} prefixes up to the first drop; as published, "
+            f"{_prefixes(len(trials))} up to the first drop; as published, "
             f"{context.primary_task} alone was not tried"
         ),
         trials=tuple(trials),
@@ -112,14 +112,18 @@ def _explain(primary_task: str, best: Trial, trials: Sequence[Trial], num_candid
         return (
             f"{_named(primary_task, best)} scores {best.score:.4f}, "
             f"{describe_difference(best, alone)} against {primary_task} alone, best of "
-            f"{len(prefixes)} prefixes of the ranking{stopped}"
+            f"{_prefixes(len(prefixes))} of the ranking{stopped}"
         )
     nearest = max(prefixes, key=_comparable)
     return (
         f"no auxiliary helps: {primary_task} alone scores {alone.score:.4f}, and the best of "
-        f"{len(prefixes)} prefixes of the ranking, {_named(primary_task, nearest)}, "
+        f"{_prefixes(len(prefixes))} of the ranking, {_named(primary_task, nearest)}, "
         f"{nearest.score:.4f}, {describe_difference(nearest, alone)}{stopped}"
     )
+
+
+def _prefixes(count: int) -> str:
+    return f"{count} prefix{'' if count == 1 else 'es'}"
 
 
 def _named(primary_task: str, trial: Trial) -> str:
