@@ -460,9 +460,9 @@ def measured_gains(arguments: argparse.Namespace) -> dict[str, dict[str, float]]
     for primary in arguments.primaries:
         settings = comparison.settings_of(compare_file, primary, "alone")
         session = sessions.reopen(opened, settings, output_dir=folder / primary)
-        alone = comparison.evaluate(session, (), arguments.seeds).score
+        alone = comparison.evaluate(session, settings, (), arguments.seeds).score
         gains[primary] = {
-            task: comparison.evaluate(session, (task,), arguments.seeds).score - alone
+            task: comparison.evaluate(session, settings, (task,), arguments.seeds).score - alone
             for task in POOL
             if task != primary
         }
