@@ -111,6 +111,8 @@ def main() -> None:
     gains = measured_gains(arguments)
     if arguments.comparison is not None:
         gains |= single_gains(json.loads(arguments.comparison.read_text()))
+    # A primary that nothing moves (it was not learned) orders nothing.
+    gains = {name: found for name, found in gains.items() if len(set(found.values())) > 1}
     ways = [
         Way(model, measure, common, layers)
         for model, measure, common, layers in itertools.product(
