@@ -422,6 +422,7 @@ def start_writer(root):
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_store import *
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run as a job
 def batches():
     yield from some_batches(3000)
     print("begun", flush=True)
