@@ -210,7 +210,7 @@ class _TrainingsLeft:
             return seeds * (1 + len(subsets))
         session = dataclasses.replace(self._first, settings=self._settings[primary, part])
         planned = plan.make_plan(session, final_training=False, look_ahead=False)
-        own = sum(found.num_to_do or 0 for found in planned.parts if found.what != "probes")
+        own = sum(found.num_to_do or 0 for found in planned.parts if "probes" not in found.what)
         return own + seeds
 
 

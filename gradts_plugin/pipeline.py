@@ -256,7 +256,7 @@ def probe_tasks(session: Session) -> dict[str, list[StoredImportance]]:
     infos = tasks_of(session)
     names = tuple(infos)
     session.hook.after_tasks_loaded(tasks=tuple(infos.values()))
-    seeds = _probe_seeds(session.settings)
+    seeds = probe_seeds(session.settings)
     num_controls = session.settings.probing.shuffled_controls
     sources: dict[str, list[StoredImportance]] = {name: [] for name in names}
     with session.phase("probe", len(names) * len(seeds) + (len(names) - 1) * num_controls):
@@ -283,7 +283,7 @@ def find_probes(session: Session) -> list[tuple[TaskInfo, int, StoredImportance 
         (task, fine-tuning seed, its record or None where it is still to be made).
     """
     infos = tuple(tasks_of(session).values())
-    seeds, probing = _probe_seeds(session.settings), session.settings.probing
+    seeds, probing = probe_seeds(session.settings), session.settings.probing
     needed: list[tuple[TaskInfo, int, int | None]] = [
         (info, seed, None) for seed in seeds for info in infos
     ]
@@ -295,7 +295,8 @@ def find_probes(session: Session) -> list[tuple[TaskInfo, int, StoredImportance 
     ]
 
 
-def _probe_seeds(settings: GradTSSettings) -> range:
+def probe_seeds(settings: GradTSSettings) -> range:
+    """The fine-tuning seeds that every task is probed with."""
     # A frozen encoder with a convex head has no seed: all probes would be the same.
     num_seeds = 1 if settings.probing.model == "frozen" else settings.seeds
     return range(settings.seed, settings.seed + num_seeds)
@@ -606,7 +607,7 @@ def candidate_instance_taus(
     if complete and info.num_train > (settings.probing.max_instances or info.num_train):
         whole = settings.probing.model_copy(update={"max_instances": None})
         of_candidate = [
-            _probe_task(session, info, seed, probing=whole) for seed in _probe_seeds(settings)
+            _probe_task(session, info, seed, probing=whole) for seed in probe_seeds(settings)
         ]
     return instance_taus(
         sources[settings.primary_task],

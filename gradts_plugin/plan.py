@@ -288,7 +288,7 @@ class _Planner:
             (name, self._infos[name].num_train)
             for name in self._order(ranking)
             if self._infos[name].num_train > (limit or math.inf)
-            for _ in range(self._settings.seeds if self._fine_tunes else 1)
+            for _ in pipeline.probe_seeds(self._settings)
         ]
         if not sampled:
             return []

@@ -25,15 +25,14 @@ from gradts_plugin.report.figures import (
     figure_number,
     file_name,
     new_axes,
+    rule_rows,
     short_name,
 )
 from gradts_plugin.report.html import duration, page_environment
 
 __all__ = ["MethodMeans", "comparison_pictures", "means", "render_comparison", "write_comparison"]
 
-_INK, _MUTED, _RULE, _PAPER, _STRONG = (
-    COLOURS[name] for name in ("ink", "muted", "rule", "paper", "strong")
-)
+_INK, _MUTED, _PAPER, _STRONG = (COLOURS[name] for name in ("ink", "muted", "paper", "strong"))
 
 
 @dataclass(frozen=True)
@@ -197,13 +196,8 @@ def _draw_means(found: Sequence[MethodMeans]) -> Drawing:
     costs.set_yticks([])
     costs.spines["bottom"].set_visible(False)
     costs.set_xlabel("time until it is selected")
-    for axes in (gains, costs):
-        axes.set_ylim(number - 0.45, -0.55)
-    gains.spines["left"].set_visible(False)
-    gains.grid(axis="x", color=_RULE, linewidth=0.6)
-    gains.set_axisbelow(True)
-    gains.locator_params(axis="x", nbins=5)
-    gains.margins(x=0.08)
+    costs.set_ylim(number - 0.45, -0.55)
+    rule_rows(gains, number, margin=0.08)
     return Drawing(figure, titles)
 
 
@@ -301,12 +295,7 @@ def _draw_scores(
             va="center",
         )
     axes.set_yticks(range(number), [short_name(name) for name in methods])
-    axes.set_ylim(number - 0.45, -0.55)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x", color=_RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.locator_params(axis="x", nbins=5)
-    axes.margins(x=0.08)
+    rule_rows(axes, number, margin=0.08)
     axes.set_xlabel(f"dev score of {short_name(primary)}")
     return Drawing(figure, titles)
 

@@ -342,14 +342,19 @@ def _draw_ranking(primary: str, ranking: RankingInfo, selected: Sequence[str]) -
     axes.set_yticks(range(number), [short_name(c.task) for c in ranking.candidates])
     for label, candidate in zip(axes.get_yticklabels(), ranking.candidates, strict=True):
         label.set_fontweight("bold" if candidate.task in selected else "normal")
+    rule_rows(axes, number, margin=0.06)
+    axes.set_xlabel(f"{ranking.measure} with {short_name(primary)}")
+    return Drawing(figure, titles)
+
+
+def rule_rows(axes: Any, number: int, *, margin: float) -> None:
+    """One row for each of `number` things, first on top, with light rules behind them."""
     axes.set_ylim(number - 0.45, -0.55)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=_RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.locator_params(axis="x", nbins=5)
-    axes.margins(x=0.06)
-    axes.set_xlabel(f"{ranking.measure} with {short_name(primary)}")
-    return Drawing(figure, titles)
+    axes.margins(x=margin)
 
 
 # --- correlations between all tasks ---------------------------------------------------------------
