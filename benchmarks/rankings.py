@@ -36,7 +36,13 @@ from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing import importance
 from gradts_plugin.probing.convex import fit_head, fitted_batches
 from gradts_plugin.probing.prober import frozen, probe
-from gradts_plugin.records import FloatArray, HeadImportanceMeasure, ProbeBatch, ProbeTarget
+from gradts_plugin.records import (
+    FloatArray,
+    HeadImportanceMeasure,
+    ProbeBatch,
+    ProbeTarget,
+    Ranking,
+)
 
 MEASURES: dict[str, HeadImportanceMeasure] = {
     "rows": importance.rows,
@@ -44,6 +50,8 @@ MEASURES: dict[str, HeadImportanceMeasure] = {
     "gate": importance.gate,
     "signed gate": importance.gate_gradient,
 }
+#: Fine-tuning before a probe: an epoch, and a quarter of one.
+STEPS = 60
 SHORT_STEPS = 15
 
 #: What is probed: the last digit is a fine-tuning seed.
@@ -64,11 +72,14 @@ USES: dict[str, tuple[tuple[str, ...], ...]] = {
     "snapshots": (("frozen", MODELS[4], "fine-tuned 0"), ("frozen", MODELS[5], "fine-tuned 1")),
 }
 FEWER_INSTANCES = (64, 128, 256, 512)
-SAMPLES = 2
+SAMPLES = (0, 1)
 LAYERS = {"all layers": slice(None), "early half": slice(0, 3), "late half": slice(3, None)}
 
 #: (model, task, measure) -> importances (N, L, H); and (model, task) -> seconds.
 Probes = dict[tuple[str, str, str], FloatArray]
+
+#: A ranking, and the seconds its probes take.
+Answer = tuple[Ranking, float]
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,9 @@ def main() -> None:
         and (measure != "signed gate" or common == "keep")
     ]
     rows = [describe(way, probes, gains) for way in ways]
-    fewer = list(of_fewer_instances(arguments, gains)) if "frozen" in arguments.models else []
+    answers = rank_fewer(arguments) if "frozen" in arguments.models else {}
+    fewer = list(of_fewer_instances(answers, gains)) if answers else []
+    stopping = list(stopping_when_settled(answers)) if answers else []
     null = shuffled_labels(probes) if set(MODELS[:2]) <= set(arguments.models) else []
     text = "\n\n".join(
         [
@@ -172,9 +185,9 @@ def main() -> None:
                 ],
             ),
             "## Fewer instances (the default ranking)",
-            f"`order`: tau between the candidate orders from so many instances, heads fitted to "
-            f"these, and from all; mean (lowest) over {len(PRIMARIES)} primaries and {SAMPLES} "
-            "samples. Seconds: all tasks.",
+            "`order`: tau between the candidate orders from so many instances, heads fitted to "
+            f"these, and from all; mean (lowest) over {len(PRIMARIES)} primaries and "
+            f"{len(SAMPLES)} samples. Seconds: all tasks.",
             markdown_table(
                 ["instances", "order", "gain", "regret@1", "seconds"],
                 [
@@ -186,6 +199,24 @@ def main() -> None:
                         f"{row['seconds']:.0f}",
                     )
                     for row in fewer
+                ],
+            ),
+            "## Stopping when the ranking is settled (the default ranking)",
+            f"Instances {', '.join(map(str, FEWER_INSTANCES))}, all, until the first or every "
+            "place is above the next one with this probability. `same`: of the runs that stopped "
+            "early, those with the order (the first place) that all instances give. Seconds: share "
+            "of probing all at once, earlier attempts included.",
+            markdown_table(
+                ["settled", "probability", "stopped early", "same", "seconds"],
+                [
+                    (
+                        row["settled"],
+                        row["probability"],
+                        f"{row['stopped_early']} of {row['runs']}",
+                        f"{row['same_as_all']} of {row['stopped_early']}",
+                        f"{row['share_of_seconds']:.2f}",
+                    )
+                    for row in stopping
                 ],
             ),
             "## Shuffled labels (frozen, rows)",
@@ -207,6 +238,7 @@ def main() -> None:
             "seconds": {f"{model}/{task}": value for (model, task), value in seconds.items()},
             "shuffled_labels": null,
             "fewer_instances": fewer,
+            "stopping_when_settled": stopping,
             "gains": gains,
         },
         text=text,
@@ -257,10 +289,9 @@ def probe_one(
             return measured(target, list(fitted_batches(batches, head, shuffle_seed=shuffle_seed)))
     kind, seed = model.rsplit(maxsplit=1)
     plan = pipeline._fine_tuning_plan(session, task, int(seed))
-    if kind != "fine-tuned":
-        shorter = session.settings.fine_tuning.model_copy(update={"max_steps": SHORT_STEPS})
-        recipe = session.host.recipe(shorter, (task,), {})
-        plan = dataclasses.replace(plan, recipe=recipe)
+    steps = STEPS if kind == "fine-tuned" else SHORT_STEPS
+    fine_tuning = session.settings.fine_tuning.model_copy(update={"max_steps": steps})
+    plan = dataclasses.replace(plan, recipe=session.host.recipe(fine_tuning, (task,), {}))
     with session.host.fine_tuned(plan) as target:
         return measured(
             target, list(target.batches(batch_size=32, max_instances=instances, seed=0))
@@ -380,14 +411,15 @@ def order_of_quarter(way: Way, probes: Probes) -> Iterator[float]:
         yield same_order(whole, quarter)
 
 
-def of_fewer_instances(
-    arguments: argparse.Namespace, gains: dict[str, dict[str, float]]
-) -> Iterator[dict[str, Any]]:
-    """How well the default ranking holds when fewer instances are probed, heads fitted to those."""
-    names = [f"{count} {seed}" for count in FEWER_INSTANCES for seed in range(SAMPLES)]
+def rank_fewer(arguments: argparse.Namespace) -> dict[tuple[str, int | None, int], Answer]:
+    """The default ranking from fewer instances, heads fitted to those, as the product makes it.
+
+    Returns:
+        (primary, instances; None: all, sample) -> ranking, and the seconds its probes take.
+    """
+    names = {f"{count} {seed}": (count, seed) for count in FEWER_INSTANCES for seed in SAMPLES}
     methods: dict[str, dict[str, Any]] = {"all": {"method": "thres"}}
-    for name in names:
-        count, seed = map(int, name.split())
+    for name, (count, seed) in names.items():
         methods[name] = {"method": "thres", "probing": {"max_instances": count, "seed": seed}}
     folder = arguments.work.absolute() / "fewer-instances"
     values = {
@@ -401,23 +433,39 @@ def of_fewer_instances(
         make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)]),
     )
 
-    def rank(name: str, primary: str) -> tuple[dict[str, float], float]:
+    def rank(name: str, primary: str) -> Answer:
         settings = comparison.settings_of(compare_file, primary, name)
         session = sessions.reopen(opened, settings, output_dir=folder / primary)
-        ranking = pipeline.rank(session)
-        taus = {candidate.task_name: candidate.tau for candidate in ranking.candidates}
-        return {task: taus[task] for task in sorted(taus)}, session.cost.seconds
+        return pipeline.rank(session), session.cost.seconds
 
-    whole = {primary: rank("all", primary) for primary in PRIMARIES}
+    answers: dict[tuple[str, int | None, int], Answer] = {}
+    for primary in PRIMARIES:
+        for name, (count, seed) in names.items():
+            answers[primary, count, seed] = rank(name, primary)
+        whole = rank("all", primary)
+        answers |= {(primary, None, seed): whole for seed in SAMPLES}
+    return answers
+
+
+def taus_of(ranking: Ranking) -> dict[str, float]:
+    """Candidate -> tau, in an order that does not depend on the ranking."""
+    found = {candidate.task_name: candidate.tau for candidate in ranking.candidates}
+    return {task: found[task] for task in sorted(found)}
+
+
+def of_fewer_instances(
+    answers: dict[tuple[str, int | None, int], Answer], gains: dict[str, dict[str, float]]
+) -> Iterator[dict[str, Any]]:
+    """How well the default ranking holds when fewer instances are probed."""
     for count in (*FEWER_INSTANCES, None):
-        runs = ["all"] if count is None else [n for n in names if n.split()[0] == str(count)]
         orders, found, seconds = [], [], []
-        for primary, name in itertools.product(PRIMARIES, runs):
-            values_of, took = rank(name, primary)
-            orders.append(same_order(values_of, whole[primary][0]))
+        for primary, seed in itertools.product(PRIMARIES, SAMPLES):
+            ranking, took = answers[primary, count, seed]
+            whole, _ = answers[primary, None, seed]
+            orders.append(same_order(taus_of(ranking), taus_of(whole)))
             seconds.append(took)
             if primary in gains:
-                found.append(against_gains(values_of, gains[primary]))
+                found.append(against_gains(taus_of(ranking), gains[primary]))
         means = np.mean(found, axis=0).tolist() if found else (None, None)
         yield {
             "instances": count or "all",
@@ -426,6 +474,40 @@ def of_fewer_instances(
             "seconds": float(np.mean(seconds)),
             "gain": means[0],
             "regret_at_1": means[1],
+        }
+
+
+def stopping_when_settled(
+    answers: dict[tuple[str, int | None, int], Answer],
+) -> Iterator[dict[str, Any]]:
+    """What doubling the instances until the ranking is settled would save, and what it would cost.
+
+    Settled: the top candidate, or every candidate, stands above the next one in so many of the
+    bootstrap's draws. Every attempt is paid for, since the heads are fitted anew each time.
+    """
+    for what, settled in itertools.product(("first place", "every place"), (0.9, 0.95, 0.99)):
+        shares, early, same = [], [], []
+        for primary, seed in itertools.product(PRIMARIES, SAMPLES):
+            whole, all_seconds = answers[primary, None, seed]
+            spent = 0.0
+            for count in (*FEWER_INSTANCES, None):
+                ranking, took = answers[primary, count, seed]
+                spent += took
+                above = [c.probability_above_next for c in ranking.candidates[:-1]]
+                if min(above[:1] if what == "first place" else above) >= settled:
+                    break
+            shares.append(spent / all_seconds)
+            if count is not None:
+                early.append((primary, count, seed))
+                length = 1 if what == "first place" else None
+                same.append(ranking.task_order[:length] == whole.task_order[:length])
+        yield {
+            "settled": what,
+            "probability": settled,
+            "runs": len(shares),
+            "stopped_early": len(early),
+            "same_as_all": sum(same),
+            "share_of_seconds": float(np.mean(shares)),
         }
 
 

@@ -700,13 +700,16 @@ def score_tasks(
             mixing_ratios=mixing_ratios,
         )
         key = _ledger_key(session, plan)
-        found = session.ledger.find(key)
+        with_test = _with_test_set(session, plan, key)
+        found = session.ledger.find(with_test)
         if found is None or (weights_needed and not _has_weights(found)):
             output_dir = session.output_dir / "trials" / session.ledger.digest(key)[:16]
             with _training(session, plan) as finish:
                 found = session.host.train(plan, output_dir)
                 finish(found)
-            session.ledger.record(key, found)
+            session.ledger.record(with_test, found)
+            if with_test != key:  # for runs that do not ask for test scores
+                session.ledger.record(key, found)
             session.trained.add(session.ledger.digest(key))
             trained += 1
         elif session.ledger.digest(key) not in session.trained:
@@ -888,6 +891,15 @@ def _ledger_key(session: Session, plan: TrainingPlan) -> dict[str, Any]:
             for name, ids in plan.kept_instances.items()
         },
     }
+
+
+def _with_test_set(
+    session: Session, plan: TrainingPlan, key: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The key of a training that is also scored on a test set, where the host has one."""
+    infos = {info.name: info for info in session.host.tasks()}
+    test_set = infos[plan.primary_task].test_fingerprint
+    return {**key, "test_set": test_set} if test_set else key
 
 
 @contextlib.contextmanager

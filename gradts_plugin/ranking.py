@@ -121,6 +121,8 @@ def rank_candidates(
 
     tail = (1 - confidence) / 2
     low, high = np.clip(np.quantile(draws, [tail, 1 - tail], axis=0), -1.0, 1.0)
+    # With few heads the draws take few values and are skewed; an interval holds its own estimate.
+    low, high = np.minimum(low, taus), np.maximum(high, taus)
     order = np.argsort(-taus, kind="stable")
     return Ranking(
         primary_task=primary_task,

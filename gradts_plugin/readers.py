@@ -215,9 +215,11 @@ def _table_rows(config: TaskConfig, path: Path) -> Iterator[Row]:
         strict=True,
     )
     columns: Sequence[str] | None = config.columns
+    start = 1  # a quoted row can span lines; it is named by its first
     try:
         for values in reader:
-            place = f"{path}, line {reader.line_num}"
+            place = f"{path}, line {start}"
+            start = reader.line_num + 1
             if not values:
                 continue
             if columns is None:
@@ -231,7 +233,7 @@ def _table_rows(config: TaskConfig, path: Path) -> Iterator[Row]:
                 )
             yield place, dict(zip(columns, values, strict=True))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: broken CSV: {error}") from error
+        raise DataError(f"{path}, line {start}: broken CSV: {error}") from error
 
 
 def _check_header(columns: Sequence[str], place: str) -> None:

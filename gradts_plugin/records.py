@@ -42,6 +42,8 @@ class TaskInfo:
         fingerprint: sha256 (hex) of what the task trains on: its cached training data.
         dev_fingerprint: sha256 (hex) of what it is scored on; empty where it has no dev set.
         num_dev: number of dev instances.
+        test_fingerprint: sha256 (hex) of a labelled test split that is scored after each training,
+            too; empty where there is none.
     """
 
     name: str
@@ -50,6 +52,7 @@ class TaskInfo:
     fingerprint: str
     dev_fingerprint: str = ""
     num_dev: int = 0
+    test_fingerprint: str = ""
 
 
 @dataclass(frozen=True)

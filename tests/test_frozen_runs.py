@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import Recorder, run_command, with_plugins, write_run_file
 
@@ -181,6 +182,29 @@ def test_the_test_split_is_scored_and_does_not_select(tmp_path, encoder):
         assert trained["test_scores"] == trained["scores"]
     container = json.loads((tmp_path / "out" / "container_config.json").read_text())
     assert "test_labels" not in container["task_cache_config_dict"]["match"]
+
+
+def test_test_scores_that_are_asked_for_later_are_made(tmp_path, encoder):
+    run_file = write_run_file(tmp_path, encoder, ["topic", "match"], store="store")
+    without = run_json(run_file)
+    config_path = tmp_path / "tasks" / "topic.json"
+    config = json.loads(config_path.read_text())
+    config["paths"]["test"] = config["paths"]["val"]
+    config_path.write_text(json.dumps(config))
+    values = yaml.safe_load(run_file.read_text())
+
+    def again(score_test: bool):
+        changes = {"score_test": score_test, "output_dir": f"scored-{score_test}"}
+        run_file.write_text(yaml.safe_dump({**values, **changes}))
+        return run_json(run_file)
+
+    later = again(True)
+    assert without["alone"]["test_scores"] == []
+    assert later["alone"]["test_scores"] == later["alone"]["scores"] == without["alone"]["scores"]
+    assert later["done"]["training_runs"] == 2
+    # Both are kept, whichever is asked for next.
+    for score_test in (True, False):
+        assert again(score_test)["done"]["training_runs"] == 0
 
 
 def test_a_record_of_a_frozen_probe_says_so(tmp_path, encoder):

@@ -308,6 +308,15 @@ def test_intervals_stay_between_minus_one_and_one():
     assert -1 <= low <= high <= 1
 
 
+def test_an_interval_holds_its_own_estimate_even_where_draws_take_few_values():
+    # Four heads: one draw of a hundred differs, which moves the mean of the draws off all others.
+    random = np.random.default_rng(57)
+    base = random.gamma(2, 1, size=(1, 4))
+    primary, other = (base * np.exp(0.6 * random.normal(size=(5, 1, 4))) for _ in range(2))
+    candidate = rank({"p": [Source(primary)], "c": [Source(other)]}).candidates[0]
+    assert candidate.interval[0] <= candidate.tau <= candidate.interval[1]
+
+
 # --- instances ----------------------------------------------------------------------------------
 
 

@@ -355,6 +355,11 @@ def test_wrong_multiple_choice_rows(tmp_path, choices, label, expected):
             "train.csv, line 3: 3 columns, 2 are expected (text_a, label)",
         ),
         ('text_a,label\nx,a\n"y,b\n', "train.csv, line 3: broken CSV: unexpected end of data"),
+        ('text_a,label\n"y,b\nx,a\nz,b\n', "train.csv, line 2: broken CSV: unexpected end of data"),
+        (
+            'text_a,label\n"x\ny",a,b\n',
+            "train.csv, line 2: 3 columns, 2 are expected (text_a, label)",
+        ),
         ("text_a,text_a\n", "train.csv, line 1: column 'text_a' appears twice in the header"),
         (
             "txt_a,label\nx,a\n",

@@ -393,6 +393,11 @@ class JiantHost:
             dev_fingerprint=_hash_text(
                 _hash_cache(caches["val"], caches["val_labels"]), _metric_of(self._tasks[name])
             ),
+            test_fingerprint=(
+                _hash_cache(caches["test"], caches["test_labels"])
+                if "test_labels" in caches
+                else ""
+            ),
         )
 
     @contextlib.contextmanager
