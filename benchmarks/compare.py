@@ -47,6 +47,7 @@ TRAINING: dict[str, Any] = {
 METHODS: dict[str, dict[str, Any]] = {
     "GradTS-thres": {"method": "thres"},
     "GradTS-trial": {"method": "trial", "trial": {"patience": 1}},
+    "GradTS-trial, not confirmed": {"method": "trial", "trial": {"patience": 1, "confirm": 0}},
     "GradTS-fg": {"method": "fg", "trial": {"patience": 1}},
     "GradTS-trial, 256 instances": {
         "method": "trial",
@@ -70,8 +71,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "AUTOSEM": {"method": "autosem"},
 }
 
-#: One training of the bandit, then the ten of mixing ratios its reproduction made.
-AUTOSEM: dict[str, Any] = {"rounds": 30, "steps_per_round": 10, "trials": 10}
+#: Decisions of AUTOSEM's bandit.
+ROUNDS = 30
 
 #: The published probe follows three epochs on a task alone.
 FINE_TUNING_STEPS = 180
@@ -187,8 +188,13 @@ def compare_values(data: Path, work: Path) -> dict[str, Any]:
         "ranking": {"max_instances": 120},
         "training": TRAINING,
         "probing": {"model": "frozen"},
-        "autosem": AUTOSEM,
+        "autosem": autosem(TRAINING["max_steps"]),
     }
+
+
+def autosem(max_steps: int) -> dict[str, Any]:
+    """One training for the bandit, then the ten mixing ratios that AUTOSEM's reproduction tried."""
+    return {"rounds": ROUNDS, "steps_per_round": max_steps // ROUNDS, "trials": 10}
 
 
 #: Compared on the demo's tasks; without the oracle, whose answer is planted.
@@ -207,7 +213,7 @@ def planted_values(folder: Path) -> dict[str, Any]:
         "methods": {name: METHODS[name] for name in PLANTED_METHODS},
         "oracle": False,
         "ranking": {"max_instances": 120},
-        "autosem": AUTOSEM,
+        "autosem": autosem(training["max_steps"]),
     }
 
 

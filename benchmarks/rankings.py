@@ -4,15 +4,17 @@
     ... --primaries qqp pos     # gains for more primaries, measured first
 
 Each task is probed on the frozen encoder, and on encoders fine-tuned for 15 and for 60 steps (two
-seeds), by every head importance measure. Each way of ranking is then compared with the measured
-gain of each single auxiliary, with itself on another seed or another half of the instances, and
-with itself on fewer instances. The gains come from `benchmarks/compare.py`; for other primaries
-they are measured in the same way. Killed, it goes on where it stopped.
+seeds; for 60 steps also from heads that start at zero), by every head importance measure. Each way
+of ranking is then compared with the measured gain of each single auxiliary, with itself on another
+seed or another half of the instances, and with itself on fewer instances. The gains come from
+`benchmarks/compare.py`; for other primaries they are measured in the same way. Killed, it goes on
+where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from compare import METHODS, POOL, PRIMARIES, compare_values
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
@@ -32,6 +35,7 @@ from gradts_plugin import comparison, pipeline, sessions
 from gradts_plugin.config import CompareFile, parse_settings
 from gradts_plugin.console import ProgressPlugin
 from gradts_plugin.correlation import kendall, layer_shares, without_common
+from gradts_plugin.hosts.jiant import training as host_training
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing import importance
 from gradts_plugin.probing.convex import fit_head, fitted_batches
@@ -62,6 +66,8 @@ MODELS = (
     "fine-tuned 1",
     f"{SHORT_STEPS} steps 0",
     f"{SHORT_STEPS} steps 1",
+    "zero heads 0",
+    "zero heads 1",
 )
 
 #: How a way of ranking uses them: for each seed, the models whose importances are averaged.
@@ -69,6 +75,7 @@ USES: dict[str, tuple[tuple[str, ...], ...]] = {
     "frozen": (("frozen",),),
     f"{SHORT_STEPS} steps": ((MODELS[4],), (MODELS[5],)),
     "fine-tuned": (("fine-tuned 0",), ("fine-tuned 1",)),
+    "zero heads": (("zero heads 0",), ("zero heads 1",)),
     "snapshots": (("frozen", MODELS[4], "fine-tuned 0"), ("frozen", MODELS[5], "fine-tuned 1")),
 }
 FEWER_INSTANCES = (64, 128, 256, 512)
@@ -289,13 +296,34 @@ def probe_one(
             return measured(target, list(fitted_batches(batches, head, shuffle_seed=shuffle_seed)))
     kind, seed = model.rsplit(maxsplit=1)
     plan = pipeline._fine_tuning_plan(session, task, int(seed))
-    steps = STEPS if kind == "fine-tuned" else SHORT_STEPS
+    steps = SHORT_STEPS if kind.endswith("steps") else STEPS
     fine_tuning = session.settings.fine_tuning.model_copy(update={"max_steps": steps})
     plan = dataclasses.replace(plan, recipe=session.host.recipe(fine_tuning, (task,), {}))
-    with session.host.fine_tuned(plan) as target:
+    start = zero_heads() if kind == "zero heads" else contextlib.nullcontext()
+    with start, session.host.fine_tuned(plan) as target:
         return measured(
             target, list(target.batches(batch_size=32, max_instances=instances, seed=0))
         )
+
+
+@contextlib.contextmanager
+def zero_heads() -> Iterator[None]:
+    """The last layer of every head starts from zero: its initialisation draws nothing."""
+    original = host_training.runscript.setup_runner
+
+    def with_zero_heads(**own: Any) -> Any:
+        runner = original(**own)
+        for model in runner.jiant_model.taskmodels_dict.values():
+            last = list(model.head.modules())[-1]
+            for parameter in last.parameters():
+                torch.nn.init.zeros_(parameter)
+        return runner
+
+    host_training.runscript.setup_runner = with_zero_heads
+    try:
+        yield
+    finally:
+        host_training.runscript.setup_runner = original
 
 
 def measured(target: ProbeTarget, batches: list[ProbeBatch]) -> dict[str, FloatArray]:

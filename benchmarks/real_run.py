@@ -32,7 +32,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "primaries": ("rte", "mrpc", "cola"),
         "methods": ("trial", "thres", "fg"),
         "seeds": 2,
-        "trial": {"seeds": 1, "patience": 1, "max_auxiliaries": 2},
+        "trial": {"seeds": 1, "confirm": 0, "patience": 1, "max_auxiliaries": 2},
     },
     "all14": {
         "tasks": MIXED,
@@ -40,7 +40,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "methods": ("thres",),
         "seeds": 1,
         "threshold": {"quantile": 0.95},
-        "trial": {"seeds": 1, "patience": 1, "max_auxiliaries": 2},
+        "trial": {"seeds": 1, "confirm": 0, "patience": 1, "max_auxiliaries": 2},
     },
 }
 

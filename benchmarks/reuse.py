@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compare import AUTOSEM, METHODS, TRAINING, compare_values
+from compare import METHODS, TRAINING, autosem, compare_values
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
@@ -41,9 +41,6 @@ COMPARED = tuple(
 
 STEPS = 60
 
-#: The bandit has one training, as in the comparison.
-BANDIT_STEPS_PER_ROUND = STEPS // AUTOSEM["rounds"]
-
 
 def main() -> None:
     """Asks every method every question and writes what that took."""
@@ -65,7 +62,7 @@ def main() -> None:
             "primaries": ("mrpc", "rte"),
             "training": training,
             "fine_tuning": training,
-            "autosem": {**AUTOSEM, "steps_per_round": BANDIT_STEPS_PER_ROUND},
+            "autosem": autosem(STEPS),
         },
         where="benchmark",
     )

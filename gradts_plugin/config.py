@@ -174,9 +174,18 @@ class Quantile(Settings):
 
 
 class TrialSettings(Settings):
-    """How GradTS-trial goes through the ranking."""
+    """How GradTS-trial goes through the ranking.
+
+    Attributes:
+        seeds: training seeds of every trial.
+        confirm: a new best must also win over so many further seeds, which only it and the best
+            before it are trained with; not with `faithful`.
+        patience: stop after so many trials in a row without a new best.
+        max_auxiliaries: the longest prefix of the ranking that is tried; None: all candidates.
+    """
 
     seeds: Annotated[int, Field(gt=0)] = 1
+    confirm: Annotated[int, Field(ge=0)] = 1
     patience: Annotated[int, Field(ge=0)] = 2
     max_auxiliaries: Annotated[int, Field(gt=0)] | None = None
 

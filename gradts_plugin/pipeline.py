@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class Session:
     seconds: dict[str, float] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)  # digests of the runs made or found
-    best_trial: Trial | None = None  # the trial whose weights are on disk
+    kept_trials: list[Trial] = field(default_factory=list)  # whose weights are on disk
     selection_trained: bool = False  # from then on its weights stay, whatever scores better
     sources: dict[str, list[StoredImportance]] | None = None  # once they are probed
     controls: list[StoredImportance] = field(default_factory=list)  # the same
@@ -536,9 +537,15 @@ class _Context:
         auxiliary_tasks: Sequence[str],
         kept_instances: KeptInstances | None = None,
         mixing_ratios: Mapping[str, int] | None = None,
+        *,
+        num_seeds: int | None = None,
     ) -> Trial:
         return score_tasks(
-            self.session, tuple(auxiliary_tasks), kept_instances or {}, mixing_ratios or {}
+            self.session,
+            tuple(auxiliary_tasks),
+            kept_instances or {},
+            mixing_ratios or {},
+            num_seeds=num_seeds,
         )
 
     def train_with_schedule(
@@ -650,7 +657,7 @@ def select(session: Session, ranking: Ranking | None) -> Selection:
     method = session.registry.method(settings.method)
     candidates = tuple(tasks_of(session))[1:]
     limit = settings.trial.max_auxiliaries or len(candidates)
-    num_trials = (1 + min(limit, len(candidates))) * settings.trial.seeds
+    num_trials = (1 + min(limit, len(candidates))) * most_seeds(settings)
     with session.phase("select", num_trials), _selection_errors(session):
         selection = method(_Context(session, ranking))
         unknown = [name for name in selection.auxiliary_tasks if name not in candidates]
@@ -663,23 +670,31 @@ def select(session: Session, ranking: Ranking | None) -> Selection:
     return selection
 
 
+def most_seeds(settings: GradTSSettings) -> int:
+    """With how many seeds a subset is trained at most: GradTS-trial and -fg confirm a new best."""
+    confirms = settings.method in ("trial", "fg") and not settings.faithful
+    return settings.trial.seeds + (settings.trial.confirm if confirms else 0)
+
+
 def score_tasks(
     session: Session,
     auxiliary_tasks: tuple[str, ...],
     kept_instances: KeptInstances,
     mixing_ratios: Mapping[str, int] = MappingProxyType({}),
     *,
+    num_seeds: int | None = None,
     weights_needed: bool = False,
 ) -> Trial:
     """Trains the primary with some auxiliaries over all trial seeds, or finds those runs stored.
 
-    Weights are large: only those of the best trial so far stay on disk.
+    Weights are large: only those of the best trials so far stay on disk, of `trial.seeds` seeds.
 
     Args:
         session: the run.
         auxiliary_tasks: what the primary is trained with; empty: alone.
         kept_instances: subsets of auxiliary training data.
         mixing_ratios: how often each task is trained; empty: as the host's sampler has it.
+        num_seeds: training seeds, from the first one on; None: `trial.seeds`.
         weights_needed: train again where a stored run's weights were not kept.
 
     Returns:
@@ -689,7 +704,9 @@ def score_tasks(
     session.hook.before_trial(primary_task=settings.primary_task, auxiliary_tasks=auxiliary_tasks)
     results = []
     trained = 0
-    for seed in range(settings.seed, settings.seed + settings.trial.seeds):
+    for number in range(num_seeds or settings.trial.seeds):
+        keeps_weights = number < settings.trial.seeds
+        seed = settings.seed + number
         plan = _plan(
             session,
             (settings.primary_task, *_in_host_order(session, auxiliary_tasks)),
@@ -702,7 +719,7 @@ def score_tasks(
         key = _ledger_key(session, plan)
         with_test = _with_test_set(session, plan, key)
         found = session.ledger.find(with_test)
-        if found is None or (weights_needed and not _has_weights(found)):
+        if found is None or (weights_needed and keeps_weights and not _has_weights(found)):
             output_dir = session.output_dir / "trials" / session.ledger.digest(key)[:16]
             with _training(session, plan) as finish:
                 found = session.host.train(plan, output_dir)
@@ -712,6 +729,8 @@ def score_tasks(
                 session.ledger.record(key, found)
             session.trained.add(session.ledger.digest(key))
             trained += 1
+            if not keeps_weights:
+                _remove_weights(found.output_dir)
         elif session.ledger.digest(key) not in session.trained:
             session.counters.training_runs_reused += 1
             session.trained.add(session.ledger.digest(key))  # counted once
@@ -724,7 +743,9 @@ def score_tasks(
         num_steps=sum(result.num_steps for result in results),
         seconds=sum(result.seconds for result in results),
         reused=trained == 0,
-        output_dirs=tuple(result.output_dir for result in results if result.output_dir),
+        output_dirs=tuple(
+            result.output_dir for result in results[: settings.trial.seeds] if result.output_dir
+        ),
         mixing_ratios=dict(mixing_ratios),
         test_scores=tuple(
             result.metrics[TEST_SCORE] for result in results if TEST_SCORE in result.metrics
@@ -780,12 +801,27 @@ def _has_weights(result: TrainingResult) -> bool:
 
 
 def _keep_best_weights(session: Session, trial: Trial) -> None:
-    """Removes the weights of this trial, or of the best one before it, whichever scored less."""
-    loser = trial
-    best = session.best_trial
-    if best is None or (trial.score > best.score and not session.selection_trained):
-        loser, session.best_trial = best or Trial((), (), {}, 0, 0.0, False), trial
-    for folder in loser.output_dirs:
+    """Removes the weights of those that can no longer be selected: this trial, or one before it."""
+    if session.selection_trained:
+        losers = [trial]
+    else:
+
+        def score(trial: Trial) -> float:
+            mean = float(np.mean(trial.scores[: session.settings.trial.seeds]))
+            return -math.inf if math.isnan(mean) else mean
+
+        others = [kept for kept in session.kept_trials if kept.output_dirs != trial.output_dirs]
+        # Of equal ones the first. A new best that is not confirmed leaves it to the one before it.
+        best_first = sorted([*others, trial], key=score, reverse=True)
+        number = 2 if most_seeds(session.settings) > session.settings.trial.seeds else 1
+        session.kept_trials, losers = best_first[:number], best_first[number:]
+    for loser in losers:
+        for folder in loser.output_dirs:
+            _remove_weights(folder)
+
+
+def _remove_weights(folder: Path | None) -> None:
+    if folder is not None:
         (folder / WEIGHTS_FILE).unlink(missing_ok=True)
 
 
@@ -824,19 +860,34 @@ def train_selection(session: Session, selection: Selection) -> tuple[Trial, Tria
     Returns:
         The selection's run and the primary's own.
     """
-    with session.phase("train", 2 * session.settings.trial.seeds):
+    num_seeds = _num_seeds_of(session, selection)
+    with session.phase("train", 2 * num_seeds):
         selected = score_tasks(
             session,
             selection.auxiliary_tasks,
             selection.kept_instances,
             selection.mixing_ratios,
+            num_seeds=num_seeds,
             weights_needed=True,
         )
-        session.best_trial, session.selection_trained = selected, True
+        for other in session.kept_trials:
+            for folder in set(other.output_dirs) - set(selected.output_dirs):
+                _remove_weights(folder)
+        session.kept_trials, session.selection_trained = [selected], True
         alone = selected
         if selection.auxiliary_tasks:
-            alone = score_tasks(session, (), {})
+            alone = score_tasks(session, (), {}, num_seeds=num_seeds)
     return selected, alone
+
+
+def _num_seeds_of(session: Session, selection: Selection) -> int:
+    """With how many seeds the selection was tried: more than others', where it was confirmed."""
+    numbers = [
+        len(trial.scores)
+        for trial in selection.trials
+        if trial.auxiliary_tasks == selection.auxiliary_tasks
+    ]
+    return max([session.settings.trial.seeds, *numbers])
 
 
 # --- shared --------------------------------------------------------------------------------------

@@ -186,10 +186,12 @@ class _Planner:
             weight_bytes=(
                 0
                 if not trains
-                # The best trial's, and the latest one's until they are compared.
+                # Those of the best trials, and the latest one's until they are compared.
                 else None
                 if self._rates is None
-                else 2 * settings.trial.seeds * self._rates.weight_bytes
+                else (3 if pipeline.most_seeds(settings) > settings.trial.seeds else 2)
+                * settings.trial.seeds
+                * self._rates.weight_bytes
             ),
             measured="" if self._rates is None else self._rates.description,
             notes=tuple(self._notes),
@@ -335,12 +337,12 @@ class _Planner:
 
     def _prefix_trials(self, ranking: Ranking | None) -> tuple[list[_Run], int]:
         """The runs that GradTS-trial and -fg may have to make, and how many are stored."""
-        seeds = self._settings.trial.seeds
+        seeds = pipeline.most_seeds(self._settings)
         order = self._order(ranking)
         prefixes = [order[:size] for size in range(int(self._settings.faithful), len(order) + 1)]
         # Without the ranking, only the primary alone can be looked up.
         stored = {
-            prefix: self._stored_seeds(prefix)
+            prefix: self._stored_seeds(prefix, num_seeds=seeds)
             for prefix in prefixes
             if ranking is not None or not prefix
         }
@@ -420,6 +422,7 @@ class _Planner:
         kept_instances: KeptInstances | None = None,
         mixing_ratios: Mapping[str, int] | None = None,
         *,
+        num_seeds: int | None = None,
         weights_needed: bool = False,
     ) -> int:
         """How many of a trial's runs, from the first seed on, are stored."""
@@ -430,6 +433,7 @@ class _Planner:
                 auxiliary_tasks,
                 kept_instances or {},
                 mixing_ratios or {},
+                num_seeds=num_seeds,
                 weights_needed=weights_needed,
             )
         return session.counters.training_runs_reused
@@ -547,7 +551,7 @@ def _dry(session: pipeline.Session) -> pipeline.Session:
         seconds={},
         costs={},
         trained=set(),
-        best_trial=None,
+        kept_trials=[],
         sources=None,
         controls=[],
     )

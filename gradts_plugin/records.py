@@ -413,7 +413,8 @@ class Trial:
         num_steps: optimiser steps over all seeds (as measured when it ran).
         seconds: wall time over all seeds (as measured when it ran).
         reused: True where every run was found stored and nothing was trained.
-        output_dirs: the host's output folder of each seed's run.
+        output_dirs: the host's output folder of each run whose weights may be kept: those of the
+            first `trial.seeds` seeds.
         test_scores: the primary's test score, one per seed; empty where it was not asked for.
     """
 
@@ -563,6 +564,8 @@ class SelectionContext(RankingContext, Protocol):
         auxiliary_tasks: Sequence[str],
         kept_instances: KeptInstances | None = None,
         mixing_ratios: Mapping[str, int] | None = None,
+        *,
+        num_seeds: int | None = None,
     ) -> Trial:
         """Trains primary + auxiliaries from the pretrained weights, or finds that run stored.
 
@@ -571,6 +574,7 @@ class SelectionContext(RankingContext, Protocol):
             kept_instances: subsets of auxiliary training data.
             mixing_ratios: how often each task is trained, the primary included; None: as the
                 host's sampler has it.
+            num_seeds: training seeds, always from the first one on; None: `settings.trial.seeds`.
         """
         ...
 

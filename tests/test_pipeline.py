@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -20,6 +21,7 @@ from tiny_runs import (
 )
 
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.hosts.jiant.host import JiantHost
 from gradts_plugin.records import Selection
 
 
@@ -220,7 +222,7 @@ def test_an_interrupted_run_goes_on_after_the_last_finished_task(tmp_path, encod
 
 def test_an_interrupted_trial_goes_on_after_the_last_finished_one(tmp_path, encoder, monkeypatch):
     run_file = write_run_file(
-        tmp_path, encoder, ("topic", "match"), method="trial", trial={"seeds": 2}
+        tmp_path, encoder, ("topic", "match"), method="trial", trial={"seeds": 2, "confirm": 0}
     )
 
     class StopSecondTrial(Recorder):
@@ -238,6 +240,44 @@ def test_an_interrupted_trial_goes_on_after_the_last_finished_one(tmp_path, enco
     assert result["done"]["probes_reused"] == 2
     assert result["done"]["training_runs_reused"] == 1
     assert [len(trial["scores"]) for trial in result["selection"]["trials"]] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("second", "selected", "num_trainings"),
+    [
+        # Wins over both seeds (0.625 > 0.5): six trainings, two of each.
+        ((0.55, 0.70), 2, 6),
+        # Never a new best: it is not confirmed, and the primary alone keeps its weights.
+        ((0.45, 0.70), 0, 5),
+    ],
+)
+def test_a_new_best_is_confirmed_with_another_seed(
+    finished, encoder, monkeypatch, second, selected, num_trainings
+):
+    # Trained as always; only what came out of it is known beforehand. The first prefix is lucky.
+    outcomes = {1: (0.5, 0.5), 2: (0.6, 0.1), 3: second}
+    train = JiantHost.train
+
+    def trained(self, plan, *args, **options):
+        result = train(self, plan, *args, **options)
+        return dataclasses.replace(result, score=outcomes[len(plan.train_tasks)][plan.seed])
+
+    monkeypatch.setattr(JiantHost, "train", trained)
+    run_file, _, _ = finished
+    folder = f"confirmed-{selected}"
+    changes = {"method": "trial", "candidate_tasks": ["match", "degree"], "output_dir": folder}
+    result = run(rewritten(run_file, encoder, store=f"store-{selected}", **changes))
+    assert len(result["selection"]["auxiliary_tasks"]) == selected
+    assert [trial["scores"] for trial in result["selection"]["trials"]] == [
+        [0.5, 0.5],
+        [0.6, 0.1],
+        [*second[: 2 if selected else 1]],
+    ]
+    assert len(result["selected"]["scores"]) == len(result["alone"]["scores"]) == 2
+    fine_tunings = 3
+    assert result["done"]["training_runs"] == fine_tunings + num_trainings
+    left = list((run_file.parent / folder).rglob("best_model.p"))
+    assert [str(path) for path in left] == result["weights"]
 
 
 def test_a_defect_of_a_plugin_keeps_its_traceback(finished, encoder, monkeypatch):

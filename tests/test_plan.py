@@ -164,10 +164,10 @@ def test_weights_that_are_gone_are_trained_again(finished, folder, encoder):
     ("changes", "expected"),
     [
         # The primary alone and one of the two prefixes were trained by the run by threshold.
-        ({"method": "trial", "trial": {"patience": 9}}, (3, 2, 1, True)),
-        ({"method": "trial", "trial": {"seeds": 2}}, (6, 2, 4, True)),
+        ({"method": "trial", "trial": {"patience": 9}}, (6, 2, 4, True)),
+        ({"method": "trial", "trial": {"seeds": 2, "confirm": 0}}, (6, 2, 4, True)),
         ({"method": "trial", "faithful": True}, (2, 1, 1, True)),
-        ({"method": "fg"}, (4, 2, 2, True)),
+        ({"method": "fg"}, (8, 2, 6, True)),
         ({"method": "autosem-p1", "autosem": {"rounds": 2}}, (1, 0, 1, False)),
         ({"method": "autosem", "autosem": {"rounds": 2, "trials": 3}}, (4, 0, 4, True)),
     ],
@@ -222,9 +222,9 @@ def test_trials_of_unranked_tasks_count_as_the_costliest(tmp_path, encoder):
         tmp_path, encoder, NAMES, method="trial", training={**TRAINING, "batch_size": 4}
     )
     values = planned(run_file, "--no-measure")
-    assert counts(values)["trials"] == (3, 0, 3, True)
-    # 4 steps per task in batches of 4: the primary alone, with one, with both.
-    assert part_of(values, "trials")["num_steps"] == 4 + 8 + 12
+    assert counts(values)["trials"] == (6, 0, 6, True)
+    # 4 steps per task in batches of 4: the primary alone, with one, with both; each confirmed.
+    assert part_of(values, "trials")["num_steps"] == 2 * (4 + 8 + 12)
     assert counts(values)["final trainings"] == (0, 0, 0, False)
     assert any("until then" in note for note in values["notes"])
 

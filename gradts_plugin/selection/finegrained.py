@@ -41,8 +41,10 @@ def select_fine_grained(context: SelectionContext) -> Selection:
     if not subset.changes_anything:
         return replace(whole, reason=f"{whole.reason}; {subset.explained}: every instance is kept")
 
-    trial = context.score(subset.auxiliary_tasks, subset.kept_instances)
     whole_trial = _trial_of(whole)
+    trial = context.score(
+        subset.auxiliary_tasks, subset.kept_instances, num_seeds=len(whole_trial.scores)
+    )
     difference = describe_difference(trial, whole_trial)
     trials = (*whole.trials, trial)
     if not context.settings.faithful and best_of((whole_trial, trial)) is not trial:

@@ -19,7 +19,9 @@ def select_by_trial(context: SelectionContext) -> Selection:
     By default the primary alone is trial 0 and a candidate like any other ("no auxiliary helps"
     is an answer), trials stop after `patience` prefixes in a row without a new best (0 counts as
     1), the best mean score over `trial.seeds` seeds wins, and of equal scores the one with fewer
-    auxiliaries. One score decides everything: the primary's dev metric.
+    auxiliaries. One score decides everything: the primary's dev metric. Since one training can be
+    lucky, a new best is confirmed: it and the best before it are trained with `trial.confirm`
+    seeds more, and it must win over all of them.
 
     `faithful` is the published procedure: from k = 1, go on while the score is at least the
     previous one, stop at the first drop, take the best prefix (of equal ones the longest, as the
@@ -44,10 +46,19 @@ def select_by_trial(context: SelectionContext) -> Selection:
     trials = [best]
     misses = 0
     for size in range(1, len(candidates) + 1):
-        trial = context.score(candidates[:size])
-        trials.append(trial)
-        if _comparable(trial) > _comparable(best):
-            best, misses = trial, 0
+        challenger = context.score(candidates[:size])
+        if settings.trial.confirm and _beats(challenger, best):
+            num_seeds = settings.trial.seeds + settings.trial.confirm
+            challenger, best = (
+                context.score(trial.auxiliary_tasks, num_seeds=num_seeds)
+                for trial in (challenger, best)
+            )
+            trials = [
+                best if trial.auxiliary_tasks == best.auxiliary_tasks else trial for trial in trials
+            ]
+        trials.append(challenger)
+        if _beats(challenger, best):
+            best, misses = challenger, 0
         else:
             misses += 1
             if misses >= settings.trial.patience:
@@ -71,17 +82,19 @@ def describe_difference(trial: Trial, other: Trial) -> str:
 
     Args:
         trial: one trial.
-        other: what it is compared with, over the same seeds.
+        other: what it is compared with.
 
     Returns:
         E.g. "+0.0210 (standard deviation 0.0080 over 3 seeds)". The spread is that of the
-        differences seed by seed, since both trials share the seeds' heads and data order.
+        differences seed by seed, since both trials share the seeds' heads and data order; seeds
+        that only one of them was trained with do not count.
     """
-    difference = f"{trial.score - other.score:+.4f}"
-    if len(trial.scores) < 2 or len(trial.scores) != len(other.scores):
-        return f"{difference} (one seed, spread unknown)"
-    spread = np.std(np.subtract(trial.scores, other.scores), ddof=1)
-    return f"{difference} (standard deviation {spread:.4f} over {len(trial.scores)} seeds)"
+    number = min(len(trial.scores), len(other.scores))
+    differences = np.subtract(trial.scores[:number], other.scores[:number])
+    if number < 2:
+        return f"{differences.mean():+.4f} (one seed, spread unknown)"
+    spread = np.std(differences, ddof=1)
+    return f"{differences.mean():+.4f} (standard deviation {spread:.4f} over {number} seeds)"
 
 
 def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> Selection:
@@ -132,6 +145,13 @@ def _named(primary_task: str, trial: Trial) -> str:
     return f"{primary_task} with {', '.join(trial.auxiliary_tasks)}"
 
 
-def _comparable(trial: Trial) -> float:
-    """A score that can be compared: an undefined one (a correlation of constants) is worst."""
-    return -math.inf if math.isnan(trial.score) else trial.score
+def _beats(trial: Trial, other: Trial) -> bool:
+    """Whether a trial scores higher over the seeds that both were trained with."""
+    number = min(len(trial.scores), len(other.scores))
+    return _comparable(trial, number) > _comparable(other, number)
+
+
+def _comparable(trial: Trial, number: int | None = None) -> float:
+    """A mean over the first seeds; an undefined one (a correlation of constants) is worst."""
+    score = float(np.mean(trial.scores[:number]))
+    return -math.inf if math.isnan(score) else score
