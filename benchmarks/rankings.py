@@ -1,7 +1,7 @@
 """Which ranking foretells best what an auxiliary adds: probes and profiles against measured gains.
 
     python benchmarks/rankings.py --data FOLDER --comparison results/comparison.json
-    ... --primaries qqp pos     # gains for more primaries, measured first
+    ... --primaries qqp pos --steps 120     # gains for more primaries, measured first
 
 Each task is probed on the frozen encoder, and on encoders fine-tuned for 15 and for 60 steps (two
 seeds; for 60 steps also from heads that start at zero), by every head importance measure. Each way
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from compare import METHODS, POOL, PRIMARIES, compare_values
+from compare import METHODS, POOL, PRIMARIES, STEPS, compare_values
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 from scipy.stats import kendalltau
@@ -55,7 +55,7 @@ MEASURES: dict[str, HeadImportanceMeasure] = {
     "signed gate": importance.gate_gradient,
 }
 #: Fine-tuning before a probe: an epoch, and a quarter of one.
-STEPS = 60
+FINE_TUNING_STEPS = 60
 SHORT_STEPS = 15
 
 #: What is probed: the last digit is a fine-tuning seed.
@@ -70,9 +70,13 @@ MODELS = (
     "zero heads 1",
 )
 
+LESS_SHUFFLED = "frozen less shuffled"
+
 #: How a way of ranking uses them: for each seed, the models whose importances are averaged.
 USES: dict[str, tuple[tuple[str, ...], ...]] = {
     "frozen": (("frozen",),),
+    # Each candidate's tau less its tau with shuffled labels: what its labels add.
+    LESS_SHUFFLED: (("frozen",),),
     f"{SHORT_STEPS} steps": ((MODELS[4],), (MODELS[5],)),
     "fine-tuned": (("fine-tuned 0",), ("fine-tuned 1",)),
     "zero heads": (("zero heads 0",), ("zero heads 1",)),
@@ -84,6 +88,9 @@ LAYERS = {"all layers": slice(None), "early half": slice(0, 3), "late half": sli
 
 #: (model, task, measure) -> importances (N, L, H); and (model, task) -> seconds.
 Probes = dict[tuple[str, str, str], FloatArray]
+
+#: (primary, which trainings) -> candidate -> what it adds alone.
+Gains = dict[tuple[str, str], dict[str, float]]
 
 #: A ranking, and the seconds its probes take.
 Answer = tuple[Ranking, float]
@@ -110,7 +117,13 @@ def main() -> None:
     """Probes, ranks and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--comparison", type=Path, help="comparison.json of benchmarks/compare.py")
+    parser.add_argument(
+        "--comparison",
+        type=Path,
+        nargs="*",
+        default=(),
+        help="comparison*.json of benchmarks/compare.py",
+    )
     parser.add_argument(
         "--primaries",
         nargs="*",
@@ -119,6 +132,7 @@ def main() -> None:
         help="more primaries, to measure gains",
     )
     parser.add_argument("--seeds", type=int, default=3, help="training seeds of their scores")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of their trainings")
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--instances", type=int, default=240, help="probed instances per task")
     parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
@@ -127,8 +141,8 @@ def main() -> None:
     source = provenance()
     probes, seconds = probe_all(arguments)
     gains = measured_gains(arguments)
-    if arguments.comparison is not None:
-        gains |= single_gains(json.loads(arguments.comparison.read_text()))
+    for path in arguments.comparison:
+        gains |= single_gains(json.loads(path.read_text()), path.stem)
     # A primary that nothing moves (it was not learned) orders nothing.
     gains = {name: found for name, found in gains.items() if len(set(found.values())) > 1}
     ways = [
@@ -137,6 +151,7 @@ def main() -> None:
             USES, MEASURES, ("keep", "remove"), LAYERS
         )
         if set(itertools.chain(*USES[model])) <= set(arguments.models)
+        and (model != LESS_SHUFFLED or MODELS[1] in arguments.models)
         # There is no profile that signed gradients of all tasks share.
         and (measure != "signed gate" or common == "keep")
     ]
@@ -148,7 +163,7 @@ def main() -> None:
     text = "\n\n".join(
         [
             "# Ways of ranking",
-            f"Pool: {', '.join(POOL)}; gains of: {', '.join(gains) or 'none'}; "
+            f"Pool: {', '.join(POOL)}; gains of: {_listed(gains) or 'none'}; "
             f"{arguments.instances} probed "
             "instances a task. `gain`: Kendall's tau between the ranking and the measured gains of "
             "single auxiliaries, mean over the primaries (lowest). `regret@1`: what the top-ranked "
@@ -246,7 +261,7 @@ def main() -> None:
             "shuffled_labels": null,
             "fewer_instances": fewer,
             "stopping_when_settled": stopping,
-            "gains": gains,
+            "gains": {", ".join(key): of_single for key, of_single in gains.items()},
         },
         text=text,
     )
@@ -296,7 +311,7 @@ def probe_one(
             return measured(target, list(fitted_batches(batches, head, shuffle_seed=shuffle_seed)))
     kind, seed = model.rsplit(maxsplit=1)
     plan = pipeline._fine_tuning_plan(session, task, int(seed))
-    steps = SHORT_STEPS if kind.endswith("steps") else STEPS
+    steps = SHORT_STEPS if kind.endswith("steps") else FINE_TUNING_STEPS
     fine_tuning = session.settings.fine_tuning.model_copy(update={"max_steps": steps})
     plan = dataclasses.replace(plan, recipe=session.host.recipe(fine_tuning, (task,), {}))
     start = zero_heads() if kind == "zero heads" else contextlib.nullcontext()
@@ -372,11 +387,23 @@ def matrices(
     return found
 
 
-def ranking_values(
-    way: Way, probes: Probes, primary: str, rows: slice = slice(None)
+def figures(
+    way: Way, probes: Probes, models: tuple[str, ...], primary: str, rows: slice = slice(None)
 ) -> dict[str, float]:
+    """Candidate -> what one seed's probes rank it by."""
+    real = matrices(way, probes, models, rows)
+    found = taus(way, real, primary)
+    if way.model != LESS_SHUFFLED:
+        return found
+    null = {**matrices(way, probes, (MODELS[1],), rows), primary: real[primary]}
+    return {task: found[task] - tau for task, tau in taus(way, null, primary).items()}
+
+
+def ranking_values(way: Way, probes: Probes, primary: str) -> dict[str, float]:
     """As the pipeline ranks: taus averaged over pairs of seeds (here: equal and unequal ones)."""
-    of_seeds = [matrices(way, probes, models, rows) for models in USES[way.model]]
+    if len(USES[way.model]) == 1:
+        return figures(way, probes, USES[way.model][0], primary)
+    of_seeds = [matrices(way, probes, models) for models in USES[way.model]]
     totals: dict[str, list[float]] = {}
     for first, second in itertools.product(of_seeds, of_seeds):
         mixed = {**second, primary: first[primary]}
@@ -393,10 +420,10 @@ def against_gains(values: dict[str, float], of_single: dict[str, float]) -> tupl
     return float(found), max(of_single.values()) - of_single[top]
 
 
-def describe(way: Way, probes: Probes, gains: dict[str, dict[str, float]]) -> dict[str, Any]:
+def describe(way: Way, probes: Probes, gains: Gains) -> dict[str, Any]:
     """One way of ranking, over all primaries."""
     agreement, regrets = [], []
-    for primary, of_single in gains.items():
+    for (primary, _), of_single in gains.items():
         tau, regret = against_gains(ranking_values(way, probes, primary), of_single)
         agreement.append(tau)
         regrets.append(regret)
@@ -407,7 +434,7 @@ def describe(way: Way, probes: Probes, gains: dict[str, dict[str, float]]) -> di
         "layers": way.layers,
         "gain": float(np.mean(agreement)) if gains else None,
         "gain_lowest": float(np.min(agreement)) if gains else None,
-        "gain_by_primary": dict(zip(gains, agreement, strict=True)),
+        "gain_by_primary": dict(zip(map(", ".join, gains), agreement, strict=True)),
         "regret_at_1": float(np.mean(regrets)) if gains else None,
         "again": float(np.mean(list(order_again(way, probes)))),
         "quarter": float(np.mean(list(order_of_quarter(way, probes)))),
@@ -425,17 +452,17 @@ def order_again(way: Way, probes: Probes) -> Iterator[float]:
     for primary in PRIMARIES:
         if len(seeds) == 1:
             halves = [slice(start, None, 2) for start in (0, 1)]
-            pair = [taus(way, matrices(way, probes, seeds[0], half), primary) for half in halves]
+            pair = [figures(way, probes, seeds[0], primary, half) for half in halves]
         else:
-            pair = [taus(way, matrices(way, probes, models), primary) for models in seeds]
+            pair = [figures(way, probes, models, primary) for models in seeds]
         yield same_order(*pair)
 
 
 def order_of_quarter(way: Way, probes: Probes) -> Iterator[float]:
     """Tau between the candidate orders of a quarter of the instances and of all."""
     for primary, models in itertools.product(PRIMARIES, USES[way.model]):
-        whole = taus(way, matrices(way, probes, models), primary)
-        quarter = taus(way, matrices(way, probes, models, slice(0, None, 4)), primary)
+        whole = figures(way, probes, models, primary)
+        quarter = figures(way, probes, models, primary, slice(0, None, 4))
         yield same_order(whole, quarter)
 
 
@@ -482,7 +509,7 @@ def taus_of(ranking: Ranking) -> dict[str, float]:
 
 
 def of_fewer_instances(
-    answers: dict[tuple[str, int | None, int], Answer], gains: dict[str, dict[str, float]]
+    answers: dict[tuple[str, int | None, int], Answer], gains: Gains
 ) -> Iterator[dict[str, Any]]:
     """How well the default ranking holds when fewer instances are probed."""
     for count in (*FEWER_INSTANCES, None):
@@ -492,8 +519,11 @@ def of_fewer_instances(
             whole, _ = answers[primary, None, seed]
             orders.append(same_order(taus_of(ranking), taus_of(whole)))
             seconds.append(took)
-            if primary in gains:
-                found.append(against_gains(taus_of(ranking), gains[primary]))
+            found += [
+                against_gains(taus_of(ranking), of_single)
+                for (name, _), of_single in gains.items()
+                if name == primary
+            ]
         means = np.mean(found, axis=0).tolist() if found else (None, None)
         yield {
             "instances": count or "all",
@@ -521,7 +551,7 @@ def stopping_when_settled(
             for count in (*FEWER_INSTANCES, None):
                 ranking, took = answers[primary, count, seed]
                 spent += took
-                above = [c.probability_above_next for c in ranking.candidates[:-1]]
+                above = [c.probability_above_next or 0.0 for c in ranking.candidates[:-1]]
                 if min(above[:1] if what == "first place" else above) >= settled:
                     break
             shares.append(spent / all_seconds)
@@ -552,13 +582,13 @@ def shuffled_labels(probes: Probes) -> list[dict[str, Any]]:
     ]
 
 
-def measured_gains(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+def measured_gains(arguments: argparse.Namespace) -> Gains:
     """Gains of single auxiliaries for primaries that were not compared, from equal trainings."""
     if not arguments.primaries:
         return {}
     folder = arguments.work.absolute() / "-".join(["singles", *arguments.primaries])
     values = {
-        **compare_values(arguments.data, arguments.work.absolute()),
+        **compare_values(arguments.data, arguments.work.absolute(), arguments.steps),
         "primaries": arguments.primaries,
         "methods": {"alone": METHODS["alone"]},
         "output_dir": folder,
@@ -568,12 +598,12 @@ def measured_gains(arguments: argparse.Namespace) -> dict[str, dict[str, float]]
         compare_file.model_copy(update={"primary_task": arguments.primaries[0]}),
         make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)]),
     )
-    gains: dict[str, dict[str, float]] = {}
+    gains: Gains = {}
     for primary in arguments.primaries:
         settings = comparison.settings_of(compare_file, primary, "alone")
         session = sessions.reopen(opened, settings, output_dir=folder / primary)
         alone = comparison.evaluate(session, settings, (), arguments.seeds).score
-        gains[primary] = {
+        gains[primary, f"{arguments.steps} steps"] = {
             task: comparison.evaluate(session, settings, (task,), arguments.seeds).score - alone
             for task in POOL
             if task != primary
@@ -581,11 +611,15 @@ def measured_gains(arguments: argparse.Namespace) -> dict[str, dict[str, float]]
     return gains
 
 
-def single_gains(compared: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Primary -> candidate -> mean score with that candidate less the mean score alone."""
+def _listed(gains: Gains) -> str:
+    return ", ".join(f"{primary} ({which})" for primary, which in gains)
+
+
+def single_gains(compared: dict[str, Any], name: str) -> Gains:
+    """The mean score with each candidate less the mean score alone, from a comparison."""
     primaries = compared["results"]["primaries"]
     return {
-        primary: {
+        (primary, name): {
             subset["auxiliary_tasks"][0]: subset["score"] - found["alone"]["score"]
             for subset in found["subsets"]
             if len(subset["auxiliary_tasks"]) == 1
