@@ -416,7 +416,7 @@ def against_gains(values: dict[str, float], of_single: dict[str, float]) -> tupl
     """Kendall's tau between a ranking and measured gains, and what its top costs."""
     tasks = list(of_single)
     found = kendalltau([values[t] for t in tasks], [of_single[t] for t in tasks]).statistic
-    top = max(values, key=lambda task: values[task])
+    top = max(tasks, key=lambda task: values[task])
     return float(found), max(of_single.values()) - of_single[top]
 
 

@@ -162,8 +162,8 @@ def test_phases_are_announced_by_name_and_with_their_number_of_units(make_hooks,
 
     pipeline.run(opened(folder, Plugin()))
     assert [phase for phase, _ in announced] == list(make_hooks.PHASES)
-    # Three tasks; two candidates: the primary alone and two prefixes.
-    assert announced[:4] == [("load", 3), ("probe", 3), ("rank", 1), ("select", 3)]
+    # Three tasks; two candidates: the primary alone and two prefixes, each confirmed at most.
+    assert announced[:4] == [("load", 3), ("probe", 3), ("rank", 1), ("select", 6)]
 
 
 def test_an_error_in_training_is_told_from_the_inside_out(folder, traces):
