@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -805,15 +804,13 @@ def _keep_best_weights(session: Session, trial: Trial) -> None:
     if session.selection_trained:
         losers = [trial]
     else:
-
-        def score(trial: Trial) -> float:
-            mean = float(np.mean(trial.scores[: session.settings.trial.seeds]))
-            return -math.inf if math.isnan(mean) else mean
-
+        num_seeds = session.settings.trial.seeds
         others = [kept for kept in session.kept_trials if kept.output_dirs != trial.output_dirs]
         # Of equal ones the first. A new best that is not confirmed leaves it to the one before it.
-        best_first = sorted([*others, trial], key=score, reverse=True)
-        number = 2 if most_seeds(session.settings) > session.settings.trial.seeds else 1
+        best_first = sorted(
+            [*others, trial], key=lambda kept: kept.comparable(num_seeds), reverse=True
+        )
+        number = 2 if most_seeds(session.settings) > num_seeds else 1
         session.kept_trials, losers = best_first[:number], best_first[number:]
     for loser in losers:
         for folder in loser.output_dirs:

@@ -5,6 +5,7 @@ Symbols used everywhere: N instances, L layers, H heads, n = L * H.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -432,6 +433,11 @@ class Trial:
     def score(self) -> float:
         """Mean dev score over the seeds."""
         return float(np.mean(self.scores))
+
+    def comparable(self, num_seeds: int | None = None) -> float:
+        """Mean over the first seeds (None: all), -inf where it is undefined: that never wins."""
+        score = float(np.mean(self.scores[:num_seeds]))
+        return -math.inf if math.isnan(score) else score
 
     @property
     def spread(self) -> float | None:

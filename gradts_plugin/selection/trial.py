@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,7 +73,7 @@ def select_by_trial(context: SelectionContext) -> Selection:
 
 def best_of(trials: Sequence[Trial]) -> Trial:
     """The trial with the best mean score; the last of equal ones. An undefined score is worst."""
-    return max(reversed(trials), key=_comparable)
+    return max(reversed(trials), key=Trial.comparable)
 
 
 def describe_difference(trial: Trial, other: Trial) -> str:
@@ -101,7 +100,7 @@ def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> 
     trials: list[Trial] = []
     for size in range(1, len(candidates) + 1):
         trials.append(context.score(candidates[:size]))
-        if size > 1 and not _comparable(trials[-1]) >= _comparable(trials[-2]):
+        if size > 1 and not trials[-1].comparable() >= trials[-2].comparable():
             break
     best = best_of(trials)
     return Selection(
@@ -127,7 +126,7 @@ def _explain(primary_task: str, best: Trial, trials: Sequence[Trial], num_candid
             f"{describe_difference(best, alone)} against {primary_task} alone, best of "
             f"{_prefixes(len(prefixes))} of the ranking{stopped}"
         )
-    nearest = max(prefixes, key=_comparable)
+    nearest = max(prefixes, key=Trial.comparable)
     return (
         f"no auxiliary helps: {primary_task} alone scores {alone.score:.4f}, and the best of "
         f"{_prefixes(len(prefixes))} of the ranking, {_named(primary_task, nearest)}, "
@@ -148,10 +147,4 @@ def _named(primary_task: str, trial: Trial) -> str:
 def _beats(trial: Trial, other: Trial) -> bool:
     """Whether a trial scores higher over the seeds that both were trained with."""
     number = min(len(trial.scores), len(other.scores))
-    return _comparable(trial, number) > _comparable(other, number)
-
-
-def _comparable(trial: Trial, number: int | None = None) -> float:
-    """A mean over the first seeds; an undefined one (a correlation of constants) is worst."""
-    score = float(np.mean(trial.scores[:number]))
-    return -math.inf if math.isnan(score) else score
+    return trial.comparable(number) > other.comparable(number)
