@@ -48,6 +48,12 @@ TRAINING: dict[str, Any] = {
 #: The first one ranks: the oracle tries the prefixes of its ranking.
 METHODS: dict[str, dict[str, Any]] = {
     "GradTS-thres": {"method": "thres"},
+    "GradTS-thres, checked": {"method": "trial", "trial": {"prefixes": "threshold"}},
+    "GradTS-thres, checked, 256 instances": {
+        "method": "trial",
+        "trial": {"prefixes": "threshold"},
+        "probing": {"max_instances": 256},
+    },
     "GradTS-trial": {"method": "trial", "trial": {"patience": 1}},
     "GradTS-trial, not confirmed": {"method": "trial", "trial": {"patience": 1, "confirm": 0}},
     "GradTS-fg": {"method": "fg", "trial": {"patience": 1}},
@@ -64,7 +70,8 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "alone": {"method": "alone"},
     "all": {"method": "all"},
-    "random 2": {"method": "top", "ranking": {"ranker": "random"}},
+    # A draw learns nothing from trainings: it may have the seed of the scores.
+    "random 2": {"method": "top", "ranking": {"ranker": "random"}, "seed": 0},
     "largest 2": {"method": "top", "ranking": {"ranker": "size"}},
     "embedding 2": {"method": "top", "ranking": {"ranker": "embedding"}},
     "logme 2": {"method": "top", "ranking": {"ranker": "logme"}},
@@ -152,9 +159,7 @@ def against_autosem(found: comparison.Comparison) -> str:
         if "AUTOSEM" not in methods:
             continue
         other = methods["AUTOSEM"]
-        for name in ("GradTS-thres", "GradTS-trial", "GradTS-fg"):
-            if name not in methods:
-                continue
+        for name in [name for name in methods if name.startswith("GradTS")]:
             method = methods[name]
             differences = np.subtract(method.trial.scores, other.trial.scores)
             shares = [
@@ -205,7 +210,15 @@ def autosem(max_steps: int) -> dict[str, Any]:
 
 
 #: Compared on the demo's tasks; without the oracle, whose answer is planted.
-PLANTED_METHODS = ("GradTS-thres", "GradTS-trial", "alone", "all", "AUTOSEM-p1", "AUTOSEM")
+PLANTED_METHODS = (
+    "GradTS-thres",
+    "GradTS-thres, checked",
+    "GradTS-trial",
+    "alone",
+    "all",
+    "AUTOSEM-p1",
+    "AUTOSEM",
+)
 
 
 def planted_values(folder: Path) -> dict[str, Any]:

@@ -227,6 +227,9 @@ def _open(
 def settings_of(compare_file: CompareFile, primary: str, name: str | None) -> GradTSSettings:
     """The settings of one method for one primary: the file's own, and what the method changes.
 
+    Selections are scored with the file's own seeds, `seed` and those after it; methods choose with
+    the seeds after these, so that a lucky training decides and scores nothing at once.
+
     Args:
         compare_file: the comparison.
         primary: the task to help.
@@ -237,6 +240,7 @@ def settings_of(compare_file: CompareFile, primary: str, name: str | None) -> Gr
     values |= {"primary_task": primary, **_candidates(compare_file, primary)}
     if name is None:
         return parse_settings(GradTSSettings, values, where="compare file")
+    values["seed"] = compare_file.seed + compare_file.evaluation_seeds
     for key, value in compare_file.methods[name].items():
         if key in _NOT_A_METHODS_OWN:
             raise ConfigError(f"methods.{name}.{key}: is the same for all methods; leave it out")
@@ -416,8 +420,9 @@ def evaluate(
     finally:
         session.settings = settings
         session.costs = costs
-    for folder in scored.output_dirs:  # only scores are compared, and weights are large
-        (folder / pipeline.WEIGHTS_FILE).unlink(missing_ok=True)
+    # Only scores are compared, and weights are large: those of the method's trials go, too.
+    for weights in session.output_dir.glob(f"trials/*/{pipeline.WEIGHTS_FILE}"):
+        weights.unlink()
     return scored
 
 

@@ -182,12 +182,15 @@ class TrialSettings(Settings):
             before it are trained with; not with `faithful`.
         patience: stop after so many trials in a row without a new best.
         max_auxiliaries: the longest prefix of the ranking that is tried; None: all candidates.
+        prefixes: `all`: one candidate more at a time; `threshold`: beside the primary alone only
+            what GradTS-thres would select, whatever `patience`. Not with `faithful`.
     """
 
     seeds: Annotated[int, Field(gt=0)] = 1
     confirm: Annotated[int, Field(ge=0)] = 1
     patience: Annotated[int, Field(ge=0)] = 2
     max_auxiliaries: Annotated[int, Field(gt=0)] | None = None
+    prefixes: Literal["all", "threshold"] = "all"
 
 
 class FineGrainedSettings(Settings):
@@ -385,7 +388,8 @@ class CompareFile(RunFile):
     Attributes:
         primaries: the tasks to help, one after the other; all other tasks are candidates.
         methods: name -> settings that differ from the file's own; `method` at least.
-        evaluation_seeds: training seeds over which every selection is scored.
+        evaluation_seeds: training seeds, from `seed` on, over which every selection is scored;
+            methods choose with the seeds after them.
         oracle: also train the subsets an oracle would look at.
     """
 

@@ -42,6 +42,7 @@ from gradts_plugin.records import (
     TrainingResult,
     Trial,
 )
+from gradts_plugin.selection.trial import prefix_sizes
 from gradts_plugin.store import GradientStore, ProbeKey, StoredImportance
 from gradts_plugin.trials import ComputedValues, TrialLedger
 
@@ -655,8 +656,8 @@ def select(session: Session, ranking: Ranking | None) -> Selection:
     settings = session.settings
     method = session.registry.method(settings.method)
     candidates = tuple(tasks_of(session))[1:]
-    limit = settings.trial.max_auxiliaries or len(candidates)
-    num_trials = (1 + min(limit, len(candidates))) * most_seeds(settings)
+    prefixes = candidates if ranking is None else prefix_sizes(ranking, settings)
+    num_trials = (1 + len(prefixes)) * most_seeds(settings)
     with session.phase("select", num_trials), _selection_errors(session):
         selection = method(_Context(session, ranking))
         unknown = [name for name in selection.auxiliary_tasks if name not in candidates]

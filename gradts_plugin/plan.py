@@ -20,6 +20,7 @@ from gradts_plugin.console import FORWARD_SHARE, PROBE_SHARE, QUICK_DEV
 from gradts_plugin.measuring import Rates, step_size
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Host, KeptInstances, Ranking, Selection
+from gradts_plugin.selection.trial import prefix_sizes
 from gradts_plugin.trials import ComputedValues
 
 #: Who offers the methods and rankers whose trainings can be counted here.
@@ -339,7 +340,9 @@ class _Planner:
         """The runs that GradTS-trial and -fg may have to make, and how many are stored."""
         seeds = pipeline.most_seeds(self._settings)
         order = self._order(ranking)
-        prefixes = [order[:size] for size in range(int(self._settings.faithful), len(order) + 1)]
+        prefixes = [order[:size] for size in self._prefix_sizes(ranking, len(order))]
+        if not self._settings.faithful:
+            prefixes = [(), *prefixes]
         # Without the ranking, only the primary alone can be looked up.
         stored = {
             prefix: self._stored_seeds(prefix, num_seeds=seeds)
@@ -356,8 +359,15 @@ class _Planner:
         ]
         if self._settings.method == "fg":
             # The filtered auxiliaries are scored, too: at most all their instances.
-            runs += [self._trial(order)] * seeds
+            runs += [self._trial(prefixes[-1])] * seeds
         return runs, sum(stored.values())
+
+    def _prefix_sizes(self, ranking: Ranking | None, most: int) -> Sequence[int]:
+        if ranking is not None:
+            return prefix_sizes(ranking, self._settings)
+        if self._settings.trial.prefixes == "threshold" and not self._settings.faithful:
+            return (min(self._num_above_threshold(), most),)
+        return range(1, most + 1)
 
     def _order(self, ranking: Ranking | None) -> tuple[str, ...]:
         """The candidates that trials go through; the costliest first where nothing is ranked."""

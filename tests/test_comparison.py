@@ -192,6 +192,10 @@ def write_compare_file(folder: Path, **changes: Any) -> Path:
     return path
 
 
+def key_of(record: Path) -> Any:
+    return json.loads(record.read_text())["key"]
+
+
 def test_methods_are_compared_and_a_rerun_trains_nothing(tmp_path: Path) -> None:
     path = write_compare_file(tmp_path, candidate_tasks=["topic", "match", "degree"])
     command = run_command("compare", path, "--json", "--plain")
@@ -222,8 +226,16 @@ def test_methods_are_compared_and_a_rerun_trains_nothing(tmp_path: Path) -> None
             )
         # Three tasks fine-tuned for 2 steps each; the trial method also trains 3 steps a trial.
         assert methods["gradts-thres"]["cost"]["num_steps"] == 6
-        num_trials = len(methods["gradts-trial"]["selection"]["trials"])
-        assert methods["gradts-trial"]["cost"]["num_steps"] == 6 + 3 * num_trials
+        tried = methods["gradts-trial"]["selection"]["trials"]
+        num_trainings = sum(len(trial["scores"]) for trial in tried)
+        assert methods["gradts-trial"]["cost"]["num_steps"] == 6 + 3 * num_trainings
+        # Seeds 0 and 1 score, 2 and 3 decide: a lucky training must not do both.
+        seeds = {
+            key["seed"]
+            for key in map(key_of, (tmp_path / "out/store/trainings").iterdir())
+            if [name for name, _ in key["train_tasks"]] == [primary]
+        }
+        assert seeds == {0, 1, *range(2, 2 + len(tried[0]["scores"]))}
     store = tmp_path / "out" / "store" / "trainings"
     before = {file.name: file.stat().st_mtime_ns for file in store.iterdir()}
     again = run_command("compare", path, "--quiet")

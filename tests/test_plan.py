@@ -166,6 +166,11 @@ def test_weights_that_are_gone_are_trained_again(finished, folder, encoder):
         # The primary alone and one of the two prefixes were trained by the run by threshold.
         ({"method": "trial", "trial": {"patience": 9}}, (6, 2, 4, True)),
         ({"method": "trial", "trial": {"seeds": 2, "confirm": 0}}, (6, 2, 4, True)),
+        # The one prefix is the run's by threshold; the second seed of both is not stored.
+        (
+            {"method": "trial", "trial": {"prefixes": "threshold", "seeds": 2, "confirm": 0}},
+            (4, 2, 2, True),
+        ),
         ({"method": "trial", "faithful": True}, (2, 1, 1, True)),
         ({"method": "fg"}, (8, 2, 6, True)),
         ({"method": "autosem-p1", "autosem": {"rounds": 2}}, (1, 0, 1, False)),

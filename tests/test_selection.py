@@ -224,6 +224,47 @@ def test_faithful_confirms_nothing():
     assert context.confirmed == []
 
 
+def test_only_the_prefix_above_the_threshold_is_tried():
+    scores = prefix_scores(0.9, 0.7, 0.9, 0.9, alone=0.5)
+    context = Context(scores, threshold=0.5, trial={"prefixes": "threshold", "patience": 0})
+    selection = select_by_trial(context)
+    assert selection.auxiliary_tasks == ("a", "b")
+    assert context.asked == ["", "a b"]
+    assert context.confirmed == ["a b", ""]
+    assert selection.reason.endswith("best of 1 prefix of the ranking")
+    worse = Context(
+        prefix_scores(0.9, 0.4, alone=0.5), threshold=0.5, trial={"prefixes": "threshold"}
+    )
+    assert select_by_trial(worse).auxiliary_tasks == ()
+    assert worse.asked == ["", "a b"]
+
+
+def test_where_nothing_reaches_the_threshold_there_is_only_the_primary_to_try():
+    context = Context({"": 0.5}, threshold=0.61, trial={"prefixes": "threshold"})
+    selection = select_by_trial(context)
+    assert selection.auxiliary_tasks == ()
+    assert context.asked == [""]
+    assert selection.reason == (
+        "no candidate reaches the threshold: p alone is all there is to try"
+    )
+
+
+def test_the_prefix_above_the_threshold_is_no_longer_than_max_auxiliaries():
+    trial = {"prefixes": "threshold", "max_auxiliaries": 1}
+    context = Context(prefix_scores(0.9, 0.1, alone=0.5), threshold=0.3, trial=trial)
+    assert select_by_trial(context).auxiliary_tasks == ("a",)
+
+
+def test_faithful_trials_know_no_threshold():
+    context = Context(
+        prefix_scores(0.5, 0.6, 0.4, alone=0.1),
+        faithful=True,
+        threshold=0.61,
+        trial={"prefixes": "threshold"},
+    )
+    assert select_by_trial(context).auxiliary_tasks == ("a", "b")
+
+
 def test_an_undefined_score_never_wins_and_does_not_stop_the_others():
     context = Context(prefix_scores(math.nan, 0.7, math.nan, math.nan, alone=0.5))
     assert select_by_trial(context).auxiliary_tasks == ("a", "b")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
-from gradts_plugin.config import Quantile
+from gradts_plugin.config import GradTSSettings, Quantile
 from gradts_plugin.errors import SelectionError
-from gradts_plugin.records import FloatArray, Ranking, Selection, SelectionContext
+from gradts_plugin.records import FloatArray, RankedTask, Ranking, Selection, SelectionContext
 
 #: One-sided 5 % of a normal distribution.
 _NULL_Z = 1.645
@@ -27,13 +29,7 @@ def select_by_threshold(context: SelectionContext) -> Selection:
         The selection, best-ranked first.
     """
     ranking = context.ranking
-    threshold = context.settings.threshold
-    if threshold == "auto":
-        theta, described = _above_null(ranking)
-    else:
-        theta = resolve_threshold(threshold, np.array([c.tau for c in ranking.candidates]))
-        described = describe_threshold(threshold, theta)
-    selected = [candidate for candidate in ranking.candidates if candidate.tau >= theta]
+    selected, theta, described = _reaching_threshold(ranking, context.settings.threshold)
     if selected:
         listed = ", ".join(f"{candidate.task_name} {candidate.tau:.3f}" for candidate in selected)
         found = f"reached by {len(selected)} of {len(ranking.candidates)} candidates: {listed}"
@@ -47,6 +43,22 @@ def select_by_threshold(context: SelectionContext) -> Selection:
         reason=f"tau >= {described} is {found}",
         threshold=theta,
     )
+
+
+def num_reaching_threshold(ranking: Ranking, settings: GradTSSettings) -> int:
+    """How long the prefix of the ranking is that GradTS-thres selects."""
+    return len(_reaching_threshold(ranking, settings.threshold)[0])
+
+
+def _reaching_threshold(
+    ranking: Ranking, threshold: float | Quantile | Literal["auto"]
+) -> tuple[list[RankedTask], float, str]:
+    if threshold == "auto":
+        theta, described = _above_null(ranking)
+    else:
+        theta = resolve_threshold(threshold, np.array([c.tau for c in ranking.candidates]))
+        described = describe_threshold(threshold, theta)
+    return [c for c in ranking.candidates if c.tau >= theta], theta, described
 
 
 def _above_null(ranking: Ranking) -> tuple[float, str]:

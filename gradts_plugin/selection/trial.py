@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradts_plugin.records import Selection, SelectionContext, Trial
+from gradts_plugin.config import GradTSSettings
+from gradts_plugin.records import Ranking, Selection, SelectionContext, Trial
+from gradts_plugin.selection.threshold import num_reaching_threshold
 
 
 def select_by_trial(context: SelectionContext) -> Selection:
@@ -20,7 +22,8 @@ def select_by_trial(context: SelectionContext) -> Selection:
     1), the best mean score over `trial.seeds` seeds wins, and of equal scores the one with fewer
     auxiliaries. One score decides everything: the primary's dev metric. Since one training can be
     lucky, a new best is confirmed: it and the best before it are trained with `trial.confirm`
-    seeds more, and it must win over all of them.
+    seeds more, and it must win over all of them. With `trial.prefixes: threshold` there is one
+    challenger only, GradTS-thres's selection: two trainings, four to confirm it.
 
     `faithful` is the published procedure: from k = 1, go on while the score is at least the
     previous one, stop at the first drop, take the best prefix (of equal ones the longest, as the
@@ -41,10 +44,11 @@ def select_by_trial(context: SelectionContext) -> Selection:
     if settings.faithful:
         return _select_faithfully(context, candidates)
 
+    sizes = prefix_sizes(context.ranking, settings)
     best = context.score(())
     trials = [best]
     misses = 0
-    for size in range(1, len(candidates) + 1):
+    for size in sizes:
         challenger = context.score(candidates[:size])
         if settings.trial.confirm and _beats(challenger, best):
             num_seeds = settings.trial.seeds + settings.trial.confirm
@@ -66,9 +70,18 @@ def select_by_trial(context: SelectionContext) -> Selection:
         method="trial",
         primary_task=context.primary_task,
         auxiliary_tasks=best.auxiliary_tasks,
-        reason=_explain(context.primary_task, best, trials, len(candidates)),
+        reason=_explain(context.primary_task, best, trials, len(sizes)),
         trials=tuple(trials),
     )
+
+
+def prefix_sizes(ranking: Ranking, settings: GradTSSettings) -> Sequence[int]:
+    """How long the prefixes are that are tried, beside the primary alone, in order."""
+    most = len(ranking.task_order[: settings.trial.max_auxiliaries])
+    if settings.trial.prefixes == "threshold" and not settings.faithful:
+        size = min(num_reaching_threshold(ranking, settings), most)
+        return (size,) if size else ()
+    return range(1, most + 1)
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:
@@ -116,9 +129,11 @@ def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> 
     )
 
 
-def _explain(primary_task: str, best: Trial, trials: Sequence[Trial], num_candidates: int) -> str:
+def _explain(primary_task: str, best: Trial, trials: Sequence[Trial], num_prefixes: int) -> str:
     alone, *prefixes = trials
-    left_out = num_candidates - len(prefixes)
+    if not prefixes:
+        return f"no candidate reaches the threshold: {primary_task} alone is all there is to try"
+    left_out = num_prefixes - len(prefixes)
     stopped = f"; {left_out} longer not tried (patience ran out)" if left_out else ""
     if best is not alone:
         return (
