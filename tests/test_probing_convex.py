@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -151,3 +153,24 @@ def test_gradients_reach_the_encoder_through_the_fitted_head():
 def test_nothing_to_fit_is_one_line():
     with pytest.raises(TrainingError, match="no instances"):
         fit_head([])
+
+
+def test_bf16_encodes_under_autocast_and_fits_in_fp32():
+    weight = gaussian(4, 4, seed=5)
+    states, labels = gaussian(40, 3, 4), (gaussian(40, seed=1) > 0).long()
+    batch = make_batch(states, labels)
+    seen = []
+
+    def encoded():
+        seen.append((states @ weight).dtype)
+        return states @ weight
+
+    rounded = fit_head([dataclasses.replace(batch, hidden_states=encoded)], precision="bf16")
+    exact = fit_head([dataclasses.replace(batch, hidden_states=encoded)])
+    assert seen == [torch.bfloat16, torch.float32]
+    assert rounded.weight.dtype == torch.float32
+    # The encoder's outputs have 8 bits; the fit itself adds no rounding of that size.
+    by_hand = (states.bfloat16() @ weight.bfloat16()).float()
+    other = fit_head([make_batch(by_hand, labels)])
+    assert rounded.weight.numpy() == pytest.approx(other.weight.numpy(), abs=1e-4)
+    assert not torch.equal(rounded.weight, exact.weight)

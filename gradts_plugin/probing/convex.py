@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -62,12 +63,18 @@ def mean_pooled(batch: ProbeBatch) -> Tensor:
     return pooled
 
 
-def fit_head(batches: Iterable[ProbeBatch], *, shuffle_seed: int | None = None) -> LinearHead:
+def fit_head(
+    batches: Iterable[ProbeBatch],
+    *,
+    shuffle_seed: int | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> LinearHead:
     """Fits the head: the minimum of mean loss + ridge, found by L-BFGS from zero.
 
     Args:
         batches: the instances to fit, labelled.
         shuffle_seed: fit to labels in shuffled order (see `shuffled_labels`).
+        precision: "bf16" encodes under bfloat16 autocast; the head is always fitted in fp32.
 
     Returns:
         The head.
@@ -76,7 +83,9 @@ def fit_head(batches: Iterable[ProbeBatch], *, shuffle_seed: int | None = None) 
         TrainingError: there is nothing to fit, or the fit is not finite.
     """
     kept = list(batches)
-    features, labels = _units(_with_labels(kept, shuffle_seed))
+    device_type = kept[0].labels.device.type if kept else "cpu"
+    with torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16"):
+        features, labels = _units(_with_labels(kept, shuffle_seed))
     mean = features.flatten(0, -2).mean(dim=0)
     if not torch.isfinite(features).all():
         raise TrainingError(
