@@ -48,6 +48,7 @@ TRAINING: dict[str, Any] = {
 #: The first one ranks: the oracle tries the prefixes of its ranking.
 METHODS: dict[str, dict[str, Any]] = {
     "GradTS-thres": {"method": "thres"},
+    "GradTS-thres, 256 instances": {"method": "thres", "probing": {"max_instances": 256}},
     "GradTS-thres, checked": {"method": "trial", "trial": {"prefixes": "threshold"}},
     "GradTS-thres, checked, 256 instances": {
         "method": "trial",
@@ -127,8 +128,8 @@ def main() -> None:
     text = "\n\n".join(
         [
             "# Selection methods side by side",
-            f"{described(values)} {arguments.seeds} seeds. Every other task is a candidate. Cost: "
-            "until the selection is known, with nothing stored.",
+            f"{described(values)} {arguments.seeds} seeds that no method chose with. Every other task "
+            "is a candidate. Cost: until the selection is known, with nothing stored.",
             comparison.markdown(found),
             "## Against AUTOSEM",
             "Score less AUTOSEM's, seed by seed (standard deviation), and cost as a share of "
