@@ -128,8 +128,8 @@ def main() -> None:
     text = "\n\n".join(
         [
             "# Selection methods side by side",
-            f"{described(values)} {arguments.seeds} seeds that no method chose with. Every other task "
-            "is a candidate. Cost: until the selection is known, with nothing stored.",
+            f"{described(values)} {arguments.seeds} seeds that no method chose with. Every other "
+            "task is a candidate. Cost: until the selection is known, with nothing stored.",
             comparison.markdown(found),
             "## Against AUTOSEM",
             "Score less AUTOSEM's, seed by seed (standard deviation), and cost as a share of "
