@@ -36,7 +36,8 @@ QUESTIONS = (
 COMPARED = tuple(
     name
     for name in METHODS
-    if name not in ("alone", "all", "random 2", "largest 2") and "256" not in name
+    if name not in ("alone", "all", "random 2", "largest 2")
+    and not name.endswith(("256 instances", "patience 1", "not confirmed"))
 )
 
 STEPS = 60
