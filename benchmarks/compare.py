@@ -83,6 +83,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "AUTOSEM": {"method": "autosem"},
 }
 
+#: Set against AUTOSEM one by one.
+AGAINST_AUTOSEM = (
+    "GradTS-thres",
+    "GradTS-thres, 256 instances",
+    "GradTS-thres, checked",
+    "GradTS-trial",
+    "GradTS-trial, 256 instances",
+    "GradTS-fg",
+)
+
 #: Decisions of AUTOSEM's bandit.
 ROUNDS = 30
 
@@ -162,7 +172,7 @@ def against_autosem(found: comparison.Comparison) -> str:
         if "AUTOSEM" not in methods:
             continue
         other = methods["AUTOSEM"]
-        for name in [name for name in methods if name.startswith("GradTS")]:
+        for name in [name for name in AGAINST_AUTOSEM if name in methods]:
             method = methods[name]
             differences = np.subtract(method.trial.scores, other.trial.scores)
             shares = [
