@@ -183,7 +183,8 @@ class TrialSettings(Settings):
         patience: stop after so many trials in a row without a new best.
         max_auxiliaries: the longest prefix of the ranking that is tried; None: all candidates.
         prefixes: `all`: one candidate more at a time; `threshold`: beside the primary alone only
-            what GradTS-thres would select, whatever `patience`. Not with `faithful`.
+            as many of the best-ranked as GradTS-thres selects, whatever `patience`. Not with
+            `faithful`.
     """
 
     seeds: Annotated[int, Field(gt=0)] = 1

@@ -46,7 +46,7 @@ def select_by_threshold(context: SelectionContext) -> Selection:
 
 
 def num_reaching_threshold(ranking: Ranking, settings: GradTSSettings) -> int:
-    """How long the prefix of the ranking is that GradTS-thres selects."""
+    """How many candidates GradTS-thres selects."""
     return len(_reaching_threshold(ranking, settings.threshold)[0])
 
 
