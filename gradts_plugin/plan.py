@@ -143,7 +143,9 @@ class _Planner:
     def __init__(self, session: pipeline.Session, rates: Rates | None, *, look_ahead: bool) -> None:
         self._session = _dry(session)
         self._settings: GradTSSettings = session.settings
-        self._rates = rates
+        # Rates without a description know the model's size, and no times.
+        self._rates = rates if rates is not None and rates.description else None
+        self._weight_bytes = None if rates is None else rates.weight_bytes
         self._look_ahead = look_ahead
         self._infos = pipeline.tasks_of(session)
         self._primary, *candidates = self._infos
@@ -189,10 +191,10 @@ class _Planner:
                 if not trains
                 # Those of the best trials, and the latest one's until they are compared.
                 else None
-                if self._rates is None
+                if self._weight_bytes is None
                 else (3 if pipeline.most_seeds(settings) > settings.trial.seeds else 2)
                 * settings.trial.seeds
-                * self._rates.weight_bytes
+                * self._weight_bytes
             ),
             measured="" if self._rates is None else self._rates.description,
             notes=tuple(self._notes),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 from tiny_encoders import save_tiny_encoder
@@ -232,6 +233,13 @@ def test_trials_of_unranked_tasks_count_as_the_costliest(tmp_path, encoder):
     assert part_of(values, "trials")["num_steps"] == 2 * (4 + 8 + 12)
     assert counts(values)["final trainings"] == (0, 0, 0, False)
     assert any("until then" in note for note in values["notes"])
+    # What was not measured is not known: not "0 s".
+    times = {part["what"]: part["seconds"] for part in values["parts"]}
+    assert times["probes"] is times["trials"] is None
+    answer = run_command("plan", run_file, "--no-measure", "--quiet")
+    assert "Time: not measured." in answer.out
+    assert "importances" in answer.out  # sizes need no times
+    assert not re.search(r"^│ (probes|trials) .* s │$", answer.out, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(
