@@ -212,7 +212,7 @@ def compare_values(data: Path, work: Path, steps: int = STEPS) -> dict[str, Any]
         "fine_tuning": {**TRAINING, "max_steps": FINE_TUNING_STEPS},
         "ranking": {"max_instances": 120},
         "training": {**TRAINING, "max_steps": steps},
-        # As the trainings: a fair price for both.
+        # As the trainings have it where the hardware does: a fair price for both.
         "probing": {"model": "frozen", "precision": "bf16"},
         "autosem": autosem(steps),
     }

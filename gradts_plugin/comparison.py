@@ -166,10 +166,10 @@ def _write_tables(path: Path, compare_file: CompareFile, comparison: Comparison)
     trained = f"{length.max_steps} steps" if length.max_steps else f"{length.epochs:g} epochs"
     text = (
         "# Selection methods compared\n\n"
-        f"Each selection is trained for {trained}, over {comparison.seeds} seeds that no method "
-        "chose with; ± is the standard deviation over the seeds (of a gain: of the differences "
-        "seed by seed). Steps, examples and seconds: until the selection is known, with nothing "
-        "stored.\n\n"
+        f"Each selection is trained for {trained}, over {comparison.seeds} seeds; methods choose "
+        "with other ones, unless they name a `seed`. ± is the standard deviation over the seeds "
+        "(of a gain: of the differences seed by seed). Steps, examples and seconds: until the "
+        "selection is known, with nothing stored.\n\n"
         f"{markdown(comparison)}\n"
     )
     write_bytes_atomic(path, text.encode())

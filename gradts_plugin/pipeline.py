@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ from gradts_plugin.records import (
     TrainingResult,
     Trial,
 )
+from gradts_plugin.selection.threshold import num_reaching_threshold
 from gradts_plugin.selection.trial import prefix_sizes
 from gradts_plugin.store import GradientStore, ProbeKey, StoredImportance
 from gradts_plugin.trials import ComputedValues, TrialLedger
@@ -53,6 +55,9 @@ REWRITTEN_CONFIG = "selected_config.json"
 
 #: A training run's best weights, in the host's format, inside its output folder.
 WEIGHTS_FILE = "best_model.p"
+
+#: The selection methods that train the prefixes of a ranking.
+TRY_PREFIXES = ("trial", "fg")
 
 
 @dataclass
@@ -656,9 +661,10 @@ def select(session: Session, ranking: Ranking | None) -> Selection:
     settings = session.settings
     method = session.registry.method(settings.method)
     candidates = tuple(tasks_of(session))[1:]
-    prefixes = candidates if ranking is None else prefix_sizes(ranking, settings)
-    num_trials = (1 + len(prefixes)) * most_seeds(settings)
-    with session.phase("select", num_trials), _selection_errors(session):
+    with (
+        _selection_errors(session),
+        session.phase("select", _most_trials(settings, ranking, len(candidates))),
+    ):
         selection = method(_Context(session, ranking))
         unknown = [name for name in selection.auxiliary_tasks if name not in candidates]
         if unknown:
@@ -670,9 +676,19 @@ def select(session: Session, ranking: Ranking | None) -> Selection:
     return selection
 
 
+def _most_trials(settings: GradTSSettings, ranking: Ranking | None, num_candidates: int) -> int:
+    num_prefixes = min(settings.trial.max_auxiliaries or num_candidates, num_candidates)
+    if ranking is not None and settings.method in TRY_PREFIXES:
+        sizes = prefix_sizes(
+            num_prefixes, settings, functools.partial(num_reaching_threshold, ranking, settings)
+        )
+        num_prefixes = len(sizes)
+    return (1 + num_prefixes) * most_seeds(settings)
+
+
 def most_seeds(settings: GradTSSettings) -> int:
     """With how many seeds a subset is trained at most: GradTS-trial and -fg confirm a new best."""
-    confirms = settings.method in ("trial", "fg") and not settings.faithful
+    confirms = settings.method in TRY_PREFIXES and not settings.faithful
     return settings.trial.seeds + (settings.trial.confirm if confirms else 0)
 
 

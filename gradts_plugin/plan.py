@@ -20,6 +20,7 @@ from gradts_plugin.console import FORWARD_SHARE, PROBE_SHARE, QUICK_DEV
 from gradts_plugin.measuring import Rates, step_size
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Host, KeptInstances, Ranking, Selection
+from gradts_plugin.selection.threshold import num_reaching_threshold
 from gradts_plugin.selection.trial import prefix_sizes
 from gradts_plugin.trials import ComputedValues
 
@@ -326,7 +327,7 @@ class _Planner:
             )
             return [Part("select", "trials", None, num_found, None, False, 0, 0.0, None)]
         seeds = settings.trial.seeds
-        if method in ("trial", "fg"):
+        if method in pipeline.TRY_PREFIXES:
             runs, stored = self._prefix_trials(ranking)
         elif method in ("autosem-p1", "autosem"):
             num_trials = settings.autosem.trials * seeds if method == "autosem" else 0
@@ -342,7 +343,8 @@ class _Planner:
         """The runs that GradTS-trial and -fg may have to make, and how many are stored."""
         seeds = pipeline.most_seeds(self._settings)
         order = self._order(ranking)
-        prefixes = [order[:size] for size in self._prefix_sizes(ranking, len(order))]
+        sizes = prefix_sizes(len(order), self._settings, lambda: self._num_above_threshold(ranking))
+        prefixes = [order[:size] for size in sizes]
         if not self._settings.faithful:
             prefixes = [(), *prefixes]
         # Without the ranking, only the primary alone can be looked up.
@@ -364,13 +366,6 @@ class _Planner:
             runs += [self._trial(prefixes[-1])] * seeds
         return runs, sum(stored.values())
 
-    def _prefix_sizes(self, ranking: Ranking | None, most: int) -> Sequence[int]:
-        if ranking is not None:
-            return prefix_sizes(ranking, self._settings)
-        if self._settings.trial.prefixes == "threshold" and not self._settings.faithful:
-            return (min(self._num_above_threshold(), most),)
-        return range(1, most + 1)
-
     def _order(self, ranking: Ranking | None) -> tuple[str, ...]:
         """The candidates that trials go through; the costliest first where nothing is ranked."""
         if ranking is not None:
@@ -386,17 +381,17 @@ class _Planner:
         if selection is not None:
             return self._known_final_part(selection)
         settings, method = self._settings, self._settings.method
-        order = self._order(ranking) if method in ("trial", "fg") else self._candidates
+        order = self._order(ranking) if method in pipeline.TRY_PREFIXES else self._candidates
         if method in ("thres", "top"):
             order = tuple(sorted(order, key=self._cost_of_all, reverse=True))
-            size = settings.top.k if method == "top" else self._num_above_threshold()
+            size = settings.top.k if method == "top" else self._num_above_threshold(ranking)
             order = order[:size]
         seeds = settings.trial.seeds
         runs = [] if method == "alone" else [self._trial(order)] * seeds
         if method == "trial" and not any_stored:
             runs = []  # the weights of the best trial are kept
         stored = 0
-        if method not in ("trial", "fg") or settings.faithful:  # they try it alone themselves
+        if method not in pipeline.TRY_PREFIXES or settings.faithful:  # they try it alone themselves
             stored = self._stored_seeds(())
             runs += [self._trial(())] * (seeds - stored)
         return self._part(
@@ -420,7 +415,9 @@ class _Planner:
         bound = bool(selection.kept_instances) and bool(runs)
         return self._part("train", "final trainings", runs, num_stored=stored, upper_bound=bound)
 
-    def _num_above_threshold(self) -> int:
+    def _num_above_threshold(self, ranking: Ranking | None) -> int:
+        if ranking is not None:
+            return num_reaching_threshold(ranking, self._settings)
         threshold = self._settings.threshold
         count = len(self._candidates)
         if isinstance(threshold, Quantile):

@@ -166,6 +166,20 @@ def test_phases_are_announced_by_name_and_with_their_number_of_units(make_hooks,
     assert announced[:4] == [("load", 3), ("probe", 3), ("rank", 1), ("select", 6)]
 
 
+def test_one_prefix_is_announced_where_only_the_threshold_s_is_tried(folder, traces):
+    announced = {}
+
+    class Plugin:
+        @hookimpl
+        def before_phase(self, phase, num_units):
+            announced[phase] = num_units
+
+    values = {"trial": {"prefixes": "threshold"}, "output_dir": "one prefix"}
+    pipeline.run(opened(folder, Plugin(), **values))
+    # The primary alone and the better one of two candidates, each confirmed at most.
+    assert announced["select"] == 4
+
+
 def test_an_error_in_training_is_told_from_the_inside_out(folder, traces):
     recorder = Recorder()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from gradts_plugin.config import GradTSSettings
-from gradts_plugin.records import Ranking, Selection, SelectionContext, Trial
+from gradts_plugin.records import Selection, SelectionContext, Trial
 from gradts_plugin.selection.threshold import num_reaching_threshold
 
 
@@ -44,7 +44,9 @@ def select_by_trial(context: SelectionContext) -> Selection:
     if settings.faithful:
         return _select_faithfully(context, candidates)
 
-    sizes = prefix_sizes(context.ranking, settings)
+    sizes = prefix_sizes(
+        len(candidates), settings, lambda: num_reaching_threshold(context.ranking, settings)
+    )
     best = context.score(())
     trials = [best]
     misses = 0
@@ -75,11 +77,18 @@ def select_by_trial(context: SelectionContext) -> Selection:
     )
 
 
-def prefix_sizes(ranking: Ranking, settings: GradTSSettings) -> Sequence[int]:
-    """How long the prefixes are that are tried, beside the primary alone, in order."""
-    most = len(ranking.task_order[: settings.trial.max_auxiliaries])
+def prefix_sizes(
+    most: int, settings: GradTSSettings, num_reaching: Callable[[], int]
+) -> Sequence[int]:
+    """How long the prefixes are that are tried, beside the primary alone, in order.
+
+    Args:
+        most: length of the longest prefix that may be tried.
+        settings: `trial.prefixes` and `faithful`.
+        num_reaching: asked only with `trial.prefixes: threshold`: how many reach the threshold.
+    """
     if settings.trial.prefixes == "threshold" and not settings.faithful:
-        size = min(num_reaching_threshold(ranking, settings), most)
+        size = min(num_reaching(), most)
         return (size,) if size else ()
     return range(1, most + 1)
 
