@@ -376,7 +376,7 @@ DEFAULT_COMPARED_METHODS: Mapping[str, Mapping[str, Any]] = {
     "logme": {"method": "top", "ranking": {"ranker": "logme"}},
     "gradients": {"method": "top", "ranking": {"ranker": "gradients"}},
     "gradts-thres": {"method": "thres"},
-    "gradts-thres, checked": {"method": "trial", "trial": {"prefixes": "threshold"}},
+    "gradts-checked": {"method": "trial", "trial": {"prefixes": "threshold"}},
     "gradts-trial": {"method": "trial"},
     "gradts-fg": {"method": "fg"},
     "autosem-p1": {"method": "autosem-p1"},
