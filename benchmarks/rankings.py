@@ -32,21 +32,17 @@ from rich.console import Console
 from scipy.stats import kendalltau
 
 from gradts_plugin import comparison, pipeline, sessions
-from gradts_plugin.config import CompareFile, parse_settings
 from gradts_plugin.console import ProgressPlugin
-from gradts_plugin.correlation import kendall, layer_shares, without_common
 from gradts_plugin.hosts.jiant import training as host_training
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing import importance
 from gradts_plugin.probing.convex import fit_head, fitted_batches
 from gradts_plugin.probing.prober import frozen, probe
-from gradts_plugin.records import (
-    FloatArray,
-    HeadImportanceMeasure,
-    ProbeBatch,
-    ProbeTarget,
-    Ranking,
-)
+from gradts_plugin.protocols import HeadImportanceMeasure, ProbeTarget
+from gradts_plugin.ranking.correlation import kendall, layer_shares, without_common
+from gradts_plugin.records import FloatArray, ProbeBatch, Ranking
+from gradts_plugin.settings.compare_file import CompareFile
+from gradts_plugin.settings.parsing import parse_settings
 
 MEASURES: dict[str, HeadImportanceMeasure] = {
     "rows": importance.rows,

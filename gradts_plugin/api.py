@@ -17,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gradts_plugin import console, pipeline, sessions
-from gradts_plugin.config import RunFile, parse_settings
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Cost, Ranking, Selection, Trial
 from gradts_plugin.report import write_report
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.run_file import RunFile
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,22 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradts_plugin.correlation import kendall
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.probing import importance
-from gradts_plugin.rankers.embedding import rank_by_embedding
-from gradts_plugin.rankers.gradients import rank_by_gradients
-from gradts_plugin.rankers.heads import rank_by_heads
-from gradts_plugin.rankers.logme import rank_by_logme
-from gradts_plugin.rankers.random_order import rank_at_random
-from gradts_plugin.rankers.size import rank_by_size
-from gradts_plugin.records import (
-    Correlation,
-    HeadImportanceMeasure,
-    Ranker,
-    Selection,
-    SelectionMethod,
-)
+from gradts_plugin.protocols import Correlation, HeadImportanceMeasure, Ranker, SelectionMethod
+from gradts_plugin.ranking.correlation import kendall
+from gradts_plugin.ranking.embedding import rank_by_embedding
+from gradts_plugin.ranking.gradients import rank_by_gradients
+from gradts_plugin.ranking.heads import rank_by_heads
+from gradts_plugin.ranking.logme import rank_by_logme
+from gradts_plugin.ranking.random_order import rank_at_random
+from gradts_plugin.ranking.size import rank_by_size
+from gradts_plugin.records import Selection
 from gradts_plugin.selection.alone import select_nothing
 from gradts_plugin.selection.autosem import select_by_mixing, select_by_utility
 from gradts_plugin.selection.everything import select_everything

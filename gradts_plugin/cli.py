@@ -17,13 +17,14 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from gradts_plugin import __version__, console, pipeline, plan, sessions
-from gradts_plugin.config import RunFile, parse_settings
 from gradts_plugin.errors import ConfigError, GradTSError
-from gradts_plugin.files import size_on_disk
 from gradts_plugin.measuring import measure
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.report import write_comparison_report, write_report
 from gradts_plugin.report.figures import FORMATS
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.stores.files import size_on_disk
 
 DESCRIPTION = "Choose the auxiliary tasks that help a primary task (GradTS), inside jiant."
 

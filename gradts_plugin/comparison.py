@@ -18,11 +18,13 @@ import numpy as np
 import pluggy
 
 from gradts_plugin import pipeline, plan, sessions
-from gradts_plugin.config import CompareFile, GradTSSettings, parse_settings
 from gradts_plugin.errors import ConfigError, nearest
-from gradts_plugin.files import check_folder_name, write_bytes_atomic, write_json_atomic
 from gradts_plugin.plugins import Registry, collect_registry
 from gradts_plugin.records import Cost, Ranking, Trial
+from gradts_plugin.settings.compare_file import CompareFile
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.files import check_folder_name, write_bytes_atomic, write_json_atomic
 
 #: Every subset is trained for the oracle up to so many candidates.
 MAX_CANDIDATES_FOR_ALL_SUBSETS = 4

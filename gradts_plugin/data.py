@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gradts_plugin.config import read_json
 from gradts_plugin.errors import ConfigError, DataError, nearest
-from gradts_plugin.files import disk_errors, write_bytes_atomic, write_json_atomic
 from gradts_plugin.readers import (
     Example,
     dataset_split_names,
     load_dataset_split,
     read_examples,
 )
+from gradts_plugin.settings.reading import read_json
+from gradts_plugin.stores.files import disk_errors, write_bytes_atomic, write_json_atomic
 from gradts_plugin.task_configs import (
     METRICS,
     ROLES,

@@ -13,13 +13,10 @@ from typing import Any
 
 import pluggy
 
+from gradts_plugin.protocols import Correlation, HeadImportanceMeasure, Ranker, SelectionMethod
 from gradts_plugin.records import (
-    Correlation,
-    HeadImportanceMeasure,
-    Ranker,
     Ranking,
     Selection,
-    SelectionMethod,
     TaskInfo,
     TrainingPlan,
     TrainingResult,

@@ -14,9 +14,7 @@ from typing import Any
 import pluggy
 
 from gradts_plugin import __version__
-from gradts_plugin.config import GradTSSettings
 from gradts_plugin.errors import ConfigError
-from gradts_plugin.files import disk_errors
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.records import (
     Ranking,
@@ -27,6 +25,8 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.files import disk_errors
 
 #: The log's name in the run folder.
 LOG_FILE = "logs.jsonl"

@@ -14,7 +14,8 @@ from typing import Any
 from gradts_plugin import pipeline
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.probing.prober import probe
-from gradts_plugin.records import ProbeTarget, Schedule, TrainingPlan, TrainStep
+from gradts_plugin.protocols import ProbeTarget, Schedule
+from gradts_plugin.records import TrainingPlan, TrainStep
 
 #: Optimiser steps that are measured per task; the first one warms up and does not count.
 _MEASURED_STEPS = 4
@@ -148,7 +149,7 @@ def _timed(items: Iterable[Any]) -> Iterator[tuple[float, Any]]:
 
 
 class _RoundRobin:
-    """Trains every task for a few steps, one after the other (see `records.TaskScheduler`)."""
+    """Trains every task for a few steps, one after the other (see `protocols.TaskScheduler`)."""
 
     def __init__(self, task_names: Sequence[str]) -> None:
         self._left = list(task_names)

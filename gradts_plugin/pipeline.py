@@ -17,26 +17,21 @@ import numpy as np
 import pluggy
 import torch
 
-from gradts_plugin.config import GradTSSettings, ProbingSettings, TrainingSettings
 from gradts_plugin.errors import ConfigError, SelectionError, TrainingError, nearest
-from gradts_plugin.files import write_json_atomic
 from gradts_plugin.plugins import Registry
 from gradts_plugin.probing.convex import fit_head, fitted_batches
 from gradts_plugin.probing.prober import frozen, probe
-from gradts_plugin.ranking import common_profile, instance_taus
+from gradts_plugin.protocols import Correlation, Host, ProbeTarget, Schedule
+from gradts_plugin.ranking.taus import common_profile, instance_taus
 from gradts_plugin.records import (
     TEST_SCORE,
-    Correlation,
     Cost,
     FloatArray,
-    Host,
     IntArray,
     KeptInstances,
     ProbeBatch,
-    ProbeTarget,
     Purpose,
     Ranking,
-    Schedule,
     Selection,
     TaskInfo,
     TrainingPlan,
@@ -45,8 +40,14 @@ from gradts_plugin.records import (
 )
 from gradts_plugin.selection.threshold import num_reaching_threshold
 from gradts_plugin.selection.trial import prefix_sizes
-from gradts_plugin.store import GradientStore, ProbeKey, StoredImportance
-from gradts_plugin.trials import ComputedValues, TrialLedger
+from gradts_plugin.settings.probing import ProbingSettings
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.settings.training import TrainingSettings
+from gradts_plugin.stores.computed import ComputedValues
+from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.stores.importances import GradientStore, StoredImportance
+from gradts_plugin.stores.keys import ProbeKey
+from gradts_plugin.stores.trainings import TrialLedger
 
 Sources = Mapping[str, Sequence[StoredImportance]]
 
@@ -501,7 +502,7 @@ def rank(session: Session) -> Ranking:
 
 @dataclass
 class _Context:
-    """What rankers and selection methods may ask for (see `records.SelectionContext`)."""
+    """What rankers and selection methods may ask for (see `protocols.SelectionContext`)."""
 
     session: Session
     known_ranking: Ranking | None = None

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from gradts_plugin import pipeline
-from gradts_plugin.config import GradTSSettings, Quantile
 from gradts_plugin.console import FORWARD_SHARE, PROBE_SHARE, QUICK_DEV
 from gradts_plugin.measuring import Rates, step_size
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.records import Host, KeptInstances, Ranking, Selection
+from gradts_plugin.protocols import Host
+from gradts_plugin.records import KeptInstances, Ranking, Selection
 from gradts_plugin.selection.threshold import num_reaching_threshold
 from gradts_plugin.selection.trial import prefix_sizes
-from gradts_plugin.trials import ComputedValues
+from gradts_plugin.settings.ranking import Quantile
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.computed import ComputedValues
 
 #: Who offers the methods and rankers whose trainings can be counted here.
 _BUILT_IN = "gradts-builtin"

@@ -11,7 +11,7 @@ import pluggy
 
 from gradts_plugin import builtin, hookspecs
 from gradts_plugin.errors import ConfigError, PluginError, nearest
-from gradts_plugin.records import Correlation, HeadImportanceMeasure, Ranker, SelectionMethod
+from gradts_plugin.protocols import Correlation, HeadImportanceMeasure, Ranker, SelectionMethod
 
 #: Installed packages offer plugins under this entry-point group.
 ENTRY_POINT_GROUP = "gradts_plugin"

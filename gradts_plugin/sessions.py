@@ -14,21 +14,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import pluggy
 
 from gradts_plugin import pipeline
-from gradts_plugin.config import (
-    CompareFile,
-    GradTSSettings,
-    RunFile,
-    parse_settings,
-    read_json,
-    read_yaml,
-)
 from gradts_plugin.errors import ConfigError
-from gradts_plugin.files import write_json_atomic
 from gradts_plugin.logs import attach_logs, check_logs
 from gradts_plugin.plugins import collect_registry
 from gradts_plugin.records import Selection, TrainingPlan, TrainStep
-from gradts_plugin.store import GradientStore
-from gradts_plugin.trials import ComputedValues, TrialLedger
+from gradts_plugin.settings.compare_file import CompareFile
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.reading import read_json, read_yaml
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.computed import ComputedValues
+from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.stores.importances import GradientStore
+from gradts_plugin.stores.trainings import TrialLedger
 
 if TYPE_CHECKING:
     from gradts_plugin.hosts.jiant.host import JiantHost

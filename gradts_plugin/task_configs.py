@@ -22,8 +22,9 @@ from pydantic import (
     model_validator,
 )
 
-from gradts_plugin.config import Settings, parse_settings, read_json
 from gradts_plugin.errors import ConfigError, nearest
+from gradts_plugin.settings.parsing import Settings, parse_settings
+from gradts_plugin.settings.reading import read_json
 
 Kind = Literal["single", "pair", "regression", "tagging", "multiple_choice"]
 Format = Literal["jsonl", "csv", "tsv", "conll"]

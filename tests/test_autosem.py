@@ -12,13 +12,13 @@ import pytest
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import Recorder, run_command, with_plugins, write_run_file
 
-from gradts_plugin.config import GradTSSettings
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.hosts.jiant import training
 from gradts_plugin.records import TrainingResult, Trial
 from gradts_plugin.selection import mixing
 from gradts_plugin.selection.autosem import select_by_mixing, select_by_utility
 from gradts_plugin.selection.bandit import BetaBernoulliBandit
+from gradts_plugin.settings.selection import GradTSSettings
 
 PUBLISHED = {"decay": 0.3, "alpha0": 1.0, "beta0": 1.0}
 

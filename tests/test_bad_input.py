@@ -15,10 +15,10 @@ from tiny_encoders import save_tiny_encoder
 from tiny_jiant import export_weights, write_setup
 from tiny_runs import files_below, run_command, write_run_file, write_task
 
-from gradts_plugin.config import ModelSettings
 from gradts_plugin.hosts.jiant import prepare
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.store import GradientStore
+from gradts_plugin.settings.run_file import ModelSettings
+from gradts_plugin.stores.importances import GradientStore
 
 apply_mends()
 

@@ -15,7 +15,6 @@ from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
 from gradts_plugin import console as terminal
-from gradts_plugin.config import TrainingSettings
 from gradts_plugin.console import ProgressPlugin, format_bytes, format_duration, time_left
 from gradts_plugin.pipeline import Counters, Outcome
 from gradts_plugin.plan import Part, Plan
@@ -30,6 +29,7 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
+from gradts_plugin.settings.training import TrainingSettings
 
 WIDTH = 80
 

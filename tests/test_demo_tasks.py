@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from gradts_plugin.config import RunFile, parse_settings
 from gradts_plugin.demo import DemoTruth, run_file_values, write_demo_tasks
 from gradts_plugin.demo.grammar import COMPARED, DETAILS, TAGS, coin_row, same_row
 from gradts_plugin.errors import ConfigError, HostError
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.task_configs import TaskConfig, read_task_config
 
 SPLITS = ("train", "val")

@@ -24,11 +24,11 @@ from tiny_runs import files_below, run_command, write_run_file, write_task
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from transformers.utils import logging
 
-from gradts_plugin.config import read_json
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.export import mtdnn
 from gradts_plugin.hosts.jiant.cached import TokenizedRow, TokenizedTask
 from gradts_plugin.hosts.jiant.host import with_filtered_caches
+from gradts_plugin.settings.reading import read_json
 
 # --- MT-DNN, as far as it reads what is exported --------------------------------------------------
 

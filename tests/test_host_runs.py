@@ -15,7 +15,6 @@ from tiny_encoders import save_tiny_encoder
 from tiny_jiant import TASKS, export_weights, losses, write_setup
 from tiny_runs import TRAINING, Recorder, files_below, run_command, with_plugins
 
-from gradts_plugin.config import TrainingSettings
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.training import (
@@ -25,6 +24,7 @@ from gradts_plugin.hosts.jiant.training import (
     restrict_sampler_config,
     train,
 )
+from gradts_plugin.settings.training import TrainingSettings
 
 apply_mends()
 

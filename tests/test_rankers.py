@@ -16,17 +16,17 @@ from tiny_runs import TASKS, Recorder, run_command, with_plugins, write_run_file
 from torch import nn
 
 from gradts_plugin import pipeline, sessions
-from gradts_plugin.config import GradTSSettings
 from gradts_plugin.errors import SelectionError, TrainingError
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.rankers import gradients
-from gradts_plugin.rankers.common import ranked_by_value
-from gradts_plugin.rankers.embedding import cosine_similarity, rank_by_embedding
-from gradts_plugin.rankers.gradients import CountSketch, Surrogate, forward_selection
-from gradts_plugin.rankers.logme import class_columns, log_evidence
-from gradts_plugin.rankers.random_order import rank_at_random
-from gradts_plugin.rankers.size import rank_by_size
+from gradts_plugin.ranking import gradients
+from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.ranking.embedding import cosine_similarity, rank_by_embedding
+from gradts_plugin.ranking.gradients import CountSketch, Surrogate, forward_selection
+from gradts_plugin.ranking.logme import class_columns, log_evidence
+from gradts_plugin.ranking.random_order import rank_at_random
+from gradts_plugin.ranking.size import rank_by_size
 from gradts_plugin.records import ProbeBatch, TaskInfo
+from gradts_plugin.settings.selection import GradTSSettings
 
 
 @dataclass

@@ -8,9 +8,11 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradts_plugin.correlation import kendall, layer_normal
 from gradts_plugin.errors import DegenerateImportanceError, PluginError, SelectionError
-from gradts_plugin.ranking import _resampled_matrices, instance_taus, rank_candidates
+from gradts_plugin.ranking.correlation import kendall, layer_normal
+from gradts_plugin.ranking.heads import rank_candidates
+from gradts_plugin.ranking.intervals import _resampled_matrices
+from gradts_plugin.ranking.taus import instance_taus
 
 
 class Source:
@@ -212,7 +214,7 @@ def test_every_resample_draws_as_many_instances_as_there_are():
 
 
 def test_blocks_of_weights_cover_all_resamples(monkeypatch):
-    monkeypatch.setattr("gradts_plugin.ranking._BLOCK_WEIGHTS", 100)
+    monkeypatch.setattr("gradts_plugin.ranking.intervals._BLOCK_WEIGHTS", 100)
     ones = Source(np.ones((57, 1, 2)), batch_size=40)
     np.testing.assert_array_equal(
         _resampled_matrices(ones, 51, np.random.default_rng(0)), np.ones((51, 1, 2))

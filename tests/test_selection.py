@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradts_plugin.config import GradTSSettings
 from gradts_plugin.records import RankedTask, Ranking, Trial
 from gradts_plugin.selection.finegrained import select_fine_grained
 from gradts_plugin.selection.threshold import select_by_threshold
 from gradts_plugin.selection.trial import select_by_trial
+from gradts_plugin.settings.selection import GradTSSettings
 
 
 def ranking_of(**taus):

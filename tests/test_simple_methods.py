@@ -8,12 +8,13 @@ import pytest
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import Recorder, run_command, with_plugins, write_run_file
 
-from gradts_plugin.config import GradTSSettings, parse_settings
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.records import RankedTask, Ranking
 from gradts_plugin.selection.alone import select_nothing
 from gradts_plugin.selection.everything import select_everything
 from gradts_plugin.selection.top import select_top
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.selection import GradTSSettings
 
 
 class Context:

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradts_plugin import store as store_module
 from gradts_plugin.errors import ConfigError, DegenerateImportanceError, StoreError
-from gradts_plugin.files import (
+from gradts_plugin.stores import importances as store_module
+from gradts_plugin.stores.files import (
     check_folder_name,
     folder_in_the_making,
     publish_folder,
@@ -29,7 +29,8 @@ from gradts_plugin.files import (
     write_bytes_atomic,
     write_json_atomic,
 )
-from gradts_plugin.store import GradientStore, ProbeKey
+from gradts_plugin.stores.importances import GradientStore
+from gradts_plugin.stores.keys import ProbeKey
 
 KEY = ProbeKey(
     encoder="e" * 64,

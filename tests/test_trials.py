@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gradts_plugin.errors import StoreError
 from gradts_plugin.records import TrainingResult
-from gradts_plugin.trials import TrialLedger
+from gradts_plugin.stores.trainings import TrialLedger
 
 KEY = {
     "encoder": "e" * 64,

@@ -8,13 +8,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from gradts_plugin.hookspecs import hookimpl
-from gradts_plugin.records import (
-    Correlation,
-    FloatArray,
-    Selection,
-    SelectionContext,
-    SelectionMethod,
-)
+from gradts_plugin.protocols import Correlation, SelectionContext, SelectionMethod
+from gradts_plugin.records import FloatArray, Selection
 
 #: How many auxiliaries "top-k" takes where the run does not say.
 DEFAULT_K = 2

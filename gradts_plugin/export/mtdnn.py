@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from gradts_plugin.config import GradTSSettings, parse_settings, read_json
 from gradts_plugin.errors import ConfigError, HostError
-from gradts_plugin.files import disk_errors, folder_in_the_making, publish_folder
 from gradts_plugin.pipeline import REWRITTEN_CONFIG
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.reading import read_json
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.files import disk_errors, folder_in_the_making, publish_folder
 
 if TYPE_CHECKING:
     from gradts_plugin.hosts.jiant.cached import TokenizedRow, TokenizedTask

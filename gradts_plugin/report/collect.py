@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gradts_plugin.correlation import layer_normal
 from gradts_plugin.pipeline import Outcome, Session, candidate_instance_taus, tasks_of
+from gradts_plugin.ranking.correlation import layer_normal
 from gradts_plugin.records import FloatArray, IntArray, Ranking, Selection, Trial
 from gradts_plugin.report.data import (
     Candidate,
@@ -27,7 +27,7 @@ from gradts_plugin.report.data import (
     TaskSize,
     TrialInfo,
 )
-from gradts_plugin.store import StoredImportance
+from gradts_plugin.stores.importances import StoredImportance
 
 __all__ = ["cluster_order", "collect"]
 

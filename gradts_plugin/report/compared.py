@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gradts_plugin.files import write_bytes_atomic
 from gradts_plugin.report.data import (
     COMPARISON_JSON,
     ComparedMethod,
@@ -29,6 +28,7 @@ from gradts_plugin.report.figures import (
     short_name,
 )
 from gradts_plugin.report.html import duration, page_environment
+from gradts_plugin.stores.files import write_bytes_atomic
 
 __all__ = ["MethodMeans", "comparison_pictures", "means", "render_comparison", "write_comparison"]
 

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from gradts_plugin.config import read_json
 from gradts_plugin.errors import ConfigError
-from gradts_plugin.files import write_json_atomic
 from gradts_plugin.records import Cost
+from gradts_plugin.settings.reading import read_json
+from gradts_plugin.stores.files import write_json_atomic
 
 REPORT_JSON = "report.json"
 COMPARISON_JSON = "comparison.json"

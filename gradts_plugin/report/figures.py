@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradts_plugin.errors import ConfigError, nearest
-from gradts_plugin.files import write_bytes_atomic
 from gradts_plugin.records import FloatArray, Ranking
 from gradts_plugin.report.data import (
     CorrelationInfo,
@@ -33,6 +32,7 @@ from gradts_plugin.report.data import (
     ReportInfo,
     TrialInfo,
 )
+from gradts_plugin.stores.files import write_bytes_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradts_plugin.errors import ConfigError
-from gradts_plugin.files import write_bytes_atomic
 from gradts_plugin.report.data import RankingInfo, ReportInfo, TrialInfo
 from gradts_plugin.report.figures import Cell, Picture, pictures
 from gradts_plugin.report.inline_svg import inline_svg
+from gradts_plugin.stores.files import write_bytes_atomic
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradts_plugin.records import Schedule, Selection, SelectionContext, Trial
+from gradts_plugin.protocols import Schedule, SelectionContext
+from gradts_plugin.records import Selection, Trial
 from gradts_plugin.selection.bandit import BetaBernoulliBandit
 from gradts_plugin.selection.mixing import optimise_ratios, random_ratios
 from gradts_plugin.selection.trial import best_of

@@ -19,7 +19,7 @@ class BetaBernoulliBandit:
         alpha_k <- (1 - decay) alpha_k + decay alpha0      beta_k likewise
         alpha_k* += reward                                 beta_k* += 1 - reward
 
-    It is a `records.TaskScheduler`. The first round trains the first arm, the primary, and is
+    It is a `protocols.TaskScheduler`. The first round trains the first arm, the primary, and is
     compared with a score of 0; an undefined score counts as 0.
     """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gradts_plugin.records import Selection, SelectionContext
+from gradts_plugin.protocols import SelectionContext
+from gradts_plugin.records import Selection
 
 
 def select_everything(context: SelectionContext) -> Selection:

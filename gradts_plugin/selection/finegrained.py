@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradts_plugin.records import FloatArray, IntArray, Selection, SelectionContext, Trial
+from gradts_plugin.protocols import SelectionContext
+from gradts_plugin.records import FloatArray, IntArray, Selection, Trial
 from gradts_plugin.selection.threshold import describe_threshold, resolve_threshold
 from gradts_plugin.selection.trial import best_of, describe_difference, select_by_trial
 

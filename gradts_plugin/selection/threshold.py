@@ -6,9 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from gradts_plugin.config import GradTSSettings, Quantile
 from gradts_plugin.errors import SelectionError
-from gradts_plugin.records import FloatArray, RankedTask, Ranking, Selection, SelectionContext
+from gradts_plugin.protocols import SelectionContext
+from gradts_plugin.records import FloatArray, RankedTask, Ranking, Selection
+from gradts_plugin.settings.ranking import Quantile
+from gradts_plugin.settings.selection import GradTSSettings
 
 #: One-sided 5 % of a normal distribution.
 _NULL_Z = 1.645

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gradts_plugin.config import GradTSSettings
-from gradts_plugin.records import Selection, SelectionContext, Trial
+from gradts_plugin.protocols import SelectionContext
+from gradts_plugin.records import Selection, Trial
 from gradts_plugin.selection.threshold import num_reaching_threshold
+from gradts_plugin.settings.selection import GradTSSettings
 
 
 def select_by_trial(context: SelectionContext) -> Selection:

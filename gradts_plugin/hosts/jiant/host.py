@@ -21,23 +21,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from gradts_plugin.config import GradTSSettings, TrainingSettings
 from gradts_plugin.errors import ConfigError, DataError, GradTSError, HostError, nearest
-from gradts_plugin.files import disk_errors, write_json_atomic
 from gradts_plugin.hosts.jiant import faults
 from gradts_plugin.hosts.jiant.compat import apply_mends, require_supported_encoder
+from gradts_plugin.protocols import ProbeTarget, Schedule
 from gradts_plugin.records import (
     IntArray,
     KeptInstances,
     ProbeBatch,
-    ProbeTarget,
-    Schedule,
     Selection,
     TaskInfo,
     TrainingPlan,
     TrainingResult,
     TrainStep,
 )
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.settings.training import TrainingSettings
+from gradts_plugin.stores.files import disk_errors, write_json_atomic
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 

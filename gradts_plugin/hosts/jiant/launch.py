@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradts_plugin.config import TrainingSettings
 from gradts_plugin.errors import HostError, nearest
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.settings.training import TrainingSettings
 
 if TYPE_CHECKING:  # it imports jiant, which takes seconds
     from gradts_plugin.hosts.jiant.training import HostArguments

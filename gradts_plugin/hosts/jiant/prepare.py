@@ -14,11 +14,13 @@ from typing import Any
 import torch
 
 from gradts_plugin import task_configs
-from gradts_plugin.config import DEFAULT_EPOCHS, ModelSettings, RunFile, read_json
 from gradts_plugin.errors import ConfigError, DataError, GradTSError, HostError, nearest
-from gradts_plugin.files import check_folder_name, write_json_atomic
 from gradts_plugin.hosts.jiant.compat import apply_mends, require_supported_encoder
 from gradts_plugin.hosts.jiant.training import HostArguments
+from gradts_plugin.settings.reading import read_json
+from gradts_plugin.settings.run_file import ModelSettings, RunFile
+from gradts_plugin.settings.training import DEFAULT_EPOCHS
+from gradts_plugin.stores.files import check_folder_name, write_json_atomic
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 

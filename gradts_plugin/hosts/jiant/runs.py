@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradts_plugin.config import GradTSSettings
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.hosts.jiant import faults
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.training import HostArguments, StepObserver, observed_host_runs
+from gradts_plugin.settings.selection import GradTSSettings
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 

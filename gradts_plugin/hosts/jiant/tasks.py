@@ -14,9 +14,9 @@ from typing import Any
 from torch import nn
 
 from gradts_plugin import readers
-from gradts_plugin.config import read_json
 from gradts_plugin.errors import ConfigError, nearest
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.settings.reading import read_json
 from gradts_plugin.task_configs import Split, TaskConfig, is_custom, parse_task_config
 
 apply_mends()

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradts_plugin.config import TrainingSettings
 from gradts_plugin.errors import ConfigError, HostError, TrainingError, nearest
 from gradts_plugin.hosts.jiant import faults
 from gradts_plugin.hosts.jiant.compat import apply_mends, keep_zero_gradients
-from gradts_plugin.records import TEST_SCORE, Purpose, Schedule, TrainingResult, TrainStep
+from gradts_plugin.protocols import Schedule
+from gradts_plugin.records import TEST_SCORE, Purpose, TrainingResult, TrainStep
+from gradts_plugin.settings.training import TrainingSettings
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 

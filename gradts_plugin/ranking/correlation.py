@@ -11,11 +11,10 @@ import numpy.typing as npt
 from gradts_plugin.errors import DegenerateImportanceError
 from gradts_plugin.records import FloatArray, IntArray
 
-__all__ = ["kendall", "layer_normal", "layer_shares", "require_rankable", "without_common"]
-
 # A matrix whose values differ by less than this share of its largest is constant: what is left
 # is rounding, which min-max scaling would blow up to a full ranking.
 _CONSTANT_WITHIN = 1e-12
+
 
 # So many that Python's own time per comparison vanishes, so few that a block of them and its
 # comparisons stay in the processor's cache.

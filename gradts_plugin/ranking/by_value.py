@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from gradts_plugin.errors import SelectionError
-from gradts_plugin.records import RankedTask, Ranking, RankingContext
-
-__all__ = ["ranked_by_value", "ranked_in_order"]
+from gradts_plugin.protocols import RankingContext
+from gradts_plugin.records import RankedTask, Ranking
 
 
 def ranked_by_value(

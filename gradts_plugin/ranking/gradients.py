@@ -15,14 +15,14 @@ from torch.nn import functional
 
 from gradts_plugin.errors import TrainingError
 from gradts_plugin.probing.prober import frozen
-from gradts_plugin.rankers.common import ranked_in_order
-from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking, RankingContext
-
-__all__ = ["CountSketch", "Surrogate", "forward_selection", "rank_by_gradients"]
+from gradts_plugin.protocols import RankingContext
+from gradts_plugin.ranking.by_value import ranked_in_order
+from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking
 
 #: Length of a projected gradient. A prime, so that the entries of one column of a weight, which
 #: are often large together, are spread over all buckets.
 _DIMENSION = 509
+
 
 #: Ridge of the step, relative to the mean squared norm of the primary's gradients.
 _RIDGE = 0.1

@@ -13,24 +13,21 @@ from torch.nn import functional
 
 from gradts_plugin.probing.convex import mean_pooled
 from gradts_plugin.probing.prober import frozen
-from gradts_plugin.rankers.common import ranked_by_value
-from gradts_plugin.records import (
-    Cost,
-    FloatArray,
-    IntArray,
-    ProbeBatch,
-    Ranking,
-    RankingContext,
-)
-
-__all__ = ["class_columns", "log_evidence", "rank_by_logme"]
+from gradts_plugin.protocols import RankingContext
+from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.records import Cost, FloatArray, IntArray, ProbeBatch, Ranking
 
 _UNLABELLED = -100
+
 
 #: Where the log of the ratio of the two precisions is sought, relative to the mean squared singular
 #: value, on grids that close in on the maximum.
 _LOG_RATIOS = (-25.0, 25.0)
+
+
 _GRID_SIZE = 201
+
+
 _NUM_GRIDS = 3
 
 

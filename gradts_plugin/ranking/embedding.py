@@ -13,10 +13,9 @@ import torch
 
 from gradts_plugin.probing.convex import mean_pooled
 from gradts_plugin.probing.prober import frozen
-from gradts_plugin.rankers.common import ranked_by_value
-from gradts_plugin.records import Cost, FloatArray, ProbeTarget, Ranking, RankingContext
-
-__all__ = ["cosine_similarity", "rank_by_embedding"]
+from gradts_plugin.protocols import ProbeTarget, RankingContext
+from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.records import Cost, FloatArray, Ranking
 
 
 def rank_by_embedding(context: RankingContext) -> Ranking:

@@ -6,8 +6,9 @@ import zlib
 
 import numpy as np
 
-from gradts_plugin.rankers.common import ranked_by_value
-from gradts_plugin.records import Ranking, RankingContext
+from gradts_plugin.protocols import RankingContext
+from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.records import Ranking
 
 
 def rank_at_random(context: RankingContext) -> Ranking:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gradts_plugin.rankers.common import ranked_by_value
-from gradts_plugin.records import Ranking, RankingContext
+from gradts_plugin.protocols import RankingContext
+from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.records import Ranking
 
 
 def rank_by_size(context: RankingContext) -> Ranking:

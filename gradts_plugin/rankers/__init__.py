@@ -1,1 +1,0 @@
-"""Ways of ranking the candidates: GradTS by its heads, and the ones it is compared with."""

@@ -1,0 +1,201 @@
+"""GradTS's ranking: by the correlation of head importance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gradts_plugin.errors import SelectionError
+from gradts_plugin.protocols import Correlation, ImportanceSource, RankingContext
+from gradts_plugin.ranking.correlation import (
+    layer_normal,
+    layer_shares,
+    without_common,
+)
+from gradts_plugin.ranking.intervals import (
+    centred,
+    generator,
+    probability_above,
+    resampled_profiles,
+    seed_deviations,
+)
+from gradts_plugin.ranking.taus import (
+    all_profiles,
+    first_with_others,
+    listed,
+    mean_taus,
+    null_taus,
+    task_taus,
+)
+from gradts_plugin.records import RankedTask, Ranking
+
+
+def rank_candidates(
+    primary_task: str,
+    sources: Mapping[str, Sequence[ImportanceSource]],
+    *,
+    correlation: Correlation,
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+    remove_common: bool = False,
+    controls: Sequence[ImportanceSource] = (),
+) -> Ranking:
+    """Ranks candidate tasks by the correlation of their head importance with the primary's.
+
+    A task's matrix is the mean of its instances' raw matrices, then layer-normalised. tau is the
+    mean correlation over all pairs of fine-tuning seeds, one of the primary and one of the
+    candidate. Candidates are sorted by tau, descending; ties keep the given order.
+
+    The intervals come from joint draws of two parts, added:
+
+    - *Instances*: the instances of every task are resampled with replacement, and matrices and
+      taus are computed again. All seeds of a task that were probed on the same instances get the
+      same resample. Each draw counts as its deviation from the mean of all draws, added to tau.
+      Recentred because a resample is noisier than the data, and noise in either matrix pulls tau
+      towards zero: the raw draws scatter around a value below the estimate itself.
+    - *Fine-tuning seeds* (S > 1): the seeds of every task are resampled with replacement, and the
+      pairs averaged again; deviations are scaled by sqrt(S / (S - 1)), because resampling S
+      values scatters less than S new ones would. This part is usually the larger one; with one
+      seed it is missing, and `covers` says so. With two or three seeds it is a rough guess.
+
+    An interval covers the tau that probing other instances (and fine-tuning with other seeds)
+    would give on average at this number of instances. It does not undo that noise pulls this
+    average towards zero, so few or noisy instances make all taus smaller.
+
+    The random numbers of a task depend on `seed` and the task's name only: neither the order of
+    the candidates nor who else is a candidate changes an interval.
+
+    Args:
+        primary_task: the task to help.
+        sources: raw importances of the primary and of every candidate, one for each
+            fine-tuning seed.
+        correlation: correlates one profile of shape (n,) with many of shape (M, n).
+        bootstrap: number of draws, B.
+        confidence: level of the intervals, in (0, 1).
+        seed: makes the draws repeatable.
+        remove_common: correlate what is left of the profiles when the mean profile of all tasks
+            is divided out (of every bootstrap draw its own).
+        controls: candidates that were probed with shuffled labels; their taus with the primary
+            become the ranking's `null_taus`.
+
+    Returns:
+        The ranking; `task_names` is the primary, then the candidates as given.
+
+    Raises:
+        SelectionError: no candidate, an unprobed primary, unequal numbers of seeds, or tasks that
+            were probed on encoders of different shape.
+        DegenerateImportanceError: a task's matrix leaves nothing to rank.
+        PluginError: the correlation's answer has a wrong shape or values outside [-1, 1].
+    """
+    names = _task_names(primary_task, sources)
+    num_seeds, num_layers, num_heads = _common_shape(names, sources)
+    profiles, common = all_profiles(names, sources, remove_common)
+
+    correlations = task_taus(correlation, profiles)
+    taus = correlations[0, 1:]
+
+    normal = layer_shares if remove_common else layer_normal
+    resampled = np.stack(
+        [
+            resampled_profiles(sources[name], bootstrap, generator(seed, name), normal)
+            for name in names
+        ]
+    )
+    if remove_common:
+        resampled = without_common(resampled, resampled.mean(axis=(0, 1)))
+    deviations = centred(
+        np.stack([mean_taus(correlation, draw) for draw in np.moveaxis(resampled, 2, 0)])
+    )
+    if num_seeds > 1:
+        deviations += seed_deviations(
+            first_with_others(correlation, profiles), names, bootstrap, seed
+        )
+    # Rounded, so that the last bits of a mean do not decide which of two equal draws is above.
+    draws = np.round(taus + deviations, 12)
+
+    tail = (1 - confidence) / 2
+    low, high = np.clip(np.quantile(draws, [tail, 1 - tail], axis=0), -1.0, 1.0)
+    # With few heads the draws take few values and are skewed; an interval holds its own estimate.
+    low, high = np.minimum(low, taus), np.maximum(high, taus)
+    order = np.argsort(-taus, kind="stable")
+    return Ranking(
+        primary_task=primary_task,
+        candidates=tuple(
+            RankedTask(
+                task_name=names[1 + here],
+                tau=float(taus[here]),
+                interval=(float(low[here]), float(high[here])),
+                probability_above_next=(
+                    None if below is None else probability_above(draws[:, here], draws[:, below])
+                ),
+            )
+            for here, below in zip(order, [*order[1:], None], strict=True)
+        ),
+        confidence=confidence,
+        num_seeds=num_seeds,
+        covers=("instances", "fine-tuning seeds") if num_seeds > 1 else ("instances",),
+        num_heads_total=num_layers * num_heads,
+        task_names=names,
+        task_taus=correlations,
+        null_taus=null_taus(correlation, profiles[0], controls, common),
+    )
+
+
+def _task_names(
+    primary_task: str, sources: Mapping[str, Sequence[ImportanceSource]]
+) -> tuple[str, ...]:
+    if primary_task not in sources:
+        raise SelectionError(f"the primary task {primary_task!r} was not probed")
+    candidates = tuple(name for name in sources if name != primary_task)
+    if not candidates:
+        raise SelectionError(f"there is no candidate task to rank for {primary_task!r}")
+    return (primary_task, *candidates)
+
+
+def _common_shape(
+    names: Sequence[str], sources: Mapping[str, Sequence[ImportanceSource]]
+) -> tuple[int, int, int]:
+    """(S, L, H), which all tasks must share."""
+    numbers = {len(sources[name]) for name in names}
+    if len(numbers) > 1 or 0 in numbers:
+        raise SelectionError(
+            f"tasks were probed with different numbers of fine-tuning seeds: {listed(numbers)}"
+        )
+    shapes = {source.shape[1:] for name in names for source in sources[name]}
+    if len(shapes) > 1:
+        raise SelectionError(f"tasks were probed on different encoders: {listed(shapes)}")
+    ((num_layers, num_heads),) = shapes
+    return numbers.pop(), num_layers, num_heads
+
+
+def rank_by_heads(context: RankingContext) -> Ranking:
+    """Ranks the candidates by how alike their head importance is to the primary's.
+
+    Ma et al. 2021 (GradTS), section 3.
+
+    Args:
+        context: probes the tasks; `settings.ranking` steers taus and intervals.
+
+    Returns:
+        The ranking, with intervals (see `ranking.rank_candidates`).
+    """
+    settings = context.settings.ranking
+    ranking = rank_candidates(
+        context.primary_task,
+        context.probes(),
+        correlation=context.correlation,
+        bootstrap=settings.bootstrap,
+        confidence=settings.confidence,
+        seed=settings.seed,
+        remove_common=settings.common == "remove",
+        controls=context.controls(),
+    )
+    if context.settings.probing.model == "frozen":
+        return dataclasses.replace(ranking, num_seeds=0)
+    return ranking
+
+
+rank_by_heads.uses_probes = True  # type: ignore[attr-defined]

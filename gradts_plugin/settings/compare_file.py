@@ -1,0 +1,67 @@
+"""The compare file: a run file for several primaries and methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from gradts_plugin.settings.run_file import RunFile
+
+#: What `gradts-select compare` runs where a compare file names no methods of its own.
+DEFAULT_COMPARED_METHODS: Mapping[str, Mapping[str, Any]] = {
+    "alone": {"method": "alone"},
+    "all": {"method": "all"},
+    "random": {"method": "top", "ranking": {"ranker": "random"}},
+    "largest": {"method": "top", "ranking": {"ranker": "size"}},
+    "embedding": {"method": "top", "ranking": {"ranker": "embedding"}},
+    "logme": {"method": "top", "ranking": {"ranker": "logme"}},
+    "gradients": {"method": "top", "ranking": {"ranker": "gradients"}},
+    "gradts-thres": {"method": "thres"},
+    "gradts-checked": {"method": "trial", "trial": {"prefixes": "threshold"}},
+    "gradts-trial": {"method": "trial"},
+    "gradts-fg": {"method": "fg"},
+    "autosem-p1": {"method": "autosem-p1"},
+    "autosem": {"method": "autosem"},
+}
+
+
+class CompareFile(RunFile):
+    """`gradts-select compare compare.yaml`: a run file for several primaries and methods.
+
+    Attributes:
+        primaries: the tasks to help, one after the other; all other tasks are candidates.
+        methods: name -> settings that differ from the file's own; `method` at least.
+        evaluation_seeds: training seeds, from `seed` on, over which every selection is scored;
+            methods choose with the seeds after them.
+        oracle: also train the subsets an oracle would look at.
+    """
+
+    primaries: Annotated[tuple[str, ...], Field(min_length=1)]
+    methods: Annotated[Mapping[str, Mapping[str, Any]], Field(min_length=1)] = (
+        DEFAULT_COMPARED_METHODS
+    )
+    evaluation_seeds: Annotated[int, Field(gt=0)] = 3
+    oracle: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_single_primary(cls, given: Any) -> Any:
+        for key, instead in (("primary_task", "primaries"), ("method", "methods")):
+            if isinstance(given, Mapping) and key in given:
+                raise ValueError(f"a compare file has {instead!r}, not {key!r}")
+        return given
+
+    @field_validator("primaries")
+    @classmethod
+    def _distinct_primaries(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"task {repeated[0]!r} is named twice")
+        return names
+
+    @property
+    def scored_tasks(self) -> tuple[str, ...]:
+        """The primaries."""
+        return self.primaries

@@ -1,0 +1,54 @@
+"""The run file: the settings, and what the host has to be prepared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from gradts_plugin.settings.parsing import Settings
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.settings.training import DEFAULT_EPOCHS, TrainingSettings
+
+
+class ModelSettings(Settings):
+    """The encoder of a run file: a hub name or a local folder."""
+
+    name_or_path: str
+    max_seq_length: Annotated[int, Field(ge=8, le=8192)] = 128
+
+
+class RunFile(GradTSSettings):
+    """`gradts-select run run.yaml`: the settings, and what jiant has to be prepared with.
+
+    Attributes:
+        model: the encoder.
+        tasks: shipped task names or paths of task config JSON files.
+        data_dir: folder that relative data paths of shipped task configs start from.
+        output_dir: everything the run writes.
+        max_train_examples: cap on training rows per task (a seeded sample); None: all.
+        score_test: also score the primary's labelled test split after each training; it is
+            reported, and never used to select.
+    """
+
+    training: TrainingSettings = TrainingSettings(epochs=DEFAULT_EPOCHS)
+    model: ModelSettings
+    tasks: Annotated[tuple[str, ...], Field(min_length=2)]
+    data_dir: Path | None = None
+    output_dir: Path
+    max_train_examples: Annotated[int, Field(gt=0)] | None = None
+    score_test: bool = False
+
+    @property
+    def scored_tasks(self) -> tuple[str, ...]:
+        """The tasks whose dev (and test) sets are scored."""
+        return (self.primary_task,)
+
+    @field_validator("training")
+    @classmethod
+    def _has_a_length(cls, training: TrainingSettings) -> TrainingSettings:
+        # There is no container config yet that could say how long to train.
+        if training.epochs is None and training.max_steps is None:
+            return training.model_copy(update={"epochs": DEFAULT_EPOCHS})
+        return training

@@ -1,0 +1,1 @@
+"""What is kept on disk: whole files, keys of stored numbers, importances and trainings."""

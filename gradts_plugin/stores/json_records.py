@@ -1,0 +1,106 @@
+"""JSON files found again by what they depend on, checked when read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gradts_plugin.errors import StoreError
+from gradts_plugin.stores.files import disk_errors, write_json_atomic
+from gradts_plugin.stores.keys import canonical_json, digest_of
+
+FORMAT_VERSION = 1
+
+
+class JsonRecords:
+    """JSON files found again by what they depend on, checked when read.
+
+    Keys are mappings of plain JSON values; two keys that are equal as JSON are the same.
+
+    Attributes:
+        root: the folder; made by the first record.
+    """
+
+    def __init__(self, root: Path, *, file_format: str, kind: str, remedy: str) -> None:
+        """Opens a folder, which may not exist yet.
+
+        Args:
+            root: the folder.
+            file_format: written into every file; other files are refused.
+            kind: what a file holds, for messages.
+            remedy: what happens when a damaged file is removed, for messages.
+
+        Raises:
+            StoreError: there is a file of that name.
+        """
+        self.root = root
+        self._format = file_format
+        self._kind = kind
+        self._remedy = remedy
+        if root.exists() and not root.is_dir():
+            raise StoreError(f"the folder of {kind}s {root} is a file; give a folder")
+
+    def digest(self, key: Mapping[str, Any]) -> str:
+        """sha256 (hex) of a key and the format version."""
+        return digest_of({"format_version": FORMAT_VERSION, "key": key})
+
+    def find(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The values stored under a key; None where there are none.
+
+        Raises:
+            StoreError: the record is damaged, of another version, or belongs to another key.
+        """
+        path = self._path(key)
+        if not path.exists():
+            return None
+        with disk_errors("read", path):
+            content = path.read_bytes()
+        try:
+            record = json.loads(content)
+            if record["format"] != self._format:
+                raise self.refused(key, f"is no {self._format}")
+            if record["format_version"] != FORMAT_VERSION:
+                raise self.refused(
+                    key,
+                    f"has format version {record['format_version']}, "
+                    f"this is version {FORMAT_VERSION}",
+                )
+            if record["key"] != json.loads(canonical_json(key)):
+                raise self.refused(key, "belongs to other settings")
+            checksum, result = record["sha256"], record["result"]
+            if checksum != digest_of(result):
+                raise self.refused(key, "is damaged: its result does not match its checksum")
+            values: dict[str, Any] = dict(result)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self.refused(key, "is damaged: no valid JSON record") from error
+        return values
+
+    def record(self, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Writes values down, whole or not at all.
+
+        Raises:
+            StoreError: the disk is full, read-only or not permitted.
+        """
+        write_json_atomic(
+            self._path(key),
+            {
+                "format": self._format,
+                "format_version": FORMAT_VERSION,
+                "key": json.loads(canonical_json(key)),
+                "result": dict(values),
+                "sha256": digest_of(values),
+                "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        )
+
+    def refused(self, key: Mapping[str, Any], problem: str) -> StoreError:
+        """The error to raise for a record that cannot be used."""
+        return StoreError(
+            f"the {self._kind} {self._path(key)} {problem}; remove this file and {self._remedy}"
+        )
+
+    def _path(self, key: Mapping[str, Any]) -> Path:
+        return self.root / f"{self.digest(key)[:32]}.json"
