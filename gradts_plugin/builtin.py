@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.offers import Correlation, Measure, Method, Ranker
 from gradts_plugin.probing import importance
-from gradts_plugin.protocols import Correlation, HeadImportanceMeasure, Ranker, SelectionMethod
+from gradts_plugin.ranking import embedding, gradients, heads, logme, random_order, size
 from gradts_plugin.ranking.correlation import kendall
-from gradts_plugin.ranking.embedding import rank_by_embedding
-from gradts_plugin.ranking.gradients import rank_by_gradients
-from gradts_plugin.ranking.heads import rank_by_heads
-from gradts_plugin.ranking.logme import rank_by_logme
-from gradts_plugin.ranking.random_order import rank_at_random
-from gradts_plugin.ranking.size import rank_by_size
 from gradts_plugin.records import Selection
-from gradts_plugin.selection.alone import select_nothing
-from gradts_plugin.selection.autosem import select_by_mixing, select_by_utility
-from gradts_plugin.selection.everything import select_everything
-from gradts_plugin.selection.finegrained import select_fine_grained
-from gradts_plugin.selection.threshold import select_by_threshold
-from gradts_plugin.selection.top import select_top
-from gradts_plugin.selection.trial import select_by_trial
+from gradts_plugin.selection import (
+    alone,
+    autosem,
+    everything,
+    finegrained,
+    threshold,
+    top,
+    trial,
+)
 from gradts_plugin.task_configs import shipped_task_configs
 
 
@@ -45,9 +42,13 @@ def load_task(config: Mapping[str, Any], base_path: Path) -> Any | None:
 
 
 @hookimpl
-def extend_head_importance_measures() -> Mapping[str, HeadImportanceMeasure]:
+def extend_head_importance_measures() -> Sequence[Measure]:
     """Offers the true heads (rows), the published code's split (columns) and the gate gradient."""
-    return {"rows": importance.rows, "columns": importance.columns, "gate": importance.gate}
+    return [
+        Measure("rows", importance.rows),
+        Measure("columns", importance.columns),
+        Measure("gate", importance.gate),
+    ]
 
 
 @hookimpl
@@ -57,31 +58,24 @@ def extend_correlations() -> Mapping[str, Correlation]:
 
 
 @hookimpl
-def extend_rankers() -> Mapping[str, Ranker]:
+def extend_rankers() -> Sequence[Ranker[Any]]:
     """Offers GradTS's own ranking, and those to compare it with."""
-    return {
-        "heads": rank_by_heads,
-        "size": rank_by_size,
-        "random": rank_at_random,
-        "embedding": rank_by_embedding,
-        "logme": rank_by_logme,
-        "gradients": rank_by_gradients,
-    }
+    return [ranker.RANKER for ranker in (heads, size, random_order, embedding, logme, gradients)]
 
 
 @hookimpl
-def extend_selection_methods() -> Mapping[str, SelectionMethod]:
+def extend_selection_methods() -> Sequence[Method[Any]]:
     """Offers the paper's three settings, and those to compare them with."""
-    return {
-        "thres": select_by_threshold,
-        "trial": select_by_trial,
-        "fg": select_fine_grained,
-        "autosem-p1": select_by_utility,
-        "autosem": select_by_mixing,
-        "alone": select_nothing,
-        "all": select_everything,
-        "top": select_top,
-    }
+    return [
+        threshold.METHOD,
+        trial.METHOD,
+        finegrained.METHOD,
+        autosem.UTILITY_METHOD,
+        autosem.METHOD,
+        alone.METHOD,
+        everything.METHOD,
+        top.METHOD,
+    ]
 
 
 @hookimpl(trylast=True)

@@ -7,13 +7,13 @@ notify. None means "not mine", nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from gradts_plugin.protocols import Correlation, HeadImportanceMeasure, Ranker, SelectionMethod
+from gradts_plugin.offers import Correlation, Measure, Method, Ranker
 from gradts_plugin.records import (
     Ranking,
     Selection,
@@ -185,11 +185,11 @@ def on_training_error(plan: TrainingPlan, error: BaseException) -> None:
 
 
 @hookspec
-def extend_head_importance_measures() -> Mapping[str, HeadImportanceMeasure]:  # type: ignore[empty-body]
+def extend_head_importance_measures() -> Sequence[Measure]:  # type: ignore[empty-body]
     """Called when settings are validated, to add head importance measures by name.
 
     Returns:
-        Measure name (the `importance` setting) -> measure.
+        The measures; each has the name that `probing.importance` chooses it by.
     """
 
 
@@ -252,11 +252,11 @@ def extend_correlations() -> Mapping[str, Correlation]:  # type: ignore[empty-bo
 
 
 @hookspec
-def extend_rankers() -> Mapping[str, Ranker]:  # type: ignore[empty-body]
+def extend_rankers() -> Sequence[Ranker[Any]]:  # type: ignore[empty-body]
     """Called when settings are validated, to add other ways of ranking candidates by name.
 
     Returns:
-        Ranker name (the `ranker` key of the `ranking` settings) -> ranker.
+        The rankers; each has the name that `ranking.ranker` chooses it by, and settings of its own.
     """
 
 
@@ -270,11 +270,11 @@ def after_candidates_ranked(ranking: Ranking) -> None:
 
 
 @hookspec
-def extend_selection_methods() -> Mapping[str, SelectionMethod]:  # type: ignore[empty-body]
+def extend_selection_methods() -> Sequence[Method[Any]]:  # type: ignore[empty-body]
     """Called when settings are validated, to add selection methods by name.
 
     Returns:
-        Method name (the `method` setting) -> method.
+        The methods; each has the name that `method` chooses it by, and settings of its own.
     """
 
 

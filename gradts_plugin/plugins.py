@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
 from gradts_plugin import builtin, hookspecs
 from gradts_plugin.errors import ConfigError, PluginError, nearest
-from gradts_plugin.protocols import Correlation, HeadImportanceMeasure, Ranker, SelectionMethod
+from gradts_plugin.offers import Correlation, Measure, Method, Ranker
+from gradts_plugin.settings.choice import Choice, settings_of
+from gradts_plugin.settings.parsing import Settings
+from gradts_plugin.settings.selection import GradTSSettings
 
 #: Installed packages offer plugins under this entry-point group.
 ENTRY_POINT_GROUP = "gradts_plugin"
+
+#: Kinds of what is offered by name whose version stands in keys of stored numbers.
+MEASURE = "head importance measure"
+RANKER = "ranker"
 
 
 def make_plugin_manager(
@@ -70,56 +77,92 @@ class Registry:
         providers: (kind, name) -> which plugin offers it, with its version where known.
     """
 
-    measures: Mapping[str, HeadImportanceMeasure]
+    measures: Mapping[str, Measure]
     correlations: Mapping[str, Correlation]
-    rankers: Mapping[str, Ranker]
-    methods: Mapping[str, SelectionMethod]
+    rankers: Mapping[str, Ranker[Any]]
+    methods: Mapping[str, Method[Any]]
     providers: Mapping[tuple[str, str], str]
 
-    def measure(self, name: str) -> HeadImportanceMeasure:
+    def measure(self, name: str) -> Measure:
         """The head importance measure of this name, or a ConfigError."""
-        _check_name("probing.importance", name, self.measures)
-        return self.measures[name]
+        return _named("probing.importance", name, self.measures)
 
     def correlation(self, name: str) -> Correlation:
         """The correlation of this name, or a ConfigError."""
-        _check_name("ranking.correlation", name, self.correlations)
-        return self.correlations[name]
+        return _named("ranking.correlation", name, self.correlations)
 
-    def ranker(self, name: str) -> Ranker:
-        """The ranker of this name, or a ConfigError."""
-        _check_name("ranking.ranker", name, self.rankers)
-        return self.rankers[name]
+    def chosen_ranker(self, settings: GradTSSettings) -> tuple[Ranker[Any], Settings]:
+        """The ranker that settings name, and its own settings, or a ConfigError."""
+        where, choice = "ranking.ranker", settings.ranking.ranker
+        ranker = _named(where, choice.name, self.rankers)
+        return ranker, _own_settings(choice, ranker.settings, {}, settings, where)
 
-    def method(self, name: str) -> SelectionMethod:
-        """The selection method of this name, or a ConfigError."""
-        _check_name("method", name, self.methods)
-        return self.methods[name]
+    def chosen_method(self, settings: GradTSSettings) -> tuple[Method[Any], Settings]:
+        """The selection method that settings name, and its own settings, or a ConfigError."""
+        method = _named("method", settings.method.name, self.methods)
+        defaults = method.faithful if settings.faithful else {}
+        own = _own_settings(settings.method, method.settings, defaults, settings, "method")
+        return method, own
+
+    def check(self, settings: GradTSSettings) -> None:
+        """Refuses settings that name what nobody offers, or that steer it wrongly.
+
+        Raises:
+            ConfigError: one line with the nearest valid choice.
+        """
+        self.measure(settings.probing.importance)
+        self.correlation(settings.ranking.correlation)
+        self.chosen_ranker(settings)
+        self.chosen_method(settings)
+
+    def identity(self, kind: str, name: str) -> dict[str, Any]:
+        """An implementation, as the keys of stored numbers hold it."""
+        offered: Mapping[str, Any] = self.rankers if kind == RANKER else self.measures
+        provider = self.providers[kind, name]
+        return {"name": name, "provider": provider, "version": offered[name].version}
 
 
-def _check_name(key: str, name: str, offered: Mapping[str, Any]) -> None:
+_ThingT = TypeVar("_ThingT")
+
+
+def _named(key: str, name: str, offered: Mapping[str, _ThingT]) -> _ThingT:
     if name not in offered:
         raise ConfigError(f"{key}: unknown value {name!r}; {nearest(name, offered)}")
+    return offered[name]
+
+
+def _own_settings(
+    choice: Choice,
+    model: type[Settings],
+    defaults: Mapping[str, Any],
+    run: GradTSSettings,
+    where: str,
+) -> Settings:
+    own = settings_of(choice, model, defaults, where=where)
+    try:
+        own.check_with(run)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return own
 
 
 def collect_registry(manager: pluggy.PluginManager) -> Registry:
     """Collects everything that plugins offer by name.
 
     Raises:
-        PluginError: two plugins offer the same name.
+        PluginError: two plugins offer the same name, or one offers something else than is asked.
     """
     providers: dict[tuple[str, str], str] = {}
     versions = {
         id(plugin): distribution.version for plugin, distribution in manager.list_plugin_distinfo()
     }
 
-    def collect(kind: str, hook: pluggy.HookCaller) -> dict[str, Any]:
+    def collect(kind: str, hook: pluggy.HookCaller, record: type | None) -> dict[str, Any]:
         offered: dict[str, Any] = {}
         for implementation in hook.get_hookimpls():
             version = versions.get(id(implementation.plugin))
             provider = implementation.plugin_name + (f" {version}" if version else "")
-            answer: Any = implementation.function()
-            for name, thing in answer.items():
+            for name, thing in _by_name(implementation.function(), record, kind, provider):
                 if name in offered:
                     raise PluginError(
                         f"plugins {providers[kind, name]!r} and {provider!r} both offer the {kind} "
@@ -130,9 +173,24 @@ def collect_registry(manager: pluggy.PluginManager) -> Registry:
         return offered
 
     return Registry(
-        measures=collect("head importance measure", manager.hook.extend_head_importance_measures),
-        correlations=collect("correlation", manager.hook.extend_correlations),
-        rankers=collect("ranker", manager.hook.extend_rankers),
-        methods=collect("selection method", manager.hook.extend_selection_methods),
+        measures=collect(MEASURE, manager.hook.extend_head_importance_measures, Measure),
+        correlations=collect("correlation", manager.hook.extend_correlations, None),
+        rankers=collect(RANKER, manager.hook.extend_rankers, Ranker),
+        methods=collect("selection method", manager.hook.extend_selection_methods, Method),
         providers=providers,
     )
+
+
+def _by_name(
+    answer: Any, record: type | None, kind: str, provider: str
+) -> Iterable[tuple[str, Any]]:
+    if record is None:
+        return list(answer.items())
+    things = list(answer)
+    for thing in things:
+        if not isinstance(thing, record):
+            raise PluginError(
+                f"plugin {provider!r} offers the {kind} {thing!r:.60}; expected a list of "
+                f"gradts_plugin.offers.{record.__name__} records"
+            )
+    return [(thing.name, thing) for thing in things]

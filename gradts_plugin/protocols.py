@@ -1,32 +1,29 @@
-"""What the parts ask of each other: the host, its models, and what plugins add.
+"""What a multi-task framework offers: the host, the models it lends, and what steers it.
 
 Symbols: N instances, L layers, H heads, n = L * H.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import nn
 
 from gradts_plugin.records import (
-    Cost,
     FloatArray,
     IntArray,
     KeptInstances,
     ProbeBatch,
-    Ranking,
     Selection,
     TaskInfo,
     TrainingPlan,
     TrainingResult,
-    Trial,
 )
+from gradts_plugin.settings.training import TrainingSettings
 
 
 class ProbeTarget(Protocol):
@@ -112,9 +109,14 @@ class Host(Protocol):
         ...
 
     def recipe(
-        self, settings: Any, train_tasks: Sequence[str], kept_instances: KeptInstances
+        self, settings: TrainingSettings, train_tasks: Sequence[str], kept_instances: KeptInstances
     ) -> dict[str, Any]:
-        """Completes training settings (`TrainingSettings`) for a run over these tasks."""
+        """Completes training settings for a run over these tasks; part of each training's key.
+
+        Beside the settings it holds what the length of the training is resolved to (`max_steps`,
+        `evaluations`), `batches` (task -> `train_batch_size`, `gradient_accumulation_steps`), and
+        under `host` the name and version of the code that trains.
+        """
         ...
 
     def fine_tuned(self, plan: TrainingPlan) -> AbstractContextManager[ProbeTarget]:
@@ -140,30 +142,24 @@ class Host(Protocol):
         """
         ...
 
-    def rewrite(self, selection: Selection, output_dir: Path) -> dict[str, Any]:
+    def weights_of(self, output_dir: Path) -> Path:
+        """The file of a training's kept weights, in that training's output folder."""
+        ...
+
+    def rewrite(
+        self, selection: Selection, training: TrainingSettings, output_dir: Path
+    ) -> dict[str, Any]:
         """The host's configuration that trains exactly the selection; writes filtered data."""
+        ...
+
+    def training_command(
+        self, config_path: Path, training: TrainingSettings, *, seed: int, output_dir: Path
+    ) -> str:
+        """What to type to train a rewritten configuration with the host itself."""
         ...
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
         """What the encoder reads of some training instances, by example id, for people to read."""
-        ...
-
-
-class HeadImportanceMeasure(Protocol):
-    """Computes head importance, one matrix per instance."""
-
-    def __call__(
-        self, encoder: nn.Module, instance_losses: Callable[[], torch.Tensor]
-    ) -> torch.Tensor:
-        """Runs the forward pass and returns importances.
-
-        Args:
-            encoder: the Transformer inside the model.
-            instance_losses: runs the forward pass; returns losses of shape (B,).
-
-        Returns:
-            Non-negative float32 tensor of shape (B, L, H).
-        """
         ...
 
 
@@ -177,155 +173,4 @@ class ImportanceSource(Protocol):
 
     def batches(self) -> Iterator[tuple[IntArray, FloatArray]]:
         """Yields (example_ids of shape (b,), raw importances of shape (b, L, H)), in order."""
-        ...
-
-
-class Correlation(Protocol):
-    """Correlates one importance profile with many."""
-
-    def __call__(self, reference: FloatArray, others: FloatArray) -> FloatArray:
-        """Args: reference (n,), others (M, n). Returns: float64 (M,), in [-1, 1]."""
-        ...
-
-
-class RankingContext(Protocol):
-    """What a ranker may ask for. Whatever it asks for is counted as the selection's cost."""
-
-    @property
-    def primary_task(self) -> str:
-        """The task to help."""
-        ...
-
-    @property
-    def candidate_tasks(self) -> tuple[str, ...]:
-        """Where auxiliaries are sought, in the order in which they were given."""
-        ...
-
-    @property
-    def tasks(self) -> Mapping[str, TaskInfo]:
-        """The primary and the candidates, by name."""
-        ...
-
-    @property
-    def settings(self) -> Any:
-        """The run's settings (`settings.selection.GradTSSettings`)."""
-        ...
-
-    @property
-    def correlation(self) -> Correlation:
-        """The correlation that the settings name."""
-        ...
-
-    def probes(self) -> Mapping[str, Sequence[ImportanceSource]]:
-        """Raw head importances of the primary and all candidates, one per fine-tuning seed."""
-        ...
-
-    def controls(self) -> Sequence[ImportanceSource]:
-        """Raw head importances of the candidates with shuffled labels.
-
-        As many of each as `probing.shuffled_controls` asks for.
-        """
-        ...
-
-    def computed(
-        self,
-        name: str,
-        identity: Mapping[str, Any],
-        task_names: Sequence[str],
-        compute: Callable[[], tuple[dict[str, Any], Cost]],
-    ) -> dict[str, Any]:
-        """Computes plain JSON values once, and finds them stored ever after.
-
-        Args:
-            name: of the computation.
-            identity: everything it depends on beside the encoder and the tasks' data.
-            task_names: the tasks whose data it depends on.
-            compute: returns the values and what they cost.
-        """
-        ...
-
-    def fine_tuning_identity(self, task_names: Sequence[str]) -> Mapping[str, Any]:
-        """What decides a fine-tuning beside encoder, data and seed; for `computed`'s identity."""
-        ...
-
-    def fine_tuned(
-        self, task_names: Sequence[str], seed: int
-    ) -> AbstractContextManager[ProbeTarget]:
-        """Fine-tunes the encoder on tasks (settings `fine_tuning`) and lends the model."""
-        ...
-
-    def untrained(
-        self, task_names: Sequence[str], seed: int
-    ) -> AbstractContextManager[ProbeTarget]:
-        """Lends the pretrained encoder, with fresh heads for tasks."""
-        ...
-
-
-class Ranker(Protocol):
-    """Orders the candidates, best first.
-
-    A ranker that calls `probes` says so, and they become a phase of their own:
-    `ranker.uses_probes = True`.
-    """
-
-    def __call__(self, context: RankingContext) -> Ranking:
-        """Returns the ranking."""
-        ...
-
-
-class SelectionContext(RankingContext, Protocol):
-    """What a selection method may ask for. It never touches disk or the host itself."""
-
-    @property
-    def ranking(self) -> Ranking:
-        """The candidates, best first, by the ranker that the settings name."""
-        ...
-
-    def score(
-        self,
-        auxiliary_tasks: Sequence[str],
-        kept_instances: KeptInstances | None = None,
-        mixing_ratios: Mapping[str, int] | None = None,
-        *,
-        num_seeds: int | None = None,
-    ) -> Trial:
-        """Trains primary + auxiliaries from the pretrained weights, or finds that run stored.
-
-        Args:
-            auxiliary_tasks: what the primary is trained with; empty: alone.
-            kept_instances: subsets of auxiliary training data.
-            mixing_ratios: how often each task is trained, the primary included; None: as the
-                host's sampler has it.
-            num_seeds: training seeds, always from the first one on; None: `settings.trial.seeds`.
-        """
-        ...
-
-    def train_with_schedule(
-        self, schedule: Schedule, *, num_rounds: int, seed: int
-    ) -> TrainingResult:
-        """Trains the primary and all candidates in one run, a scheduler deciding who is next.
-
-        Returns:
-            The result; `history` holds the primary's dev score after each round. A finished run is
-            found stored; the scheduler then has the state in which that run ended.
-        """
-        ...
-
-    def instance_taus(self, task_name: str) -> tuple[IntArray, FloatArray]:
-        """All of an auxiliary's training instances: ids (N,) and tau to the primary's matrix (N,).
-
-        Probes those that the ranking did not look at.
-        """
-        ...
-
-
-class SelectionMethod(Protocol):
-    """Chooses auxiliaries (and instances) for the primary task.
-
-    A method that never looks at `context.ranking` says so, and nothing is probed for it:
-    `method.uses_ranking = False`.
-    """
-
-    def __call__(self, context: SelectionContext) -> Selection:
-        """Returns the selection."""
         ...

@@ -301,4 +301,5 @@ class Selection:
     kept_instances: KeptInstances = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
+    block_steps: int | None = None
     threshold: float | None = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradts_plugin.errors import TrainingError
-from gradts_plugin.protocols import HeadImportanceMeasure
+from gradts_plugin.offers import HeadImportanceMeasure
 from gradts_plugin.records import FloatArray, IntArray, ProbeBatch
 
 __all__ = ["frozen", "probe"]

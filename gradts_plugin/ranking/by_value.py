@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from gradts_plugin.errors import SelectionError
-from gradts_plugin.protocols import RankingContext
+from gradts_plugin.offers import RankingContext
 from gradts_plugin.records import RankedTask, Ranking
 
 

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.probing.convex import mean_pooled
 from gradts_plugin.probing.prober import frozen
-from gradts_plugin.protocols import ProbeTarget, RankingContext
+from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.records import Cost, FloatArray, Ranking
 
 
-def rank_by_embedding(context: RankingContext) -> Ranking:
+def rank_by_embedding(context: RankingContext, settings: SamplingSettings) -> Ranking:
     """Ranks the candidates by the cosine between their mean embedding and the primary's.
 
     TextEmb of Vu et al. 2020 (Exploring and Predicting Transferability across NLP Tasks): a text
@@ -28,13 +30,14 @@ def rank_by_embedding(context: RankingContext) -> Ranking:
     its own instances.
 
     Args:
-        context: `settings.ranking.max_instances` and `.seed` say what is encoded of each task.
+        context: `settings.ranking.seed` seeds the sample.
+        settings: how many instances of each task are encoded.
 
     Returns:
         The ranking, most similar first.
     """
-    settings = context.settings.ranking
-    identity = {"max_instances": settings.max_instances, "seed": settings.seed}
+    identity = {"max_instances": settings.max_instances, "seed": context.settings.ranking.seed}
+    names = (context.primary_task, *context.candidate_tasks)
     with ExitStack() as stack:
 
         @cache  # loaded once, and only where something has to be encoded
@@ -43,14 +46,22 @@ def rank_by_embedding(context: RankingContext) -> Ranking:
                 context.untrained((context.primary_task,), context.settings.seed)
             )
 
-        def embedding_of(name: str) -> FloatArray:
-            compute = partial(_mean_embedding, target, name, **identity)
-            return np.array(context.computed("mean embedding", identity, (name,), compute)["mean"])
-
-        primary = embedding_of(context.primary_task)
-        similarities = {
-            name: cosine_similarity(primary, embedding_of(name)) for name in context.candidate_tasks
-        }
+        found = context.computed(
+            [
+                Computation(
+                    "mean embedding",
+                    identity,
+                    (name,),
+                    partial(_mean_embedding, target, name, **identity),
+                )
+                for name in names
+            ]
+        )
+    primary, *candidates = (np.array(values["mean"]) for values in found)
+    similarities = {
+        name: cosine_similarity(primary, embedding)
+        for name, embedding in zip(names[1:], candidates, strict=True)
+    }
     return ranked_by_value(context, similarities, ranker="embedding", measure="similarity")
 
 
@@ -77,3 +88,12 @@ def _mean_embedding(
     encoded = np.concatenate(rows)
     cost = Cost(num_examples=len(encoded), seconds=time.perf_counter() - start)
     return {"mean": encoded.mean(axis=0).tolist()}, cost
+
+
+RANKER = Ranker(
+    name="embedding",
+    rank=rank_by_embedding,
+    title="Embedding",
+    summary="Cosine of the tasks' mean embeddings (TextEmb, Vu et al. 2020).",
+    settings=SamplingSettings,
+)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gradts_plugin.errors import TrainingError
+from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.probing.prober import frozen
-from gradts_plugin.protocols import RankingContext
 from gradts_plugin.ranking.by_value import ranked_in_order
+from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking
 
 #: Length of a projected gradient. A prime, so that the entries of one column of a weight, which
@@ -28,7 +29,7 @@ _DIMENSION = 509
 _RIDGE = 0.1
 
 
-def rank_by_gradients(context: RankingContext) -> Ranking:
+def rank_by_gradients(context: RankingContext, settings: SamplingSettings) -> Ranking:
     """Ranks the candidates by forward selection on a surrogate of the primary's dev loss.
 
     In the manner of Grad-TAG (Li, Sharma and Zhang 2024, Scalable Multitask Learning Using
@@ -43,25 +44,27 @@ def rank_by_gradients(context: RankingContext) -> Ranking:
     closed form for all kinds of tasks.
 
     Args:
-        context: trains with `settings.fine_tuning` and `settings.seed`;
-            `settings.ranking.max_instances` and `.seed` say which training instances of each task,
-            and which dev instances of the primary, give a gradient.
+        context: trains with `settings.fine_tuning` and `settings.seed`; `settings.ranking.seed`
+            seeds the samples and the projection.
+        settings: how many training instances of each task, and dev instances of the primary, give
+            a gradient.
 
     Returns:
         The ranking; a candidate's figure is how much less dev loss is estimated when it joins
         those before it. It can be negative, and the figures need not fall.
     """
-    settings = context.settings
+    run = context.settings
     tasks = (context.primary_task, *context.candidate_tasks)
     identity = {
         "fine_tuning": context.fine_tuning_identity(tasks),
-        "fine_tuning_seed": settings.seed,
-        "max_instances": settings.ranking.max_instances,
-        "seed": settings.ranking.seed,
+        "fine_tuning_seed": run.seed,
+        "max_instances": settings.max_instances,
+        "seed": run.ranking.seed,
         "dimension": _DIMENSION,
         "ridge": _RIDGE,
     }
-    found = context.computed("gradients", identity, tasks, partial(_estimate, context, tasks))
+    estimate = partial(_estimate, context, tasks, settings.max_instances)
+    (found,) = context.computed([Computation("gradients", identity, tasks, estimate)])
     placed = [(name, reduction) for name, reduction in found["reductions"]]
     return ranked_in_order(context, placed, ranker="gradients", measure="dev loss reduction")
 
@@ -186,7 +189,9 @@ def forward_selection(
     return reductions
 
 
-def _estimate(context: RankingContext, tasks: Sequence[str]) -> tuple[dict[str, Any], Cost]:
+def _estimate(
+    context: RankingContext, tasks: Sequence[str], max_instances: int | None
+) -> tuple[dict[str, Any], Cost]:
     settings = context.settings
     with context.fine_tuned(tasks, settings.seed) as target:
         start = time.perf_counter()
@@ -201,7 +206,7 @@ def _estimate(context: RankingContext, tasks: Sequence[str]) -> tuple[dict[str, 
         def batches(name: str, phase: Any) -> Iterable[ProbeBatch]:
             return target.batches(
                 batch_size=1,  # autograd sums the gradients of a batch
-                max_instances=settings.ranking.max_instances,
+                max_instances=max_instances,
                 seed=settings.ranking.seed,
                 task_name=name,
                 phase=phase,
@@ -246,3 +251,13 @@ def _projected(
             )
         rows.append(row.double().cpu().numpy())
     return np.stack(rows)
+
+
+RANKER = Ranker(
+    name="gradients",
+    rank=rank_by_gradients,
+    title="Gradients",
+    summary="Forward selection on a gradient surrogate of the primary's dev loss "
+    "(in the manner of Grad-TAG, Li et al. 2024).",
+    settings=SamplingSettings,
+)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gradts_plugin.errors import SelectionError
-from gradts_plugin.protocols import Correlation, ImportanceSource, RankingContext
+from gradts_plugin.offers import Correlation, Ranker, RankingContext
+from gradts_plugin.protocols import ImportanceSource
 from gradts_plugin.ranking.correlation import (
     layer_normal,
     layer_shares,
@@ -30,6 +31,7 @@ from gradts_plugin.ranking.taus import (
     task_taus,
 )
 from gradts_plugin.records import RankedTask, Ranking
+from gradts_plugin.settings.parsing import NoSettings
 
 
 def rank_candidates(
@@ -171,7 +173,7 @@ def _common_shape(
     return numbers.pop(), num_layers, num_heads
 
 
-def rank_by_heads(context: RankingContext) -> Ranking:
+def rank_by_heads(context: RankingContext, _settings: NoSettings) -> Ranking:
     """Ranks the candidates by how alike their head importance is to the primary's.
 
     Ma et al. 2021 (GradTS), section 3.
@@ -198,4 +200,10 @@ def rank_by_heads(context: RankingContext) -> Ranking:
     return ranking
 
 
-rank_by_heads.uses_probes = True  # type: ignore[attr-defined]
+RANKER = Ranker(
+    name="heads",
+    rank=rank_by_heads,
+    title="GradTS",
+    summary="Correlation of head importance with the primary's (Ma et al. 2021).",
+    needs_probes=True,
+)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.probing.convex import mean_pooled
 from gradts_plugin.probing.prober import frozen
-from gradts_plugin.protocols import RankingContext
 from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.records import Cost, FloatArray, IntArray, ProbeBatch, Ranking
 
 _UNLABELLED = -100
@@ -31,7 +32,7 @@ _GRID_SIZE = 201
 _NUM_GRIDS = 3
 
 
-def rank_by_logme(context: RankingContext) -> Ranking:
+def rank_by_logme(context: RankingContext, settings: SamplingSettings) -> Ranking:
     """Ranks the candidates by the evidence of the primary's labels under their features.
 
     LogME of You et al. 2021 (Practical Assessment of Pre-trained Models for Transfer Learning),
@@ -41,25 +42,34 @@ def rank_by_logme(context: RankingContext) -> Ranking:
     right-or-wrong label, scores of a regression directly.
 
     Args:
-        context: fine-tunes with `settings.fine_tuning` and `settings.seed`;
-            `settings.ranking.max_instances` and `.seed` say which of the primary's are encoded.
+        context: fine-tunes with `settings.fine_tuning` and `settings.seed`; `settings.ranking.seed`
+            seeds the sample.
+        settings: how many of the primary's instances are encoded.
 
     Returns:
         The ranking, highest log evidence per instance (token, choice) first.
     """
-    settings = context.settings
-    sample = {"max_instances": settings.ranking.max_instances, "seed": settings.ranking.seed}
-    evidence = {}
-    for name in context.candidate_tasks:
-        identity = {
-            "fine_tuning": context.fine_tuning_identity((name,)),
-            "fine_tuning_seed": settings.seed,
-            **sample,
-        }
-        values = context.computed(
-            "logme", identity, (context.primary_task, name), partial(_score, context, name)
-        )
-        evidence[name] = values["log_evidence"]
+    run = context.settings
+    sample = {"max_instances": settings.max_instances, "seed": run.ranking.seed}
+    found = context.computed(
+        [
+            Computation(
+                "logme",
+                {
+                    "fine_tuning": context.fine_tuning_identity((name,)),
+                    "fine_tuning_seed": run.seed,
+                    **sample,
+                },
+                (context.primary_task, name),
+                partial(_score, context, name, **sample),
+            )
+            for name in context.candidate_tasks
+        ]
+    )
+    evidence = {
+        name: values["log_evidence"]
+        for name, values in zip(context.candidate_tasks, found, strict=True)
+    }
     return ranked_by_value(context, evidence, ranker="logme", measure="LogME")
 
 
@@ -110,14 +120,15 @@ def class_columns(labels: IntArray) -> FloatArray:
     return columns
 
 
-def _score(context: RankingContext, candidate: str) -> tuple[dict[str, Any], Cost]:
-    settings = context.settings
-    with context.fine_tuned((candidate,), settings.seed) as target:
+def _score(
+    context: RankingContext, candidate: str, *, max_instances: int | None, seed: int
+) -> tuple[dict[str, Any], Cost]:
+    with context.fine_tuned((candidate,), context.settings.seed) as target:
         start = time.perf_counter()
         batches = target.batches(
             batch_size=32,
-            max_instances=settings.ranking.max_instances,
-            seed=settings.ranking.seed,
+            max_instances=max_instances,
+            seed=seed,
             task_name=context.primary_task,
         )
         with frozen(target.model), torch.no_grad():
@@ -142,3 +153,13 @@ def _encoded(batch: ProbeBatch) -> tuple[Tensor, Tensor]:
         right = functional.one_hot(batch.labels, pooled.shape[1])
         return pooled.flatten(0, 1), right.flatten()
     return pooled, batch.labels
+
+
+RANKER = Ranker(
+    name="logme",
+    rank=rank_by_logme,
+    title="LogME",
+    summary="Evidence of the primary's labels under the candidate's fine-tuned encoder "
+    "(You et al. 2021).",
+    settings=SamplingSettings,
+)

@@ -6,12 +6,13 @@ import zlib
 
 import numpy as np
 
-from gradts_plugin.protocols import RankingContext
+from gradts_plugin.offers import Ranker, RankingContext
 from gradts_plugin.ranking.by_value import ranked_by_value
 from gradts_plugin.records import Ranking
+from gradts_plugin.settings.parsing import NoSettings
 
 
-def rank_at_random(context: RankingContext) -> Ranking:
+def rank_at_random(context: RankingContext, _settings: NoSettings) -> Ranking:
     """Ranks the candidates by a number drawn uniformly from [0, 1) for each; costs nothing.
 
     A candidate's draw depends on `settings.seed`, the primary's name and its own only, so another
@@ -30,3 +31,11 @@ def rank_at_random(context: RankingContext) -> Ranking:
         for name in context.candidate_tasks
     }
     return ranked_by_value(context, draws, ranker="random", measure="draw")
+
+
+RANKER = Ranker(
+    name="random",
+    rank=rank_at_random,
+    title="Random",
+    summary="A seeded random order: what every ranking has to beat.",
+)

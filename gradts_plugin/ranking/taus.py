@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gradts_plugin.errors import PluginError, SelectionError
-from gradts_plugin.protocols import Correlation, ImportanceSource
+from gradts_plugin.offers import Correlation
+from gradts_plugin.protocols import ImportanceSource
 from gradts_plugin.ranking.correlation import (
     layer_normal,
     layer_shares,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gradts_plugin.protocols import SelectionContext
+from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.records import Selection
+from gradts_plugin.settings.parsing import NoSettings
 
 
-def select_nothing(context: SelectionContext) -> Selection:
+def select_nothing(context: SelectionContext, _settings: NoSettings) -> Selection:
     """Selects the primary alone; trains and probes nothing (single-task learning).
 
     Args:
@@ -23,4 +24,10 @@ def select_nothing(context: SelectionContext) -> Selection:
     )
 
 
-select_nothing.uses_ranking = False  # type: ignore[attr-defined]
+METHOD = Method(
+    name="alone",
+    select=select_nothing,
+    title="Primary alone",
+    summary="No auxiliary: single-task learning, what every selection is compared with.",
+    needs_ranking=False,
+)

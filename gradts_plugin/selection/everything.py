@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gradts_plugin.protocols import SelectionContext
+from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.records import Selection
+from gradts_plugin.settings.parsing import NoSettings
 
 
-def select_everything(context: SelectionContext) -> Selection:
+def select_everything(context: SelectionContext, _settings: NoSettings) -> Selection:
     """Selects all candidates, in the given order; trains and probes nothing.
 
     Multi-task learning without a choice, as MT-DNN does it (Liu et al. 2019).
@@ -27,4 +28,10 @@ def select_everything(context: SelectionContext) -> Selection:
     )
 
 
-select_everything.uses_ranking = False  # type: ignore[attr-defined]
+METHOD = Method(
+    name="all",
+    select=select_everything,
+    title="All candidates",
+    summary="Every candidate: multi-task learning without a choice (Liu et al. 2019).",
+    needs_ranking=False,
+)

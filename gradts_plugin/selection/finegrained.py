@@ -6,13 +6,33 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradts_plugin.protocols import SelectionContext
+from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.records import FloatArray, IntArray, Selection, Trial
 from gradts_plugin.selection.threshold import describe_threshold, resolve_threshold
-from gradts_plugin.selection.trial import best_of, describe_difference, select_by_trial
+from gradts_plugin.selection.trial import METHOD as TRIAL
+from gradts_plugin.selection.trial import (
+    TrialSettings,
+    best_of,
+    describe_difference,
+    select_by_trial,
+)
+from gradts_plugin.settings.thresholds import Quantile, Tau
+
+#: Default of the published code, for the published head importance (Ma et al. 2021).
+PUBLISHED_INSTANCE_THRESHOLD = 0.62
 
 
-def select_fine_grained(context: SelectionContext) -> Selection:
+class FineGrainedSettings(TrialSettings):
+    """How GradTS-fg selects: as GradTS-trial, and then instances.
+
+    Attributes:
+        instance_threshold: auxiliary instances with at least this tau are kept.
+    """
+
+    instance_threshold: Tau | Quantile = Quantile(quantile=0.5)
+
+
+def select_fine_grained(context: SelectionContext, settings: FineGrainedSettings) -> Selection:
     """Takes GradTS-trial's auxiliaries and keeps instances with tau(primary, instance) >= theta.
 
     Ma et al. 2021, section 3; published theta: 0.62. The primary is never subsampled. An
@@ -27,17 +47,18 @@ def select_fine_grained(context: SelectionContext) -> Selection:
     with `faithful` the subset is taken regardless, as published.
 
     Args:
-        context: `settings.fine_grained.threshold` is theta; otherwise as GradTS-trial.
+        context: as GradTS-trial.
+        settings: `instance_threshold` is theta; otherwise as GradTS-trial.
 
     Returns:
         The selection; auxiliaries all of whose instances are kept are not in `kept_instances`.
     """
-    whole = replace(select_by_trial(context), method="fg")
+    whole = replace(select_by_trial(context, settings), method="fg")
     probed = {name: context.instance_taus(name) for name in whole.auxiliary_tasks}
     if not probed:
         return whole
 
-    subset = _subset(context, whole.auxiliary_tasks, probed)
+    subset = _subset(settings.instance_threshold, whole.auxiliary_tasks, probed)
     whole = replace(whole, threshold=subset.theta)
     if not subset.changes_anything:
         return replace(whole, reason=f"{whole.reason}; {subset.explained}: every instance is kept")
@@ -86,11 +107,10 @@ class _Subset:
 
 
 def _subset(
-    context: SelectionContext,
+    threshold: float | Quantile,
     auxiliary_tasks: tuple[str, ...],
     probed: dict[str, tuple[IntArray, FloatArray]],
 ) -> _Subset:
-    threshold = context.settings.fine_grained.threshold
     theta = resolve_threshold(threshold, np.concatenate([taus for _, taus in probed.values()]))
     kept = {name: ids[taus >= theta] for name, (ids, taus) in probed.items()}
     counts = [
@@ -116,3 +136,14 @@ def _trial_of(selection: Selection) -> Trial:
     return next(
         trial for trial in selection.trials if trial.auxiliary_tasks == selection.auxiliary_tasks
     )
+
+
+METHOD = Method(
+    name="fg",
+    select=select_fine_grained,
+    title="GradTS-fg",
+    summary="GradTS-trial's auxiliaries, and of their instances those like the primary's "
+    "(Ma et al. 2021).",
+    settings=FineGrainedSettings,
+    faithful={**TRIAL.faithful, "instance_threshold": PUBLISHED_INSTANCE_THRESHOLD},
+)

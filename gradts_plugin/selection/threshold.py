@@ -7,16 +7,36 @@ from typing import Literal
 import numpy as np
 
 from gradts_plugin.errors import SelectionError
-from gradts_plugin.protocols import SelectionContext
+from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.records import FloatArray, RankedTask, Ranking, Selection
-from gradts_plugin.settings.ranking import Quantile
+from gradts_plugin.settings.parsing import Settings
 from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.settings.thresholds import Quantile, Tau
+
+#: Default of the published code, for the published head importance (Ma et al. 2021).
+PUBLISHED_THRESHOLD = 0.47
 
 #: One-sided 5 % of a normal distribution.
 _NULL_Z = 1.645
 
 
-def select_by_threshold(context: SelectionContext) -> Selection:
+class ThresholdSettings(Settings):
+    """Which candidates GradTS-thres selects.
+
+    Attributes:
+        threshold: candidates with at least this tau; `auto`: with more than shuffled labels reach
+            (needs `probing.shuffled_controls`).
+    """
+
+    threshold: Tau | Quantile | Literal["auto"] = Quantile(quantile=0.75)
+
+    def check_with(self, run: GradTSSettings) -> None:
+        """Refuses `auto` where no controls are probed."""
+        if self.threshold == "auto" and not run.probing.shuffled_controls:
+            raise ValueError("threshold: auto needs probing.shuffled_controls of 1 or more")
+
+
+def select_by_threshold(context: SelectionContext, settings: ThresholdSettings) -> Selection:
     """Selects every candidate with tau(primary, candidate) >= theta; trains nothing.
 
     Ma et al. 2021, section 3. The published thresholds (0.6 for bert-base-cased with 8 tasks,
@@ -24,14 +44,15 @@ def select_by_threshold(context: SelectionContext) -> Selection:
     are much higher than those of the true heads; a quantile does not depend on that.
 
     Args:
-        context: `settings.threshold` is theta, a quantile over the candidates' taus, or `auto`:
-            what the primary's taus with shuffled labels stay below.
+        context: the ranking.
+        settings: `threshold` is theta, a quantile over the candidates' taus, or `auto`: what the
+            primary's taus with shuffled labels stay below.
 
     Returns:
         The selection, best-ranked first.
     """
     ranking = context.ranking
-    selected, theta, described = _reaching_threshold(ranking, context.settings.threshold)
+    selected, theta, described = _reaching_threshold(ranking, settings.threshold)
     if selected:
         listed = ", ".join(f"{candidate.task_name} {candidate.tau:.3f}" for candidate in selected)
         found = f"reached by {len(selected)} of {len(ranking.candidates)} candidates: {listed}"
@@ -47,7 +68,7 @@ def select_by_threshold(context: SelectionContext) -> Selection:
     )
 
 
-def num_reaching_threshold(ranking: Ranking, settings: GradTSSettings) -> int:
+def num_reaching_threshold(ranking: Ranking, settings: ThresholdSettings) -> int:
     """How many candidates GradTS-thres selects."""
     return len(_reaching_threshold(ranking, settings.threshold)[0])
 
@@ -95,3 +116,13 @@ def describe_threshold(threshold: float | Quantile, theta: float) -> str:
     if isinstance(threshold, Quantile):
         return f"{theta:.3f} (quantile {threshold.quantile:g})"
     return f"{theta:g}"
+
+
+METHOD = Method(
+    name="thres",
+    select=select_by_threshold,
+    title="GradTS-thres",
+    summary="Candidates whose tau reaches a threshold; trains nothing (Ma et al. 2021).",
+    settings=ThresholdSettings,
+    faithful={"threshold": PUBLISHED_THRESHOLD},
+)

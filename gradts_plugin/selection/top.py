@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from gradts_plugin.protocols import SelectionContext
+from typing import Annotated
+
+from pydantic import Field
+
+from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.records import Selection
+from gradts_plugin.settings.parsing import Settings
 
 
-def select_top(context: SelectionContext) -> Selection:
+class TopSettings(Settings):
+    """How many of the best-ranked candidates are auxiliaries."""
+
+    k: Annotated[int, Field(gt=0)] = 2
+
+
+def select_top(context: SelectionContext, settings: TopSettings) -> Selection:
     """Selects the k best-ranked candidates; trains nothing, and works with every ranker.
 
     How rankings are usually compared (Poth et al. 2021, What to Pre-Train on?: regret at k).
 
     Args:
-        context: `settings.top.k` is k; all candidates where there are fewer.
+        context: the ranking.
+        settings: k; all candidates are taken where there are fewer.
 
     Returns:
         The selection, best-ranked first.
     """
     ranking = context.ranking
-    best = ranking.candidates[: context.settings.top.k]
+    best = ranking.candidates[: settings.k]
     listed = ", ".join(f"{candidate.task_name} {candidate.tau:.3f}" for candidate in best)
     return Selection(
         method="top",
@@ -29,3 +41,12 @@ def select_top(context: SelectionContext) -> Selection:
             f"({ranking.measure}): {listed}"
         ),
     )
+
+
+METHOD = Method(
+    name="top",
+    select=select_top,
+    title="Best-ranked k",
+    summary="The k best-ranked candidates, by any ranker (Poth et al. 2021).",
+    settings=TopSettings,
+)

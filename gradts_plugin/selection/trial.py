@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from gradts_plugin.protocols import SelectionContext
+from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.records import Selection, Trial
-from gradts_plugin.selection.threshold import num_reaching_threshold
-from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.selection.threshold import METHOD as THRES
+from gradts_plugin.selection.threshold import ThresholdSettings, num_reaching_threshold
 
 
-def select_by_trial(context: SelectionContext) -> Selection:
+class TrialSettings(ThresholdSettings):
+    """How GradTS-trial goes through the ranking.
+
+    Attributes:
+        confirm: a new best must also win over so many further seeds, which only it and the best
+            before it are trained with; not with `faithful`.
+        patience: stop after so many trials in a row without a new best.
+        max_auxiliaries: the longest prefix of the ranking that is tried; None: all candidates.
+        prefixes: `all`: one candidate more at a time; `threshold`: beside the primary alone only
+            as many of the best-ranked as GradTS-thres selects with `threshold`, whatever
+            `patience`. Not with `faithful`.
+    """
+
+    confirm: Annotated[int, Field(ge=0)] = 1
+    patience: Annotated[int, Field(ge=0)] = 2
+    max_auxiliaries: Annotated[int, Field(gt=0)] | None = None
+    prefixes: Literal["all", "threshold"] = "all"
+
+
+def select_by_trial(context: SelectionContext, settings: TrialSettings) -> Selection:
     """Selects the prefix of the ranking with which the primary scores best.
 
     Ma et al. 2021, section 3: for k = 1, 2, ... the primary is trained from the pretrained
@@ -20,11 +41,11 @@ def select_by_trial(context: SelectionContext) -> Selection:
 
     By default the primary alone is trial 0 and a candidate like any other ("no auxiliary helps"
     is an answer), trials stop after `patience` prefixes in a row without a new best (0 counts as
-    1), the best mean score over `trial.seeds` seeds wins, and of equal scores the one with fewer
+    1), the best mean score over `training_seeds` seeds wins, and of equal scores the one with fewer
     auxiliaries. One score decides everything: the primary's dev metric. Since one training can be
-    lucky, a new best is confirmed: it and the best before it are trained with `trial.confirm`
-    seeds more, and it must win over all of them. With `trial.prefixes: threshold` there is one
-    challenger only, GradTS-thres's selection: two trainings, four to confirm it.
+    lucky, a new best is confirmed: it and the best before it are trained with `confirm` seeds
+    more, and it must win over all of them. With `prefixes: threshold` there is one challenger
+    only, GradTS-thres's selection: two trainings, four to confirm it.
 
     `faithful` is the published procedure: from k = 1, go on while the score is at least the
     previous one, stop at the first drop, take the best prefix (of equal ones the longest, as the
@@ -35,26 +56,27 @@ def select_by_trial(context: SelectionContext) -> Selection:
     one score that the host reports.
 
     Args:
-        context: `settings.trial` and `settings.faithful` steer it; `score` trains.
+        context: the ranking, and whether to be `faithful`; `score` trains.
+        settings: how many prefixes are tried, and how often.
 
     Returns:
         The selection, with every trial in the order in which it was made.
     """
-    settings = context.settings
-    candidates = context.ranking.task_order[: settings.trial.max_auxiliaries]
-    if settings.faithful:
+    candidates = context.ranking.task_order[: settings.max_auxiliaries]
+    if context.settings.faithful:
         return _select_faithfully(context, candidates)
 
-    sizes = prefix_sizes(
-        len(candidates), settings, lambda: num_reaching_threshold(context.ranking, settings)
-    )
+    sizes: Sequence[int] = range(1, len(candidates) + 1)
+    if settings.prefixes == "threshold":
+        size = min(num_reaching_threshold(context.ranking, settings), len(candidates))
+        sizes = (size,) if size else ()
     best = context.score(())
     trials = [best]
     misses = 0
     for size in sizes:
         challenger = context.score(candidates[:size])
-        if settings.trial.confirm and _beats(challenger, best):
-            num_seeds = settings.trial.seeds + settings.trial.confirm
+        if settings.confirm and _beats(challenger, best):
+            num_seeds = context.settings.training_seeds + settings.confirm
             challenger, best = (
                 context.score(trial.auxiliary_tasks, num_seeds=num_seeds)
                 for trial in (challenger, best)
@@ -67,7 +89,7 @@ def select_by_trial(context: SelectionContext) -> Selection:
             best, misses = challenger, 0
         else:
             misses += 1
-            if misses >= settings.trial.patience:
+            if misses >= settings.patience:
                 break
     return Selection(
         method="trial",
@@ -76,22 +98,6 @@ def select_by_trial(context: SelectionContext) -> Selection:
         reason=_explain(context.primary_task, best, trials, len(sizes)),
         trials=tuple(trials),
     )
-
-
-def prefix_sizes(
-    most: int, settings: GradTSSettings, num_reaching: Callable[[], int]
-) -> Sequence[int]:
-    """How long the prefixes are that are tried, beside the primary alone, in order.
-
-    Args:
-        most: length of the longest prefix that may be tried.
-        settings: `trial.prefixes` and `faithful`.
-        num_reaching: asked only with `trial.prefixes: threshold`: how many reach the threshold.
-    """
-    if settings.trial.prefixes == "threshold" and not settings.faithful:
-        size = min(num_reaching(), most)
-        return (size,) if size else ()
-    return range(1, most + 1)
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:
@@ -173,3 +179,13 @@ def _beats(trial: Trial, other: Trial) -> bool:
     """Whether a trial scores higher over the seeds that both were trained with."""
     number = min(len(trial.scores), len(other.scores))
     return trial.comparable(number) > other.comparable(number)
+
+
+METHOD = Method(
+    name="trial",
+    select=select_by_trial,
+    title="GradTS-trial",
+    summary="The prefix of the ranking with which the primary scores best (Ma et al. 2021).",
+    settings=TrialSettings,
+    faithful=THRES.faithful,
+)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from gradts_plugin.settings.old_keys import OLD_METHOD_SECTIONS
 from gradts_plugin.settings.run_file import RunFile
 
 #: What `gradts-select compare` runs where a compare file names no methods of its own.
@@ -19,7 +20,7 @@ DEFAULT_COMPARED_METHODS: Mapping[str, Mapping[str, Any]] = {
     "logme": {"method": "top", "ranking": {"ranker": "logme"}},
     "gradients": {"method": "top", "ranking": {"ranker": "gradients"}},
     "gradts-thres": {"method": "thres"},
-    "gradts-checked": {"method": "trial", "trial": {"prefixes": "threshold"}},
+    "gradts-checked": {"method": {"name": "trial", "prefixes": "threshold"}},
     "gradts-trial": {"method": "trial"},
     "gradts-fg": {"method": "fg"},
     "autosem-p1": {"method": "autosem-p1"},
@@ -51,7 +52,7 @@ class CompareFile(RunFile):
         for key, instead in (("primary_task", "primaries"), ("method", "methods")):
             if isinstance(given, Mapping) and key in given:
                 raise ValueError(f"a compare file has {instead!r}, not {key!r}")
-        return given
+        return _with_old_sections(given) if isinstance(given, Mapping) else given
 
     @field_validator("primaries")
     @classmethod
@@ -65,3 +66,26 @@ class CompareFile(RunFile):
     def scored_tasks(self) -> tuple[str, ...]:
         """The primaries."""
         return self.primaries
+
+
+def _with_old_sections(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of methods as version 0.1 gave them to all methods, given to each method."""
+    sections = {key: given[key] for key in OLD_METHOD_SECTIONS if key in given}
+    methods = given.get("methods", DEFAULT_COMPARED_METHODS)
+    if not sections or not isinstance(methods, Mapping):
+        return given
+    seeds = sections.get("trial")
+    rest = {key: value for key, value in given.items() if key not in sections}
+    if isinstance(seeds, Mapping) and "seeds" in seeds:
+        rest["training_seeds"] = seeds["seeds"]
+    return {**rest, "methods": {name: _merged(sections, own) for name, own in methods.items()}}
+
+
+def _merged(shared: Mapping[str, Any], own: Any) -> Any:
+    if not isinstance(own, Mapping):
+        return own
+    merged = {**shared, **own}
+    for key in shared.keys() & own.keys():
+        if isinstance(shared[key], Mapping) and isinstance(own[key], Mapping):
+            merged[key] = {**shared[key], **own[key]}
+    return merged

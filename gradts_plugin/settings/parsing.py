@@ -1,13 +1,28 @@
-"""Settings, checked: an unknown key is told in one line with the nearest valid one."""
+"""Settings, checked: every mistake of a file at once, each with the nearest valid choice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gradts_plugin.errors import ConfigError, nearest
+
+#: What a setting changes. `run`: an output folder belongs to one value of it. The others are kinds
+#: of stored numbers, which are made anew for another value.
+Numbers = Literal["run", "probes", "trainings", "computed"]
+
+
+@dataclass(frozen=True)
+class Affects:
+    """Says at a setting what it changes; `stores.keys` makes the keys of stored numbers from it.
+
+    A setting without it only chooses among stored numbers.
+    """
+
+    numbers: tuple[Numbers, ...]
 
 
 class Settings(BaseModel):
@@ -15,6 +30,27 @@ class Settings(BaseModel):
 
     # JSON, in which settings are stored, has no infinity.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def check_with(self, run: Any) -> None:
+        """Refuses what the other settings of the run (`GradTSSettings`) rule out.
+
+        Raises:
+            ValueError: says what does not go together.
+        """
+
+    @classmethod
+    def names_that_affect(cls, numbers: Numbers) -> set[str]:
+        """The keys that change a kind of stored numbers."""
+        return {
+            name
+            for name, field in cls.model_fields.items()
+            for found in field.metadata
+            if isinstance(found, Affects) and numbers in found.numbers
+        }
+
+
+class NoSettings(Settings):
+    """What steers a method or ranker without settings of its own."""
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
@@ -32,25 +68,35 @@ def parse_settings(model: type[SettingsT], values: Any, *, where: str) -> Settin
         The settings.
 
     Raises:
-        ConfigError: one line with the key, what was found and the nearest valid choice.
+        ConfigError: a line for each mistake: the key, what was found and the nearest valid choice.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: expected a mapping of settings, found {type(values).__name__}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_first_problem(model, error)}") from error
+        problems = list(_problems(model, error))
+        if len(problems) > 1:
+            problems = [f"{len(problems)} mistakes", *problems]
+        raise ConfigError(f"{where}: " + "\n  ".join(problems)) from error
 
 
-def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
+def _problems(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
+    """One line for each place; of a value that may be of several kinds the first kind's."""
     # Unknown keys first: a misspelt key often also shows up as a missing one.
     problems = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    problem = problems[0]
-    location = [str(part) for part in problem["loc"]]
-    place = ".".join(location)
+    told: set[str] = set()
+    for problem in problems:
+        place = ".".join(_keys(model, problem["loc"]))
+        if place not in told:
+            told.add(place)
+            yield _described(model, place, problem)
+
+
+def _described(model: type[BaseModel], place: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
-        keys = _keys_at(model, location[:-1])
-        return f"unknown key {place!r}; {nearest(location[-1], keys)}"
+        *parents, name = place.split(".")
+        return f"unknown key {place!r}; {nearest(name, _keys_at(model, parents))}"
     if problem["type"] == "missing":
         return f"key {place!r} is missing"
     if problem["type"] == "literal_error":
@@ -60,9 +106,29 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
         return f"{place}: unknown value {found!r}; {nearest(str(found), valid)}"
     message = problem["msg"].removeprefix("Value error, ")
     if not place:
-        return message
+        return str(message)
     found = "" if isinstance(problem["input"], Mapping) else f", found {problem['input']!r}"
     return f"{place}: {message[:1].lower()}{message[1:]}{found}"
+
+
+def _keys(model: type[BaseModel], location: Iterable[int | str]) -> Iterator[str]:
+    """The keys of a location, without the validation library's words for kinds of values."""
+    current: Iterable[type] = [model]
+    for part in location:
+        models = [found for found in current if issubclass(found, BaseModel)]
+        names = {found.__name__ for found in models}
+        if not models or isinstance(part, int):
+            # Below a plain value: places in a list, keys of a mapping, or a kind of value.
+            if isinstance(part, int):
+                yield str(part)
+            elif dict in current or not list(current):
+                yield part
+            continue
+        if part in names and not any(part in found.model_fields for found in models):
+            continue
+        yield part
+        fields = [found.model_fields[part] for found in models if part in found.model_fields]
+        current = [kind for field in fields for kind in _classes_in(field.annotation)]
 
 
 def _keys_at(model: type[BaseModel], location: Iterable[str]) -> list[str]:

@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gradts_plugin.settings.parsing import Settings
+from gradts_plugin.settings.parsing import Affects, Settings
 from gradts_plugin.settings.training import Precision
+
+_PROBES = Affects(("probes",))
 
 
 class ProbingSettings(Settings):
@@ -29,13 +31,13 @@ class ProbingSettings(Settings):
             labels, too; these taus are the null that `threshold: auto` compares with.
     """
 
-    model: Literal["frozen", "fine-tuned"] = "frozen"
-    importance: str = "rows"
-    train_mode: bool = False
-    precision: Precision = "fp32"
-    batch_size: Annotated[int, Field(gt=0)] = 32
-    max_instances: Annotated[int, Field(gt=0)] | None = 1000
-    seed: Annotated[int, Field(ge=0)] = 0
+    model: Annotated[Literal["frozen", "fine-tuned"], _PROBES] = "frozen"
+    importance: Annotated[str, _PROBES] = "rows"
+    train_mode: Annotated[bool, _PROBES] = False
+    precision: Annotated[Precision, _PROBES] = "fp32"
+    batch_size: Annotated[int, Field(gt=0), _PROBES] = 32
+    max_instances: Annotated[Annotated[int, Field(gt=0)] | None, _PROBES] = 1000
+    seed: Annotated[int, Field(ge=0), _PROBES] = 0
     shuffled_controls: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gradts_plugin.settings.parsing import Settings
+from gradts_plugin.settings.choice import Choice
+from gradts_plugin.settings.parsing import Affects, Settings
 
 
 class RankingSettings(Settings):
@@ -14,28 +15,20 @@ class RankingSettings(Settings):
 
     Attributes:
         ranker: heads is GradTS; size, random, embedding, logme and gradients are what it is
-            compared with; or one that a plugin adds.
+            compared with; or one that a plugin adds. With settings of its own:
+            `{name: embedding, max_instances: 200}`.
         common: `remove` divides every task's profile by the mean profile of all tasks before
             correlating, because every task on one encoder shares the encoder's own profile;
             `keep` is the published correlation.
         correlation: correlates head importance.
         bootstrap: draws for the intervals.
         confidence: level of the intervals.
-        seed: of the draws, and of the sample below.
-        max_instances: embedding, logme and gradients look at so many instances of a task (a seeded
-            sample); None: all.
+        seed: of the draws, and of the samples that embedding, logme and gradients look at.
     """
 
-    ranker: str = "heads"
+    ranker: Annotated[Choice, Affects(("computed",))] = Choice(name="heads")
     common: Literal["keep", "remove"] = "keep"
     correlation: str = "kendall"
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: Annotated[int, Field(ge=0)] = 0
-    max_instances: Annotated[int, Field(gt=0)] | None = 400
-
-
-class Quantile(Settings):
-    """A threshold given as a quantile of the taus it is applied to."""
-
-    quantile: Annotated[float, Field(ge=0, le=1)]
+    seed: Annotated[int, Field(ge=0), Affects(("computed",))] = 0

@@ -7,9 +7,11 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from gradts_plugin.settings.parsing import Settings
+from gradts_plugin.settings.parsing import Affects, Settings
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.settings.training import DEFAULT_EPOCHS, TrainingSettings
+
+_RUN = Affects(("run",))
 
 
 class ModelSettings(Settings):
@@ -20,9 +22,10 @@ class ModelSettings(Settings):
 
 
 class RunFile(GradTSSettings):
-    """`gradts-select run run.yaml`: the settings, and what jiant has to be prepared with.
+    """`gradts-select run run.yaml`: the settings, and what the host has to be prepared with.
 
     Attributes:
+        host: the multi-task framework that loads and trains: jiant, or one that a plugin opens.
         model: the encoder.
         tasks: shipped task names or paths of task config JSON files.
         data_dir: folder that relative data paths of shipped task configs start from.
@@ -32,13 +35,16 @@ class RunFile(GradTSSettings):
             reported, and never used to select.
     """
 
-    training: TrainingSettings = TrainingSettings(epochs=DEFAULT_EPOCHS)
-    model: ModelSettings
-    tasks: Annotated[tuple[str, ...], Field(min_length=2)]
-    data_dir: Path | None = None
-    output_dir: Path
-    max_train_examples: Annotated[int, Field(gt=0)] | None = None
-    score_test: bool = False
+    training: Annotated[TrainingSettings, Affects(("run", "trainings"))] = TrainingSettings(
+        epochs=DEFAULT_EPOCHS
+    )
+    host: Annotated[str, _RUN] = "jiant"
+    model: Annotated[ModelSettings, _RUN]
+    tasks: Annotated[tuple[str, ...], Field(min_length=2), _RUN]
+    data_dir: Annotated[Path | None, _RUN] = None
+    output_dir: Annotated[Path, _RUN]
+    max_train_examples: Annotated[Annotated[int, Field(gt=0)] | None, _RUN] = None
+    score_test: Annotated[bool, _RUN] = False
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:

@@ -1,0 +1,126 @@
+"""What rankers and selection methods may ask for, answered by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.errors import SelectionError
+from gradts_plugin.offers import Computation, Correlation
+from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
+from gradts_plugin.records import (
+    FloatArray,
+    IntArray,
+    KeptInstances,
+    Ranking,
+    TaskInfo,
+    TrainingResult,
+    Trial,
+)
+from gradts_plugin.settings.selection import GradTSSettings
+
+
+@dataclass(frozen=True)
+class Context:
+    """An `offers.SelectionContext` of one run."""
+
+    engine: Engine
+    known_ranking: Ranking | None = None
+
+    @property
+    def primary_task(self) -> str:
+        """The task to help."""
+        return self.settings.primary_task
+
+    @property
+    def candidate_tasks(self) -> tuple[str, ...]:
+        """Where auxiliaries are sought."""
+        return tuple(self.tasks)[1:]
+
+    @property
+    def tasks(self) -> Mapping[str, TaskInfo]:
+        """The primary and the candidates."""
+        return self.engine.session.tasks
+
+    @property
+    def settings(self) -> GradTSSettings:
+        """The run's settings."""
+        return self.engine.session.settings
+
+    @property
+    def correlation(self) -> Correlation:
+        """The correlation that the settings name."""
+        return self.engine.session.registry.correlation(self.settings.ranking.correlation)
+
+    @property
+    def ranking(self) -> Ranking:
+        """The candidates, best first."""
+        if self.known_ranking is None:
+            raise SelectionError(
+                f"method {self.settings.method.name!r} asked for the ranking but says that it "
+                "needs none"
+            )
+        return self.known_ranking
+
+    def probes(self) -> Mapping[str, Sequence[ImportanceSource]]:
+        """Importances of the primary and all candidates."""
+        return self.engine.probes.of_tasks()
+
+    def controls(self) -> Sequence[ImportanceSource]:
+        """Importances of the candidates with shuffled labels."""
+        return self.engine.probes.controls()
+
+    def computed(self, computations: Sequence[Computation]) -> list[Mapping[str, Any]]:
+        """The values of each computation."""
+        return self.engine.values.all_of(computations)
+
+    def fine_tuning_identity(self, task_names: Sequence[str]) -> Mapping[str, Any]:
+        """What decides a fine-tuning."""
+        return self.engine.trainings.fine_tuning_identity(task_names)
+
+    def fine_tuned(
+        self, task_names: Sequence[str], seed: int
+    ) -> AbstractContextManager[ProbeTarget]:
+        """Fine-tunes on tasks and lends the model."""
+        return self.engine.trainings.fine_tuned(task_names, seed)
+
+    def untrained(
+        self, task_names: Sequence[str], seed: int
+    ) -> AbstractContextManager[ProbeTarget]:
+        """Lends the pretrained encoder."""
+        return self.engine.session.host.untrained(task_names, seed)
+
+    def score(
+        self,
+        auxiliary_tasks: Sequence[str],
+        kept_instances: KeptInstances | None = None,
+        mixing_ratios: Mapping[str, int] | None = None,
+        *,
+        block_steps: int | None = None,
+        num_seeds: int | None = None,
+    ) -> Trial:
+        """Trains and scores the primary with auxiliaries."""
+        trainings = self.engine.trainings
+        return trainings.score(
+            TrialRequest(
+                tuple(auxiliary_tasks),
+                trainings.trial_seeds(num_seeds),
+                kept_instances or {},
+                mixing_ratios or {},
+                block_steps,
+            )
+        )
+
+    def train_with_schedule(
+        self, schedule: Schedule, *, num_rounds: int, seed: int
+    ) -> TrainingResult:
+        """Trains all tasks in one run."""
+        return self.engine.trainings.scheduled(schedule, num_rounds=num_rounds, seed=seed)
+
+    def instance_taus(self, task_name: str) -> tuple[IntArray, FloatArray]:
+        """Taus of all of an auxiliary's instances."""
+        return self.engine.instance_taus(task_name, complete=True)

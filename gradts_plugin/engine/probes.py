@@ -1,0 +1,246 @@
+"""Probes: found stored by what they depend on, or made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.trainings import Trainings
+from gradts_plugin.errors import TrainingError
+from gradts_plugin.plugins import MEASURE
+from gradts_plugin.probing.convex import fit_head, fitted_batches
+from gradts_plugin.probing.prober import frozen, probe
+from gradts_plugin.protocols import ProbeTarget
+from gradts_plugin.records import Cost, FloatArray, IntArray, ProbeBatch, TaskInfo
+from gradts_plugin.settings.probing import ProbingSettings
+from gradts_plugin.stores.importances import StoredImportance
+from gradts_plugin.stores.keys import ProbeKey, probe_key
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """A probe that is needed.
+
+    Attributes:
+        info: the task.
+        seed: its fine-tuning seed.
+        probing: how it is probed.
+        shuffle_seed: shuffles its labels; None: they stay.
+    """
+
+    info: TaskInfo
+    seed: int
+    probing: ProbingSettings
+    shuffle_seed: int | None = None
+
+    @property
+    def num_instances(self) -> int:
+        """How many instances are probed."""
+        return min(self.info.num_train, self.probing.max_instances or self.info.num_train)
+
+
+class Probes:
+    """Finds or makes the raw head importances that a run needs."""
+
+    def __init__(self, session: Session, trainings: Trainings) -> None:
+        self._session = session
+        self._trainings = trainings
+        self._of_tasks: dict[str, list[StoredImportance]] | None = None
+        self._controls: list[StoredImportance] = []
+
+    # --- what is needed --------------------------------------------------------------------------
+
+    def needed(self) -> list[ProbeRequest]:
+        """The probes that a ranking by heads needs, seed by seed; the primary's first."""
+        probing = self._session.settings.probing
+        infos = self._session.tasks.values()
+        return [ProbeRequest(info, seed, probing) for seed in self._seeds() for info in infos]
+
+    def needed_controls(self) -> list[ProbeRequest]:
+        """The candidates' probes with shuffled labels; empty where none are asked for."""
+        settings = self._session.settings
+        _, *candidates = self._session.tasks.values()
+        return [
+            ProbeRequest(info, self._seeds()[0], settings.probing, shuffle_seed)
+            for shuffle_seed in range(1, settings.probing.shuffled_controls + 1)
+            for info in candidates
+        ]
+
+    def needed_whole(self, task_name: str) -> list[ProbeRequest]:
+        """The probes of all instances of a task, where the ranking sees a sample of them."""
+        settings, info = self._session.settings, self._session.tasks[task_name]
+        if info.num_train <= (settings.probing.max_instances or info.num_train):
+            return []
+        whole = settings.probing.model_copy(update={"max_instances": None})
+        return [ProbeRequest(info, seed, whole) for seed in self._seeds()]
+
+    def _seeds(self) -> range:
+        settings = self._session.settings
+        # A frozen encoder with a convex head has no seed: all probes would be the same.
+        num_seeds = 1 if settings.probing.model == "frozen" else settings.seeds
+        return range(settings.seed, settings.seed + num_seeds)
+
+    # --- found or made ---------------------------------------------------------------------------
+
+    def of_tasks(self) -> dict[str, list[StoredImportance]]:
+        """Task name -> one record per fine-tuning seed; the primary first."""
+        if self._of_tasks is None:
+            session = self._session
+            session.hook.after_tasks_loaded(tasks=tuple(session.tasks.values()))
+            needed, controls = self.needed(), self.needed_controls()
+            found: dict[str, list[StoredImportance]] = {name: [] for name in session.tasks}
+            with session.phase("probe", len(needed) + len(controls)):
+                for request, record in zip(needed, self.all_of(needed), strict=True):
+                    found[request.info.name].append(record)
+                self._controls = self.all_of(controls)
+            self._of_tasks = found
+        return self._of_tasks
+
+    def controls(self) -> Sequence[StoredImportance]:
+        """The candidates' probes with shuffled labels; empty where none are asked for."""
+        self.of_tasks()
+        return self._controls
+
+    def whole(self, task_name: str) -> list[StoredImportance]:
+        """Probes of all instances of a task, one per fine-tuning seed."""
+        sampled = self.of_tasks()[task_name]
+        needed = self.needed_whole(task_name)
+        return self.all_of(needed) if needed else sampled
+
+    @property
+    def known(self) -> Mapping[str, Sequence[StoredImportance]]:
+        """Those of the tasks, where they were asked for; else empty."""
+        return self._of_tasks or {}
+
+    def find(self, request: ProbeRequest) -> StoredImportance | None:
+        """A stored probe; None where it is still to be made."""
+        return self._session.stores.importances.find(self._key(request))
+
+    def all_of(self, requests: Sequence[ProbeRequest]) -> list[StoredImportance]:
+        """The probes of each request, found or made."""
+        return [self._find_or_make(request) for request in requests]
+
+    def _find_or_make(self, request: ProbeRequest) -> StoredImportance:
+        session, key = self._session, self._key(request)
+        name = request.info.name
+        try:
+            found = session.stores.importances.find(key)
+            reused = found is not None
+            if found is None:
+                found = self._make(request, key)
+        except BaseException as error:
+            session.hook.on_probing_error(task_name=name, seed=request.seed, error=error)
+            raise
+        session.accounts.probe_used(key.digest, _cost_of(found), reused=reused)
+        session.hook.after_task_probed(
+            task_name=name, seed=request.seed, num_instances=found.shape[0], reused=reused
+        )
+        return found
+
+    def _key(self, request: ProbeRequest) -> ProbeKey:
+        session, name = self._session, request.info.name
+        recipe = None
+        if request.probing.model == "fine-tuned":
+            recipe = self._trainings.fine_tuning_plan((name,), request.seed).recipe
+        return probe_key(
+            session.settings,
+            request.info,
+            encoder=session.host.encoder_fingerprint,
+            probing=request.probing,
+            measure=session.registry.identity(MEASURE, request.probing.importance),
+            recipe=recipe,
+            seed=request.seed,
+            shuffle_seed=request.shuffle_seed,
+        )
+
+    # --- made ------------------------------------------------------------------------------------
+
+    def _make(self, request: ProbeRequest, key: ProbeKey) -> StoredImportance:
+        names = (request.info.name,)
+        if request.probing.model == "frozen":
+            with self._session.host.untrained(names, request.seed) as target:
+                return self._probe_frozen(target, request, key)
+        with self._trainings.fine_tuned(names, request.seed) as target:
+            made = {
+                "dev_score_after_fine_tuning": target.result.score,
+                "fine_tuning_steps": target.result.num_steps,
+                "fine_tuning_examples": target.result.num_examples,
+                "fine_tuning_seconds": target.result.seconds,
+            }
+            return self._probe(target, request, key, _batches(request, target), made)
+
+    def _probe_frozen(
+        self, target: ProbeTarget, request: ProbeRequest, key: ProbeKey
+    ) -> StoredImportance:
+        start = time.perf_counter()
+        batches = list(_batches(request, target))
+        with frozen(target.model):
+            try:
+                head = fit_head(
+                    batches,
+                    shuffle_seed=request.shuffle_seed,
+                    precision=request.probing.precision,
+                )
+            except TrainingError as error:
+                raise TrainingError(f"task {request.info.name!r}: {error}") from error
+        made = {
+            "fine_tuning_steps": 0,
+            "fine_tuning_examples": sum(len(batch.example_ids) for batch in batches),
+            "fine_tuning_seconds": time.perf_counter() - start,
+        }
+        fitted = fitted_batches(batches, head, shuffle_seed=request.shuffle_seed)
+        return self._probe(target, request, key, fitted, made)
+
+    def _probe(
+        self,
+        target: ProbeTarget,
+        request: ProbeRequest,
+        key: ProbeKey,
+        batches: Iterable[ProbeBatch],
+        made: Mapping[str, Any],
+    ) -> StoredImportance:
+        session, probing = self._session, request.probing
+        told = {"task_name": request.info.name, "seed": key.seed}
+        total = request.num_instances
+        session.hook.before_task_probed(**told, num_instances=total)
+        torch.manual_seed(key.seed)  # dropout of train-mode probes
+
+        def observed() -> Iterator[tuple[IntArray, FloatArray]]:
+            done = 0
+            for ids, raw in probe(
+                target.model,
+                target.encoder,
+                batches,
+                session.registry.measure(probing.importance).compute,
+                train_mode=probing.train_mode,
+                precision=probing.precision,
+            ):
+                yield ids, raw
+                done += len(ids)
+                session.hook.after_batch_probed(**told, num_done=done, num_instances=total)
+
+        return session.stores.importances.write(
+            key, observed(), provenance={**session.host.provenance, **made}
+        )
+
+
+def _batches(request: ProbeRequest, target: ProbeTarget) -> Iterator[ProbeBatch]:
+    probing = request.probing
+    return target.batches(
+        batch_size=probing.batch_size, max_instances=probing.max_instances, seed=probing.seed
+    )
+
+
+def _cost_of(found: StoredImportance) -> Cost:
+    """What a probe took when it was made, its fine-tuning included."""
+    made = found.provenance
+    return Cost(
+        num_steps=int(made.get("fine_tuning_steps", 0)),
+        num_examples=int(made.get("fine_tuning_examples", 0)) + found.shape[0],
+        seconds=float(made.get("fine_tuning_seconds", 0.0)) + float(found.metadata["seconds"]),
+    )

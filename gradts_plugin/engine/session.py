@@ -1,0 +1,141 @@
+"""A run's facts: the host, the settings, what they name, and the places where results are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from gradts_plugin.engine.accounts import Accounts
+from gradts_plugin.errors import ConfigError, nearest
+from gradts_plugin.offers import Method, Ranker
+from gradts_plugin.plugins import Registry
+from gradts_plugin.protocols import Host
+from gradts_plugin.records import TaskInfo
+from gradts_plugin.settings.parsing import Settings
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.computed import ComputedValues
+from gradts_plugin.stores.importances import GradientStore
+from gradts_plugin.stores.trainings import TrialLedger
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Everything that runs share.
+
+    Attributes:
+        root: the folder.
+        importances: raw head importances.
+        trainings: finished trainings.
+        computed: what rankers computed.
+    """
+
+    root: Path
+    importances: GradientStore
+    trainings: TrialLedger
+    computed: ComputedValues
+
+    @classmethod
+    def open(cls, root: Path) -> Stores:
+        """Opens the stores below a folder, which may not exist yet.
+
+        Raises:
+            StoreError: what lies there is of another version, or no folder.
+        """
+        return cls(
+            root,
+            GradientStore(root / "importances"),
+            TrialLedger(root / "trainings"),
+            ComputedValues(root / "computed"),
+        )
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run.
+
+    Attributes:
+        host: the framework that loads and trains.
+        settings: checked settings.
+        manager: its hooks are told of everything.
+        registry: what the settings can name.
+        stores: what runs share.
+        output_dir: where this run writes.
+        accounts: what was done, and what it costs.
+    """
+
+    host: Host
+    settings: GradTSSettings
+    manager: pluggy.PluginManager
+    registry: Registry
+    stores: Stores
+    output_dir: Path
+    accounts: Accounts = field(default_factory=Accounts)
+
+    @cached_property
+    def method(self) -> tuple[Method[Any], Settings]:
+        """The selection method that the settings name, and its own settings."""
+        return self.registry.chosen_method(self.settings)
+
+    @cached_property
+    def ranker(self) -> tuple[Ranker[Any], Settings]:
+        """The ranker that the settings name, and its own settings."""
+        return self.registry.chosen_ranker(self.settings)
+
+    @property
+    def hook(self) -> Any:
+        """The hooks; pluggy builds them at run time."""
+        return self.manager.hook
+
+    @cached_property
+    def tasks(self) -> dict[str, TaskInfo]:
+        """The primary and the candidates, by name; the primary first.
+
+        Raises:
+            ConfigError: the settings name a task that the host does not know.
+        """
+        infos = {info.name: info for info in self.host.tasks()}
+        names = (self.settings.primary_task, *candidate_tasks(self.settings, list(infos)))
+        return {name: infos[name] for name in names}
+
+    @contextlib.contextmanager
+    def phase(self, name: str, num_units: int) -> Iterator[None]:
+        """Announces and times a phase."""
+        self.hook.before_phase(phase=name, num_units=num_units)
+        start = time.perf_counter()
+        yield
+        seconds = self.accounts.seconds
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+        self.hook.after_phase(phase=name, seconds=seconds[name])
+
+
+def candidate_tasks(settings: GradTSSettings, known: Sequence[str]) -> tuple[str, ...]:
+    """The tasks among which auxiliaries are sought, in the order in which they were given.
+
+    Args:
+        settings: name the primary and, if they like, the candidates.
+        known: names of all tasks.
+
+    Raises:
+        ConfigError: the primary or a candidate is unknown, or there is no candidate.
+    """
+    primary = settings.primary_task
+    if not primary:
+        raise ConfigError(f"key 'primary_task' is missing; valid: {', '.join(known)}")
+    if primary not in known:
+        raise ConfigError(f"primary_task: unknown task {primary!r}; {nearest(primary, known)}")
+    candidates = settings.candidate_tasks
+    if candidates is None:
+        candidates = tuple(name for name in known if name != primary)
+    for name in candidates:
+        if name not in known:
+            raise ConfigError(f"candidate_tasks: unknown task {name!r}; {nearest(name, known)}")
+    if not candidates:
+        raise ConfigError(f"there is no candidate beside the primary task {primary!r}")
+    return candidates

@@ -1,0 +1,242 @@
+"""Trainings: found stored by what they depend on, or made by the host."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.weights import Weights
+from gradts_plugin.protocols import ProbeTarget, Schedule
+from gradts_plugin.records import (
+    TEST_SCORE,
+    KeptInstances,
+    Purpose,
+    TrainingPlan,
+    TrainingResult,
+    Trial,
+)
+from gradts_plugin.settings.training import TrainingSettings
+from gradts_plugin.stores.keys import training_identity, training_key, with_test_set
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """A trial that is needed.
+
+    Attributes:
+        auxiliary_tasks: what the primary is trained with; empty: alone.
+        seeds: training seeds, one training each.
+        kept_instances: subsets of auxiliary training data.
+        mixing_ratios: how often each task is trained; empty: as the host's sampler has it.
+        block_steps: so many steps of a task at a time for each unit of its ratio; None: mixed.
+        weights_needed: train again where a stored training's weights were not kept.
+    """
+
+    auxiliary_tasks: tuple[str, ...]
+    seeds: range
+    kept_instances: KeptInstances = _NOTHING
+    mixing_ratios: Mapping[str, int] = _NOTHING
+    block_steps: int | None = None
+    weights_needed: bool = False
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One training of the host: what is trained, and what it is stored under."""
+
+    plan: TrainingPlan
+    key: Mapping[str, Any]
+    key_with_test: Mapping[str, Any]
+    digest: str
+
+
+class Trainings:
+    """Finds or makes the trainings that a run needs."""
+
+    def __init__(self, session: Session, weights: Weights) -> None:
+        self._session = session
+        self.weights = weights
+
+    # --- what is needed --------------------------------------------------------------------------
+
+    def trial_seeds(self, num_seeds: int | None = None) -> range:
+        """Training seeds, from the first one on; None: as many as the settings say."""
+        settings = self._session.settings
+        return range(settings.seed, settings.seed + (num_seeds or settings.training_seeds))
+
+    def trial_plan(self, request: TrialRequest, seed: int, purpose: Purpose) -> TrainingPlan:
+        """The training of a trial with one seed."""
+        settings = self._session.settings
+        # The same tasks are the same training, in whatever order a ranking has them.
+        chosen = [
+            info.name for info in self._session.host.tasks() if info.name in request.auxiliary_tasks
+        ]
+        plan = self._plan(
+            (settings.primary_task, *chosen),
+            purpose=purpose,
+            seed=seed,
+            settings=settings.training,
+            kept_instances=request.kept_instances,
+        )
+        if not request.mixing_ratios:
+            return plan
+        recipe = {**plan.recipe, "mixing_ratios": dict(request.mixing_ratios)}
+        if request.block_steps:
+            recipe["block_steps"] = request.block_steps
+        return dataclasses.replace(plan, recipe=recipe)
+
+    def fine_tuning_plan(self, task_names: Sequence[str], seed: int) -> TrainingPlan:
+        """The fine-tuning of the encoder on tasks."""
+        return self._plan(
+            tuple(task_names),
+            purpose="fine-tuning",
+            seed=seed,
+            settings=self._session.settings.fine_tuning,
+        )
+
+    def scheduled_plan(self, schedule: Schedule, num_rounds: int, seed: int) -> TrainingPlan:
+        """The training of the primary and all candidates under a scheduler."""
+        settings = self._session.settings.training
+        steps = num_rounds * schedule.steps_per_round
+        plan = self._plan(
+            tuple(self._session.tasks),
+            purpose="trial",
+            seed=seed,
+            settings=settings.model_copy(update={"max_steps": steps, "epochs": None}),
+        )
+        identity = {**schedule.identity, "steps_per_round": schedule.steps_per_round}
+        recipe = {**plan.recipe, "evaluations": num_rounds, "schedule": identity}
+        return dataclasses.replace(plan, recipe=recipe)
+
+    def fine_tuning_identity(self, task_names: Sequence[str]) -> Mapping[str, Any]:
+        """What decides a fine-tuning beside encoder, data and seed."""
+        settings = self._session.settings
+        return training_identity(settings, self.fine_tuning_plan(task_names, settings.seed).recipe)
+
+    def _plan(
+        self,
+        train_tasks: tuple[str, ...],
+        *,
+        purpose: Purpose,
+        seed: int,
+        settings: TrainingSettings,
+        kept_instances: KeptInstances = _NOTHING,
+    ) -> TrainingPlan:
+        return TrainingPlan(
+            purpose=purpose,
+            train_tasks=train_tasks,
+            primary_task=train_tasks[0],
+            seed=seed,
+            recipe=self._session.host.recipe(settings, train_tasks, kept_instances),
+            kept_instances=kept_instances,
+        )
+
+    # --- found or made ---------------------------------------------------------------------------
+
+    def score(self, request: TrialRequest) -> Trial:
+        """Trains the primary with some auxiliaries over some seeds, or finds those runs stored."""
+        session = self._session
+        primary, auxiliaries = session.settings.primary_task, request.auxiliary_tasks
+        session.hook.before_trial(primary_task=primary, auxiliary_tasks=auxiliaries)
+        results = []
+        trained = 0
+        for number, seed in enumerate(request.seeds):
+            keeps_weights = number < session.settings.training_seeds
+            training = self._training(self.trial_plan(request, seed, "trial"))
+            found = session.stores.trainings.find(training.key_with_test)
+            needs_weights = request.weights_needed and keeps_weights
+            if found is None or (needs_weights and not self.weights.has(found)):
+                found = self._make(training)
+                trained += 1
+                if not keeps_weights:
+                    self.weights.remove(found.output_dir)
+            else:
+                session.accounts.training_found(training.digest, found.cost)
+            results.append(found)
+        trial = _trial_of(request, results, session.settings.training_seeds, trained=trained)
+        if trained and not request.weights_needed:
+            self.weights.keep_best(trial)
+        session.hook.after_trial(primary_task=primary, trial=trial)
+        return trial
+
+    def scheduled(self, schedule: Schedule, *, num_rounds: int, seed: int) -> TrainingResult:
+        """Trains all tasks in one run under a scheduler, or finds that run stored."""
+        session = self._session
+        training = self._training(self.scheduled_plan(schedule, num_rounds, seed))
+        found = session.stores.trainings.find(training.key)
+        if found is None:
+            training = dataclasses.replace(training, key_with_test=training.key)
+            return self._make(training, schedule)
+        schedule.scheduler.restore(found.scheduler_state or {})
+        session.accounts.training_found(training.digest, found.cost)
+        return found
+
+    @contextlib.contextmanager
+    def fine_tuned(self, task_names: Sequence[str], seed: int) -> Iterator[ProbeTarget]:
+        """Fine-tunes the encoder on tasks and lends the model; nothing of it is stored."""
+        plan = self.fine_tuning_plan(task_names, seed)
+        with self._told(plan) as finish, self._session.host.fine_tuned(plan) as target:
+            finish(target.result)
+            yield target
+
+    def _training(self, plan: TrainingPlan) -> _Training:
+        session = self._session
+        infos = {info.name: info for info in session.host.tasks()}
+        encoder = session.host.encoder_fingerprint
+        key = training_key(session.settings, plan, infos, encoder=encoder)
+        digest = session.stores.trainings.digest(key)
+        return _Training(plan, key, with_test_set(key, infos[plan.primary_task]), digest)
+
+    def _make(self, training: _Training, schedule: Schedule | None = None) -> TrainingResult:
+        session, ledger = self._session, self._session.stores.trainings
+        output_dir = session.output_dir / "trials" / training.digest[:16]
+        with self._told(training.plan) as finish:
+            made = session.host.train(training.plan, output_dir, schedule)
+            finish(made)
+        ledger.record(training.key_with_test, made)
+        if training.key_with_test != training.key:  # for runs that do not ask for test scores
+            ledger.record(training.key, made)
+        session.accounts.training_made(training.digest, made.cost)
+        return made
+
+    @contextlib.contextmanager
+    def _told(self, plan: TrainingPlan) -> Iterator[Any]:
+        """Tells the hooks of a training; yields what its result is given to."""
+        session = self._session
+        session.hook.before_training(plan=plan)
+
+        def finish(result: TrainingResult) -> None:
+            session.accounts.training_ran(result.num_steps)
+            session.hook.after_training(plan=plan, result=result)
+
+        try:
+            yield finish
+        except BaseException as error:
+            session.hook.on_training_error(plan=plan, error=error)
+            raise
+
+
+def _trial_of(
+    request: TrialRequest, results: Sequence[TrainingResult], num_kept: int, *, trained: int
+) -> Trial:
+    folders = [result.output_dir for result in results[:num_kept]]
+    return Trial(
+        auxiliary_tasks=request.auxiliary_tasks,
+        scores=tuple(result.score for result in results),
+        num_kept={name: len(ids) for name, ids in request.kept_instances.items()},
+        num_steps=sum(result.num_steps for result in results),
+        seconds=sum(result.seconds for result in results),
+        reused=trained == 0,
+        output_dirs=tuple(folder for folder in folders if folder),
+        mixing_ratios=dict(request.mixing_ratios),
+        test_scores=tuple(
+            result.metrics[TEST_SCORE] for result in results if TEST_SCORE in result.metrics
+        ),
+    )

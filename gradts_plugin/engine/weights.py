@@ -1,0 +1,75 @@
+"""Which trained weights stay on disk: they are large, and only what was selected is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from gradts_plugin.protocols import Host
+from gradts_plugin.records import TrainingResult, Trial
+
+#: How many of the best trials so far keep theirs: a new best that is not confirmed leaves it to the
+#: one before it.
+NUM_BEST = 2
+
+
+class Weights:
+    """The weights in one output folder; files elsewhere, or delivered before, are never removed."""
+
+    def __init__(self, host: Host, output_dir: Path, delivered: Iterable[Path] = ()) -> None:
+        """Looks at no file yet.
+
+        Args:
+            host: knows where a training's weights lie.
+            output_dir: the only folder in which files are removed.
+            delivered: weights of earlier results in it, which stay.
+        """
+        self._host = host
+        self._own = output_dir.resolve()
+        self._delivered = {path.resolve() for path in delivered}
+        self._best: list[Trial] = []
+        self._is_selected = False
+
+    def has(self, result: TrainingResult) -> bool:
+        """True where a training's weights are still on disk."""
+        folder = result.output_dir
+        return folder is not None and self._host.weights_of(folder).exists()
+
+    def paths_of(self, trial: Trial) -> tuple[Path, ...]:
+        """The weights of a trial's first seeds."""
+        return tuple(self._host.weights_of(folder) for folder in trial.output_dirs)
+
+    def keep_best(self, trial: Trial) -> None:
+        """Removes the weights of those that can no longer be selected: of this trial or others."""
+        if self._is_selected:
+            losers = [trial]
+        else:
+            number = len(trial.output_dirs)
+            others = [kept for kept in self._best if kept.output_dirs != trial.output_dirs]
+            # Of equal ones the first.
+            best_first = sorted(
+                [*others, trial], key=lambda kept: kept.comparable(number), reverse=True
+            )
+            self._best, losers = best_first[:NUM_BEST], best_first[NUM_BEST:]
+        for loser in losers:
+            for folder in loser.output_dirs:
+                self.remove(folder)
+
+    def deliver(self, trial: Trial) -> None:
+        """Keeps a trial's weights for good, whatever scores better later, and no others."""
+        self._delivered |= {path.resolve() for path in self.paths_of(trial)}
+        self._best, self._is_selected = [], True
+        self.remove_all()
+
+    def remove_all(self) -> None:
+        """Removes all weights below the output folder that were not delivered."""
+        for folder in self._own.glob("trials/*/"):
+            self.remove(folder)
+
+    def remove(self, folder: Path | None) -> None:
+        """Removes a training's weights, where they lie in this output folder and stay for nobody."""
+        if folder is None:
+            return
+        path = self._host.weights_of(folder).resolve()
+        if path.is_relative_to(self._own) and path not in self._delivered:
+            path.unlink(missing_ok=True)
