@@ -23,10 +23,12 @@ from gradts_plugin.records import (
     Ranking,
     Selection,
     TaskInfo,
+    TaskShares,
     TrainingPlan,
     TrainingResult,
     Trial,
 )
+from gradts_plugin.scores import Score
 
 
 class ProbeTarget(Protocol):
@@ -65,8 +67,8 @@ class TaskScheduler(Protocol):
         """The task of the next round's steps."""
         ...
 
-    def observe(self, score: float) -> None:
-        """Told the primary's dev score after each round."""
+    def observe(self, score: Score) -> None:
+        """Told the primary's dev score after each round; None where it is undefined."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -114,7 +116,7 @@ class Host(Protocol):
     def recipe(
         self, settings: Any, train_tasks: Sequence[str], kept_instances: KeptInstances
     ) -> dict[str, Any]:
-        """Completes training settings (`TrainingSettings`) for a run over these tasks."""
+        """Completes training settings (`config.TrainingSettings`) for a run over these tasks."""
         ...
 
     def fine_tuned(self, plan: TrainingPlan) -> AbstractContextManager[ProbeTarget]:
@@ -140,8 +142,25 @@ class Host(Protocol):
         """
         ...
 
+    def weights_of(self, output_dir: Path) -> Path:
+        """The file with a training's kept weights, given its output folder; it need not exist."""
+        ...
+
     def rewrite(self, selection: Selection, output_dir: Path) -> dict[str, Any]:
         """The host's configuration that trains exactly the selection; writes filtered data."""
+        ...
+
+    def task_shares(
+        self,
+        rewritten: Mapping[str, Any] | None = None,
+        kept_instances: KeptInstances | None = None,
+    ) -> TaskShares | None:
+        """How often each task is trained; None where the host cannot say.
+
+        Args:
+            rewritten: the configuration that trains a selection; None: the run's original.
+            kept_instances: of that selection.
+        """
         ...
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
@@ -208,7 +227,7 @@ class RankingContext(Protocol):
 
     @property
     def settings(self) -> Any:
-        """The run's settings (`settings.selection.GradTSSettings`)."""
+        """The run's settings (`config.GradTSSettings`)."""
         ...
 
     @property

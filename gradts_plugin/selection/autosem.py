@@ -8,6 +8,7 @@ import numpy as np
 
 from gradts_plugin.protocols import Schedule, SelectionContext
 from gradts_plugin.records import Selection, Trial
+from gradts_plugin.scores import Score, shown_score
 from gradts_plugin.selection.bandit import BetaBernoulliBandit
 from gradts_plugin.selection.mixing import optimise_ratios, random_ratios
 from gradts_plugin.selection.trial import best_of
@@ -19,7 +20,8 @@ def select_by_utility(context: SelectionContext) -> Selection:
     Guo et al. 2019, stage 1 (see `bandit.BetaBernoulliBandit`). The paper leaves open where
     to cut: here a candidate needs a utility of at least `min_utility`, or a place among the
     `top_k` best where that is given. A candidate that was never trained has shown nothing, only
-    its prior, and is not selected.
+    its prior, and is not selected. With `faithful` the first round, the primary's, changes no
+    posterior, as in the reproduction by the authors of GradTS.
 
     Args:
         context: `settings.autosem` steers it; `train_with_schedule` trains.
@@ -35,6 +37,7 @@ def select_by_utility(context: SelectionContext) -> Selection:
         alpha0=settings.alpha0,
         beta0=settings.beta0,
         seed=context.settings.seed,
+        first_round_counts=not context.settings.faithful,
     )
     context.train_with_schedule(
         Schedule(bandit, settings.steps_per_round, bandit.identity),
@@ -82,7 +85,7 @@ def select_by_mixing(context: SelectionContext) -> Selection:
     rng = np.random.default_rng([settings.seed, 1])
     trials: list[Trial] = []
 
-    def score(ratios: tuple[int, ...]) -> float:
+    def score(ratios: tuple[int, ...]) -> Score:
         mixed = {name: ratio for name, ratio in zip(auxiliaries, ratios[1:], strict=True) if ratio}
         trials.append(
             context.score(
@@ -106,7 +109,7 @@ def select_by_mixing(context: SelectionContext) -> Selection:
         trials=tuple(trials),
         reason=(
             f"{chosen.reason}; mixed as {mixture or f'{context.primary_task} alone'} they score "
-            f"{best.score:.4f}, best of {len(trials)} "
+            f"{shown_score(best.score)}, best of {len(trials)} "
             f"{'random' if settings.faithful else 'optimised'} mixtures"
         ),
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradts_plugin.protocols import SelectionContext
 from gradts_plugin.records import FloatArray, IntArray, Selection, Trial
+from gradts_plugin.scores import shown_score
 from gradts_plugin.selection.threshold import describe_threshold, resolve_threshold
 from gradts_plugin.selection.trial import best_of, describe_difference, select_by_trial
 
@@ -54,7 +55,7 @@ def select_fine_grained(context: SelectionContext) -> Selection:
             trials=trials,
             reason=(
                 f"{whole.reason}; all their instances are kept, because a subset scores "
-                f"{trial.score:.4f}, {difference}: {subset.explained}"
+                f"{shown_score(trial.score)}, {difference}: {subset.explained}"
             ),
         )
     return replace(
@@ -62,7 +63,9 @@ def select_fine_grained(context: SelectionContext) -> Selection:
         auxiliary_tasks=subset.auxiliary_tasks,
         kept_instances=subset.kept_instances,
         trials=trials,
-        reason=f"{whole.reason}; {subset.explained}; scores {trial.score:.4f}, {difference}",
+        reason=(
+            f"{whole.reason}; {subset.explained}; scores {shown_score(trial.score)}, {difference}"
+        ),
     )
 
 
