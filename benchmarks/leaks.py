@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gradts_plugin.task_configs import shipped_task_configs
+from gradts_plugin.tasks.shipped import shipped_task_configs
 
 SPLITS = ("train", "val", "test")
 

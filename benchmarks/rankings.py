@@ -33,7 +33,7 @@ from scipy.stats import kendalltau
 
 from gradts_plugin import comparison, pipeline, sessions
 from gradts_plugin.console import ProgressPlugin
-from gradts_plugin.hosts.jiant import training as host_training
+from gradts_plugin.hosts.jiant.training import runner as host_runner
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing import importance
 from gradts_plugin.probing.convex import fit_head, fitted_batches
@@ -320,7 +320,7 @@ def probe_one(
 @contextlib.contextmanager
 def zero_heads() -> Iterator[None]:
     """The last layer of every head starts from zero: its initialisation draws nothing."""
-    original = host_training.runscript.setup_runner
+    original = host_runner.runscript.setup_runner
 
     def with_zero_heads(**own: Any) -> Any:
         runner = original(**own)
@@ -330,11 +330,11 @@ def zero_heads() -> Iterator[None]:
                 torch.nn.init.zeros_(parameter)
         return runner
 
-    host_training.runscript.setup_runner = with_zero_heads
+    host_runner.runscript.setup_runner = with_zero_heads
     try:
         yield
     finally:
-        host_training.runscript.setup_runner = original
+        host_runner.runscript.setup_runner = original
 
 
 def measured(target: ProbeTarget, batches: list[ProbeBatch]) -> dict[str, FloatArray]:

@@ -20,7 +20,10 @@ from rich.console import Console
 from gradts_plugin import pipeline, sessions
 from gradts_plugin.console import ProgressPlugin
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.report.figures import correlation_figure_info, draw_task_correlations
+from gradts_plugin.report.figures.correlations import (
+    correlation_figure_info,
+    draw_task_correlations,
+)
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
 

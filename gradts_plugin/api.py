@@ -19,7 +19,7 @@ from rich.text import Text
 from gradts_plugin import console, pipeline, sessions
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Cost, Ranking, Selection, Trial
-from gradts_plugin.report import write_report
+from gradts_plugin.report.writing import write_report
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
 
@@ -141,8 +141,9 @@ class Result(_Shown):
         ranking: the candidates, best first; None where the method needs no ranking.
         selection: the auxiliaries, and why.
         trials: the training runs that the selection rests on.
-        score: the primary's dev score, trained with the selection; None where only selected.
-        score_alone: its dev score, trained alone; None where only selected.
+        score: the primary's dev score, trained with the selection; None where only selected, or
+            where the metric is undefined.
+        score_alone: its dev score, trained alone; None likewise.
         config_path: jiant's task-container config that trains exactly the selection.
         weights_paths: trained weights in jiant's format, one file per training seed.
         report_path: the report; its numbers (JSON) where the page's packages are missing.

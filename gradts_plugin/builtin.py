@@ -21,7 +21,7 @@ from gradts_plugin.selection import (
     top,
     trial,
 )
-from gradts_plugin.task_configs import shipped_task_configs
+from gradts_plugin.tasks.shipped import shipped_task_configs
 
 
 @hookimpl
@@ -36,7 +36,7 @@ def load_task(config: Mapping[str, Any], base_path: Path) -> Any | None:
     if "kind" not in config:
         return None
     # Imported late: most commands need no host, and jiant takes seconds to import.
-    from gradts_plugin.hosts.jiant.tasks import create_task
+    from gradts_plugin.hosts.jiant.tasks.custom import create_task
 
     return create_task(config, base_path)
 
@@ -83,6 +83,6 @@ def rewrite_config(
     config: Mapping[str, Any], selection: Selection, output_dir: Path
 ) -> dict[str, Any] | None:
     """Rewrites jiant's task-container config."""
-    from gradts_plugin.hosts.jiant.host import rewrite_container_config
+    from gradts_plugin.hosts.jiant.container import rewrite_container_config
 
     return rewrite_container_config(config, selection, output_dir)

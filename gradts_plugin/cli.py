@@ -20,8 +20,8 @@ from gradts_plugin import __version__, console, pipeline, plan, sessions
 from gradts_plugin.errors import ConfigError, GradTSError
 from gradts_plugin.measuring import measure
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.report import write_comparison_report, write_report
-from gradts_plugin.report.figures import FORMATS
+from gradts_plugin.report.figures.files import FORMATS
+from gradts_plugin.report.writing import write_comparison_report, write_report
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.stores.files import size_on_disk
@@ -430,7 +430,7 @@ def _session(
     parsed: argparse.Namespace, manager: Any, *, looked_at_in: Path | None = None
 ) -> pipeline.Session:
     """Opens a jiant set-up; to be looked at only, in a temporary folder."""
-    from gradts_plugin.hosts.jiant.training import HostArguments
+    from gradts_plugin.hosts.jiant.arguments import HostArguments
 
     path = parsed.jiant_task_container_config_path
     config, block = sessions.read_container_config(path)
@@ -648,14 +648,15 @@ def _data_progress(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _data(parsed: argparse.Namespace) -> int:
-    from gradts_plugin import data
+    from gradts_plugin.tasks.download import write_data
+    from gradts_plugin.tasks.requests import DataRequest
 
     given = {
         role: getattr(parsed, role)
         for role in ("text_a", "text_b", "label", "tokens", "labels", "choices")
     }
     splits = {split: getattr(parsed, f"{split}_split") for split in ("train", "val", "test")}
-    request = data.DataRequest(
+    request = DataRequest(
         source=parsed.source,
         tasks=tuple(name for name in parsed.tasks.split(",") if name),
         subset=parsed.config,
@@ -669,7 +670,7 @@ def _data(parsed: argparse.Namespace) -> int:
         splits={split: name for split, name in splits.items() if name},
     )
     with _data_progress(quiet=parsed.quiet) as report:
-        tasks = data.write_data(request, parsed.output, report=report)
+        tasks = write_data(request, parsed.output, report=report)
     out = Console(highlight=False)
     new = [str(task.config_path) for task in tasks if task.config_path]
     where = "" if new else f"data_dir: {parsed.output}, "
@@ -681,7 +682,6 @@ def _data(parsed: argparse.Namespace) -> int:
 def _export(parsed: argparse.Namespace) -> int:
     from gradts_plugin.export.mtdnn import export_selection
 
-    sessions.attach_tasks(make_plugin_manager())
     written = export_selection(parsed.run, parsed.output, init_checkpoint=parsed.init_checkpoint)
     out = Console(highlight=False)
     for task, name in written.names.items():
@@ -692,23 +692,29 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _report(parsed: argparse.Namespace) -> int:
-    from gradts_plugin.report.compared import write_comparison
-    from gradts_plugin.report.data import holds_comparison, read_comparison, read_report
-    from gradts_plugin.report.html import REPORT_HTML, write_html
+    from gradts_plugin.report.comparison_page import write_comparison_page
+    from gradts_plugin.report.files import (
+        REPORT_HTML,
+        holds_comparison,
+        read_comparison,
+        read_report,
+    )
+    from gradts_plugin.report.run_page import write_run_page
 
     path = parsed.output or parsed.run / REPORT_HTML
     if holds_comparison(parsed.run):
-        write_comparison(read_comparison(parsed.run), path)
+        write_comparison_page(read_comparison(parsed.run), path)
     else:
-        write_html(read_report(parsed.run), path)
+        write_run_page(read_report(parsed.run), path)
     Console(highlight=False).print(f"Report: {path}", soft_wrap=True, markup=False)
     return 0
 
 
 def _figures(parsed: argparse.Namespace) -> int:
-    from gradts_plugin.report.compared import comparison_pictures
-    from gradts_plugin.report.data import holds_comparison, read_comparison, read_report
-    from gradts_plugin.report.figures import pictures, write_pictures
+    from gradts_plugin.report.figures.comparison import comparison_pictures
+    from gradts_plugin.report.figures.files import write_pictures
+    from gradts_plugin.report.figures.run import pictures
+    from gradts_plugin.report.files import holds_comparison, read_comparison, read_report
 
     drawn = (
         comparison_pictures(read_comparison(parsed.run))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,14 @@ from gradts_plugin import pipeline, plan, sessions
 from gradts_plugin.errors import ConfigError, nearest
 from gradts_plugin.plugins import Registry, collect_registry
 from gradts_plugin.records import Cost, Ranking, Trial
+from gradts_plugin.scores import (
+    Score,
+    mean_score,
+    score_difference,
+    score_differences,
+    score_spread,
+    shown_score,
+)
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.selection import GradTSSettings
@@ -59,7 +68,7 @@ class MethodResult:
         ranking: task -> what it was ranked by, best first; None where it ranks nothing.
         trial: the selection's training, over all evaluation seeds.
         cost: until the selection is known, with nothing stored.
-        regret: the oracle's score less this one's.
+        regret: the oracle's score less this one's; None where a score is undefined.
     """
 
     method: str
@@ -67,7 +76,7 @@ class MethodResult:
     ranking: Mapping[str, float] | None
     trial: Trial
     cost: Cost
-    regret: float
+    regret: Score
 
 
 @dataclass(frozen=True)
@@ -315,7 +324,7 @@ def _compare_primary(
         chosen.append((name, outcome, trial))
         report(
             f"{primary}, {name}: {', '.join(trial.auxiliary_tasks) or 'none'} scores "
-            f"{trial.score:.4f} after {outcome.cost.num_steps} steps, "
+            f"{shown_score(trial.score)} after {outcome.cost.num_steps} steps, "
             f"{outcome.cost.seconds:.0f} s"
         )
     before(None)
@@ -326,11 +335,12 @@ def _compare_primary(
     }
     for subset in oracle_subsets(candidates, order) if compare_file.oracle else ():
         trials[_key(subset)] = evaluate(session, shared, subset, compare_file.evaluation_seeds)
-        report(f"{primary}, oracle: {', '.join(subset) or 'none'} {trials[_key(subset)].score:.4f}")
+        shown = shown_score(trials[_key(subset)].score)
+        report(f"{primary}, oracle: {', '.join(subset) or 'none'} {shown}")
     for _, _, trial in chosen:
         if not trial.num_kept and not trial.mixing_ratios:
             trials.setdefault(_key(trial.auxiliary_tasks), trial)
-    oracle = max(trials.values(), key=lambda trial: trial.score)
+    oracle = max(trials.values(), key=Trial.comparable)
     return PrimaryResult(
         primary_task=primary,
         alone=trials[()],
@@ -343,7 +353,7 @@ def _compare_primary(
                 ranking=_values(outcome.ranking),
                 trial=trial,
                 cost=outcome.cost,
-                regret=oracle.score - trial.score,
+                regret=score_difference(oracle.score, trial.score),
             )
             for name, outcome, trial in chosen
         ),
@@ -440,23 +450,24 @@ def gain_agreement(result: PrimaryResult, values: Mapping[str, float]) -> float 
         values: task -> what it was ranked by.
 
     Returns:
-        In [-1, 1]; None where a side is constant or a single was not trained.
+        In [-1, 1]; None where a side is constant, or a single was not trained or has no score.
     """
     from scipy.stats import kendalltau
 
     scores = {trial.auxiliary_tasks: trial.score for trial in result.subsets}
-    if len(values) < 2 or any((name,) not in scores for name in values):
+    singles = [score for name in values if (score := scores.get((name,))) is not None]
+    if len(values) < 2 or len(singles) < len(values):
         return None
     # Places, not values: forward selection's need not fall. Equal neighbours share a place.
     figures = np.array(list(values.values()))
     places = np.concatenate([[0], np.cumsum(figures[1:] != figures[:-1])])
-    tau = kendalltau(-places, [scores[name,] for name in values]).statistic
+    tau = kendalltau(-places, singles).statistic
     return None if np.isnan(tau) else float(tau)
 
 
-def gain(trial: Trial, alone: Trial) -> float:
+def gain(trial: Trial, alone: Trial) -> Score:
     """How much better than the primary alone a selection scored on the dev set."""
-    return trial.score - alone.score
+    return score_difference(trial.score, alone.score)
 
 
 def gain_spread(trial: Trial, alone: Trial) -> float | None:
@@ -464,16 +475,14 @@ def gain_spread(trial: Trial, alone: Trial) -> float | None:
 
     Both trials share the seeds' heads and data order, so their differences vary less than each.
     """
-    if len(trial.scores) < 2 or len(trial.scores) != len(alone.scores):
+    if len(trial.scores) != len(alone.scores):
         return None
-    return float(np.std(np.subtract(trial.scores, alone.scores), ddof=1))
+    return score_spread(score_differences(trial.scores, alone.scores))
 
 
 def gain_on_test(trial: Trial, alone: Trial) -> float | None:
-    """The gain on the test set; None where a side was not scored on it."""
-    if not trial.test_scores or not alone.test_scores:
-        return None
-    return float(np.mean(trial.test_scores) - np.mean(alone.test_scores))
+    """The gain on the test set; None where a side was not scored on it, or is undefined."""
+    return score_difference(mean_score(trial.test_scores), mean_score(alone.test_scores))
 
 
 @dataclass(frozen=True)
@@ -482,9 +491,9 @@ class MethodMeans:
 
     Attributes:
         method: its name.
-        regret: mean.
-        gain: mean.
-        worst_gain: the smallest over the primaries.
+        regret: mean; None where one is undefined.
+        gain: mean; None where one is undefined.
+        worst_gain: the smallest over the primaries; None where one is undefined.
         test_gain: mean; None where a primary was not scored on a test set.
         agreement: mean of `gain_agreement` where there is one; None where there is none.
         num_steps: mean cost in optimiser steps.
@@ -493,10 +502,10 @@ class MethodMeans:
     """
 
     method: str
-    regret: float
-    gain: float
-    worst_gain: float
-    test_gain: float | None
+    regret: Score
+    gain: Score
+    worst_gain: Score
+    test_gain: Score
     agreement: float | None
     num_steps: float
     num_examples: float
@@ -519,13 +528,15 @@ def means(comparison: Comparison) -> list[MethodMeans]:
         rows.append(
             MethodMeans(
                 method=method,
-                regret=float(np.mean([found.regret for _, found in pairs])),
-                gain=float(np.mean(gains)),
-                worst_gain=min(gains),
-                test_gain=_mean_of_all(
+                regret=mean_score([found.regret for _, found in pairs]),
+                gain=mean_score(gains),
+                worst_gain=min((found for found in gains if found is not None), default=None)
+                if None not in gains
+                else None,
+                test_gain=mean_score(
                     [gain_on_test(found.trial, result.alone) for result, found in pairs]
                 ),
-                agreement=_mean_of_all([tau for tau in agreements if tau is not None]),
+                agreement=mean_score([tau for tau in agreements if tau is not None]),
                 num_steps=float(np.mean([found.cost.num_steps for _, found in pairs])),
                 num_examples=float(np.mean([found.cost.num_examples for _, found in pairs])),
                 seconds=float(np.mean([found.cost.seconds for _, found in pairs])),
@@ -536,12 +547,10 @@ def means(comparison: Comparison) -> list[MethodMeans]:
 
 def best_method(comparison: Comparison) -> str:
     """The method with the least mean regret; of equal ones the one that costs least time."""
-    return min(means(comparison), key=lambda found: (found.regret, found.seconds)).method
-
-
-def _mean_of_all(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
+    return min(
+        means(comparison),
+        key=lambda found: (math.inf if found.regret is None else found.regret, found.seconds),
+    ).method
 
 
 def comparison_as_dict(comparison: Comparison) -> dict[str, Any]:
@@ -601,7 +610,7 @@ def markdown(comparison: Comparison) -> str:
                 ", ".join(found.trial.auxiliary_tasks) or "none",
                 _score(found.trial),
                 shown_gain(found.trial, result.alone),
-                f"{found.regret:.4f}",
+                shown_score(found.regret),
                 f"{found.cost.num_steps}",
                 f"{found.cost.num_examples}",
                 f"{found.cost.seconds:.0f}",
@@ -627,9 +636,9 @@ def _test_rows(result: PrimaryResult) -> list[tuple[str, str, str]]:
     rows = []
     for found in result.methods:
         scores = found.trial.test_scores
-        spread = f" ± {np.std(scores, ddof=1):.4f}" if len(scores) > 1 else ""
-        shown = f"{np.mean(scores):.4f}{spread}" if scores else ""
-        rows.append((found.method, shown, _signed(gain_on_test(found.trial, result.alone))))
+        shown = _with_spread(mean_score(scores), score_spread(scores)) if scores else ""
+        gained = shown_score(gain_on_test(found.trial, result.alone), "+.4f") if scores else ""
+        rows.append((found.method, shown, gained))
     return rows
 
 
@@ -641,10 +650,10 @@ def _means(comparison: Comparison) -> str:
     rows = [
         [
             row.method,
-            f"{row.regret:.4f}",
-            f"{row.gain:+.4f}",
-            f"{row.worst_gain:+.4f}",
-            *[_signed(row.test_gain)] * with_test,
+            shown_score(row.regret),
+            shown_score(row.gain, "+.4f"),
+            shown_score(row.worst_gain, "+.4f"),
+            *["" if row.test_gain is None else f"{row.test_gain:+.4f}"] * with_test,
             "" if row.agreement is None else f"{row.agreement:+.2f}",
             f"{row.num_steps:.0f}",
             f"{row.num_examples:.0f}",
@@ -657,17 +666,15 @@ def _means(comparison: Comparison) -> str:
 
 def shown_gain(trial: Trial, alone: Trial) -> str:
     """A gain in words, with its spread where there is one."""
-    spread = gain_spread(trial, alone)
-    return _signed(gain(trial, alone)) + (f" ± {spread:.4f}" if spread is not None else "")
+    return _with_spread(gain(trial, alone), gain_spread(trial, alone), "+.4f")
 
 
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4f}"
+def _with_spread(score: Score, spread: Score, form: str = ".4f") -> str:
+    return shown_score(score, form) + (f" ± {spread:.4f}" if spread is not None else "")
 
 
 def _score(trial: Trial) -> str:
-    spread = f" ± {trial.spread:.4f}" if trial.spread is not None else ""
-    return f"{trial.score:.4f}{spread}"
+    return _with_spread(trial.score, trial.spread)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -26,6 +26,7 @@ from gradts_plugin.console import (
 )
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.records import TrainingPlan, TrainingResult, TrainStep, Trial
+from gradts_plugin.scores import shown_score
 
 
 class ComparisonProgress(ProgressPlugin):
@@ -107,7 +108,7 @@ class ComparisonProgress(ProgressPlugin):
         self._move(0.0, "")
         if not self._draws:
             tasks = " + ".join(plan.train_tasks)
-            self.say(f"{self._count()}: {self._part}: {tasks} {result.score:.4f}")
+            self.say(f"{self._count()}: {self._part}: {tasks} {shown_score(result.score)}")
 
     @hookimpl
     def after_task_probed(
@@ -171,7 +172,7 @@ def print_comparison(
             table.add_row(
                 Text(found.method),
                 Text(", ".join(found.trial.auxiliary_tasks) or "none"),
-                f"{found.trial.score:.4f}",
+                shown_score(found.trial.score),
                 shown_gain(found.trial, result.alone),
             )
         console.print(table)
@@ -207,8 +208,8 @@ def means_table(comparison: Comparison) -> Table:
 def _means_cells(row: MethodMeans, *, with_test: bool) -> list[str]:
     tested = "" if row.test_gain is None else f"{row.test_gain:+.4f}"
     return [
-        f"{row.regret:.4f}",
-        f"{row.gain:+.4f}",
+        shown_score(row.regret),
+        shown_score(row.gain, "+.4f"),
         *[tested] * with_test,
         f"{row.num_steps:.0f}",
         format_duration(row.seconds),

@@ -32,6 +32,7 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
+from gradts_plugin.scores import score_difference, shown_score
 
 #: Share of a probe's time that its fine-tuning usually takes; it only smooths the bar.
 FINE_TUNING_SHARE = 0.8
@@ -195,7 +196,7 @@ class ProgressPlugin:
         if not self._draws and plan.purpose == "fine-tuning":
             self._say(
                 f"fine-tuned {plan.primary_task} (seed {plan.seed}): {result.num_steps} steps, "
-                f"dev {result.score:.3f}, {format_duration(result.seconds)}"
+                f"dev {shown_score(result.score, '.3f')}, {format_duration(result.seconds)}"
             )
 
     @hookimpl
@@ -341,7 +342,7 @@ def describe_tasks(primary_task: str, auxiliary_tasks: tuple[str, ...]) -> str:
 def format_score(trial: Trial) -> str:
     """A trial's score, with its spread where there is one."""
     spread = f" ± {trial.spread:.4f}" if trial.spread is not None else ""
-    return f"{trial.score:.4f}{spread}"
+    return f"{shown_score(trial.score)}{spread}"
 
 
 def ranking_table(ranking: Ranking) -> Table:
@@ -448,10 +449,9 @@ def summary_table(outcome: Any) -> Table:
         table.add_row("dev score", Text(f"{primary} alone: {format_score(outcome.alone)}"))
         if selection.auxiliary_tasks:
             together = describe_tasks(primary, selection.auxiliary_tasks)
-            difference = outcome.selected.score - outcome.alone.score
-            table.add_row(
-                "", Text(f"{together}: {format_score(outcome.selected)} ({difference:+.4f})")
-            )
+            difference = score_difference(outcome.selected.score, outcome.alone.score)
+            gained = shown_score(difference, "+.4f")
+            table.add_row("", Text(f"{together}: {format_score(outcome.selected)} ({gained})"))
     done = outcome.counters
     if done.training_steps == 0 and done.probes == 0:
         nothing = "Nothing was trained or probed: all was found stored."

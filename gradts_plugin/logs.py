@@ -318,7 +318,9 @@ class TensorBoardLog:
         """Adds the dev scores; evaluations are evenly spread over the steps."""
         writer = self._writer_of(plan)
         for number, score in enumerate(result.history, start=1):
-            writer.add_scalar("dev_score", score, result.num_steps * number // len(result.history))
+            if score is not None:
+                step = result.num_steps * number // len(result.history)
+                writer.add_scalar("dev_score", score, step)
         self._close_training()
 
     @hookimpl
@@ -337,7 +339,8 @@ class TensorBoardLog:
     def after_trial(self, primary_task: str, trial: Trial) -> None:
         """Adds a trial's score."""
         tag = f"score/{self._phase}"
-        self._selection().add_scalar(tag, trial.score, self._num_trials)
+        if trial.score is not None:
+            self._selection().add_scalar(tag, trial.score, self._num_trials)
         tasks = " + ".join((primary_task, *trial.auxiliary_tasks))
         self._selection().add_text(f"tasks/{self._phase}", tasks, self._num_trials)
         self._selection().flush()

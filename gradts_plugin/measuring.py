@@ -16,6 +16,7 @@ from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.probing.prober import probe
 from gradts_plugin.protocols import ProbeTarget, Schedule
 from gradts_plugin.records import TrainingPlan, TrainStep
+from gradts_plugin.scores import Score
 
 #: Optimiser steps that are measured per task; the first one warms up and does not count.
 _MEASURED_STEPS = 4
@@ -149,7 +150,7 @@ def _timed(items: Iterable[Any]) -> Iterator[tuple[float, Any]]:
 
 
 class _RoundRobin:
-    """Trains every task for a few steps, one after the other (see `protocols.TaskScheduler`)."""
+    """Trains every task for a few steps, one after the other (see `records.TaskScheduler`)."""
 
     def __init__(self, task_names: Sequence[str]) -> None:
         self._left = list(task_names)
@@ -157,7 +158,7 @@ class _RoundRobin:
     def next_task(self) -> str:
         return self._left.pop(0)
 
-    def observe(self, score: float) -> None:
+    def observe(self, score: Score) -> None:
         pass
 
     def state(self) -> dict[str, Any]:

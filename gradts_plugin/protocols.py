@@ -20,9 +20,11 @@ from gradts_plugin.records import (
     ProbeBatch,
     Selection,
     TaskInfo,
+    TaskShares,
     TrainingPlan,
     TrainingResult,
 )
+from gradts_plugin.scores import Score
 from gradts_plugin.settings.training import TrainingSettings
 
 
@@ -62,8 +64,8 @@ class TaskScheduler(Protocol):
         """The task of the next round's steps."""
         ...
 
-    def observe(self, score: float) -> None:
-        """Told the primary's dev score after each round."""
+    def observe(self, score: Score) -> None:
+        """Told the primary's dev score after each round; None where it is undefined."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -143,7 +145,7 @@ class Host(Protocol):
         ...
 
     def weights_of(self, output_dir: Path) -> Path:
-        """The file of a training's kept weights, in that training's output folder."""
+        """The file with a training's kept weights, given its output folder; it need not exist."""
         ...
 
     def rewrite(
@@ -156,6 +158,19 @@ class Host(Protocol):
         self, config_path: Path, training: TrainingSettings, *, seed: int, output_dir: Path
     ) -> str:
         """What to type to train a rewritten configuration with the host itself."""
+        ...
+
+    def task_shares(
+        self,
+        rewritten: Mapping[str, Any] | None = None,
+        kept_instances: KeptInstances | None = None,
+    ) -> TaskShares | None:
+        """How often each task is trained; None where the host cannot say.
+
+        Args:
+            rewritten: the configuration that trains a selection; None: the run's original.
+            kept_instances: of that selection.
+        """
         ...
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gradts_plugin.scores import Score, mean_score, score_spread
+
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
@@ -57,6 +59,19 @@ class TaskInfo:
 
 
 @dataclass(frozen=True)
+class TaskShares:
+    """How often each task is trained by one of the host's configurations.
+
+    Attributes:
+        sampler: what decides it, as the host calls it.
+        shares: task -> its expected share of the steps; None where it changes while training runs.
+    """
+
+    sampler: str
+    shares: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """One training run of the host, described completely.
 
@@ -65,7 +80,7 @@ class TrainingPlan:
         train_tasks: tasks to train on, the primary first.
         primary_task: the only task whose dev set is scored.
         seed: seeds weights of the heads, data order, task order and dropout.
-        recipe: the training settings as plain JSON values (`settings.training.TrainingSettings`).
+        recipe: the training settings as plain JSON values (`config.TrainingSettings`).
         kept_instances: subsets of auxiliary training data (GradTS-fg); absent tasks are whole.
     """
 
@@ -99,9 +114,9 @@ class TrainingResult:
     """What a training run came to.
 
     Attributes:
-        score: the primary's dev metric at the best evaluation.
-        metrics: all dev metrics of the primary at the best evaluation.
-        history: the dev score at each evaluation, in order.
+        score: the primary's dev metric at the best evaluation; None where the metric is undefined.
+        metrics: all dev metrics of the primary at that evaluation; None where one is undefined.
+        history: the dev score at each evaluation, in order; None where it is undefined.
         num_steps: optimiser steps taken.
         num_examples: training instances seen, counted with repetition.
         seconds: wall time.
@@ -109,9 +124,9 @@ class TrainingResult:
         scheduler_state: what the run's scheduler knew in the end; None without one.
     """
 
-    score: float
-    metrics: Mapping[str, float]
-    history: tuple[float, ...]
+    score: Score
+    metrics: Mapping[str, Score]
+    history: tuple[Score, ...]
     num_steps: int
     num_examples: int
     seconds: float
@@ -240,7 +255,7 @@ class Trial:
 
     Attributes:
         auxiliary_tasks: in ranking order; empty for the primary alone.
-        scores: the primary's dev score, one per training seed.
+        scores: the primary's dev score, one per training seed; None where it is undefined.
         num_kept: kept training instances of each subsampled auxiliary; empty where all are whole.
         mixing_ratios: how often each task was trained; empty: as the host's sampler has it.
         num_steps: optimiser steps over all seeds (as measured when it ran).
@@ -248,33 +263,34 @@ class Trial:
         reused: True where every run was found stored and nothing was trained.
         output_dirs: the host's output folder of each run whose weights may be kept: those of the
             first `trial.seeds` seeds.
-        test_scores: the primary's test score, one per seed; empty where it was not asked for.
+        test_scores: the primary's test score, one per seed, None where it is undefined; empty
+            where it was not asked for.
     """
 
     auxiliary_tasks: tuple[str, ...]
-    scores: tuple[float, ...]
+    scores: tuple[Score, ...]
     num_kept: Mapping[str, int]
     num_steps: int
     seconds: float
     reused: bool
     output_dirs: tuple[Path, ...] = ()
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
-    test_scores: tuple[float, ...] = ()
+    test_scores: tuple[Score, ...] = ()
 
     @property
-    def score(self) -> float:
-        """Mean dev score over the seeds."""
-        return float(np.mean(self.scores))
+    def score(self) -> Score:
+        """Mean dev score over the seeds; None where one of them is undefined."""
+        return mean_score(self.scores)
 
     def comparable(self, num_seeds: int | None = None) -> float:
         """Mean over the first seeds (None: all), -inf where it is undefined: that never wins."""
-        score = float(np.mean(self.scores[:num_seeds]))
-        return -math.inf if math.isnan(score) else score
+        score = mean_score(self.scores[:num_seeds])
+        return -math.inf if score is None else score
 
     @property
-    def spread(self) -> float | None:
-        """Standard deviation over the seeds (n - 1); None with one seed."""
-        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else None
+    def spread(self) -> Score:
+        """Standard deviation over the seeds (n - 1); None with one seed or an undefined score."""
+        return score_spread(self.scores)
 
 
 @dataclass(frozen=True)

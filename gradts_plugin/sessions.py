@@ -116,7 +116,10 @@ def open_run_file(
     Raises:
         GradTSError: see the parts; nothing is lost.
     """
-    from gradts_plugin.hosts.jiant import prepare
+    from gradts_plugin.hosts.jiant.encoder import check_encoder
+    from gradts_plugin.hosts.jiant.preparing.checking import check_data
+    from gradts_plugin.hosts.jiant.preparing.prepare import link_prepared, prepare
+    from gradts_plugin.hosts.jiant.preparing.task_values import read_task_configs
 
     _check_names(manager, run_file)
     attach_tasks(manager)
@@ -125,20 +128,20 @@ def open_run_file(
         extra |= named
     check_output_dir(run_file.output_dir, run_file)
     _open_stores(run_file, run_file.output_dir)
-    encoder = prepare.check_encoder(run_file.model)
-    tasks = prepare.read_task_configs(run_file, extra)
+    encoder = check_encoder(run_file.model)
+    tasks = read_task_configs(run_file, extra)
     check_task_names(list(tasks))
     pipeline.candidate_tasks(run_file, list(tasks))
-    prepare.check_data(run_file, tasks)
+    check_data(run_file, tasks)
     # Only now is anything written.
     claim_output_dir(run_file.output_dir, run_file)
     attach_logs(manager, run_file, run_file.output_dir)
     log_file = run_file.output_dir / "host.log"
     if prepared_in is not None:
-        prepare.link_prepared(prepared_in, run_file, tasks)
+        link_prepared(prepared_in, run_file, tasks)
     start = time.perf_counter()
     with _phase(manager, "load", len(tasks)):
-        config, arguments = prepare.prepare(
+        config, arguments = prepare(
             run_file, tasks, encoder=encoder, hook=manager.hook, log_file=log_file
         )
     load_seconds = time.perf_counter() - start
@@ -207,13 +210,13 @@ def open_session(
 
     Args:
         container_config: the config, without its `gradts` block's record of an earlier selection.
-        arguments: `hosts.jiant.training.HostArguments`.
+        arguments: `hosts.jiant.arguments.HostArguments`.
         settings: the settings.
         manager: the plugins.
         output_dir: where the session writes.
         log_file: where jiant's output goes; None: nowhere.
     """
-    from gradts_plugin.hosts.jiant import host
+    from gradts_plugin.hosts.jiant.host import JiantHost
 
     registry = _check_names(manager, settings)
     attach_tasks(manager)
@@ -230,7 +233,7 @@ def open_session(
     store, ledger, computed = _open_stores(settings, output_dir)
     attach_logs(manager, settings, output_dir)
     return pipeline.Session(
-        host=host.JiantHost(
+        host=JiantHost(
             container_config,
             arguments,
             settings,
@@ -393,12 +396,12 @@ def _check_names(manager: pluggy.PluginManager, settings: GradTSSettings) -> Any
 
 def attach_tasks(manager: pluggy.PluginManager) -> None:
     """Lets jiant load the tasks that plugins know, and custom task configs, in this process."""
-    from gradts_plugin.hosts.jiant import tasks
+    from gradts_plugin.hosts.jiant.tasks.attaching import attach
 
     def load_task(config: Mapping[str, Any], base_path: Path) -> Any:
         return manager.hook.load_task(config=config, base_path=base_path)
 
-    tasks.attach(load_task)
+    attach(load_task)
 
 
 @contextlib.contextmanager

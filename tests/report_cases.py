@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 
-from gradts_plugin.records import Cost
-from gradts_plugin.report.collect import cluster_order
-from gradts_plugin.report.data import (
-    Candidate,
-    ComparedMethod,
-    ComparedPrimary,
-    Comparison,
-    CorrelationInfo,
+from gradts_plugin.comparison import Comparison, MethodResult, PrimaryResult
+from gradts_plugin.pipeline import Counters, Outcome
+from gradts_plugin.records import Cost, RankedTask, Ranking, Selection, TaskInfo, TaskShares, Trial
+from gradts_plugin.report.record import (
     HeadMap,
     InstanceExample,
     InstancesInfo,
     InstanceTaus,
     ProbeInfo,
-    RankingInfo,
-    ReportInfo,
-    SamplerInfo,
-    TaskSize,
-    TrialInfo,
+    RunReport,
 )
 
 FOURTEEN = tuple(
@@ -32,18 +27,14 @@ FOURTEEN = tuple(
 def trial_of(auxiliary_tasks, scores, **changes):
     values = {
         "auxiliary_tasks": tuple(auxiliary_tasks),
-        "score": float(np.mean(scores)),
-        "spread": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         "scores": tuple(scores),
-        "test_scores": (),
         "num_kept": {},
-        "mixing_ratios": {},
         "num_steps": 120 * (1 + len(auxiliary_tasks)),
         "seconds": 31.5 * (1 + len(auxiliary_tasks)),
         "reused": False,
         **changes,
     }
-    return TrialInfo(**values)
+    return Trial(**values)
 
 
 def matrix_of(values):
@@ -51,7 +42,10 @@ def matrix_of(values):
 
 
 def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **changes):
-    """A report over tasks, the first of them the primary, the next two selected."""
+    """A report over tasks, the first of them the primary, the two best-ranked selected.
+
+    Changes are of the report, its outcome or its selection, by the names of their fields.
+    """
     stream = np.random.default_rng(0)
     primary, *candidates = names
     number = len(names)
@@ -60,7 +54,6 @@ def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **cha
     for place in range(1, number):
         profiles[place] = 0.75 * profiles[place - 1] + 0.25 * profiles[place]
     taus = np.corrcoef(profiles).round(4)
-    order = cluster_order(taus)
     ranked = sorted(candidates, key=lambda name: -taus[0, names.index(name)])
     values = [float(taus[0, names.index(name)]) for name in ranked]
     chosen = tuple(ranked[:2])
@@ -93,47 +86,42 @@ def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **cha
         )
         for name, draw in zip(ranked, draws, strict=True)
     )
-    given = {
-        "primary_task": primary,
+    shared = 1 / number
+    parts = {
         "method": method,
+        "primary_task": primary,
         "auxiliary_tasks": chosen,
         "reason": f"{primary} with {', '.join(chosen)} scores 0.6247",
-        "num_kept": dict.fromkeys(chosen, 412),
-        "mixing_ratios": {},
+        "trials": trials,
         "selected": trials[-1],
         "alone": trials[0],
+        "config_path": Path("selected_config.json"),
         "cost": Cost(5120, 163840, 4210.5),
         "seconds": {"probe": 1168.2, "rank": 0.8, "select": 931.4, "rewrite": 0.2, "train": 80.1},
-        "done": {
-            "training_steps": 4012,
-            "training_runs": 21,
-            "training_runs_reused": 3,
-            "probes": 12,
-            "probes_reused": 2,
-        },
-        "tasks": tuple(TaskSize(name, "classification", 1000) for name in names),
-        "ranking": RankingInfo(
-            ranker="heads",
-            measure="tau",
-            confidence=0.95,
-            num_seeds=2,
-            covers=("instances", "fine-tuning seeds"),
-            null_sd=0.0563,
-            null_taus=(),
-            threshold=None,
+        "counters": Counters(
+            training_steps=4012,
+            training_runs=21,
+            training_runs_reused=3,
+            probes=12,
+            probes_reused=2,
+        ),
+        "ranking": Ranking(
+            primary_task=primary,
             candidates=tuple(
-                Candidate(name, value, (value - 0.05, value + 0.04), None if last else 0.87)
+                RankedTask(name, value, (value - 0.05, value + 0.04), None if last else 0.87)
                 for name, value, last in zip(
                     ranked, values, [False] * (number - 2) + [True], strict=True
                 )
             ),
+            confidence=0.95,
+            num_seeds=2,
+            covers=("instances", "fine-tuning seeds"),
+            num_heads_total=num_layers * num_heads,
+            task_names=tuple(names),
+            task_taus=taus,
         ),
-        "correlations": CorrelationInfo(
-            tuple(names[place] for place in order),
-            matrix_of(taus[np.ix_(order, order)]),
-            num_layers * num_heads,
-            0.0563,
-        ),
+        "num_kept": dict.fromkeys(chosen, 412),
+        "tasks": tuple(TaskInfo(name, "classification", 1000, "cd" * 32) for name in names),
         "head_maps": tuple(
             HeadMap(name, matrix_of(profile.reshape(num_layers, num_heads)))
             for name, profile in zip(names, profiles, strict=True)
@@ -143,18 +131,11 @@ def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **cha
             for place, name in enumerate(names)
             for seed in (0, 1)
         ),
-        "trials": trials,
         "instances": InstancesInfo(theta, tuple(edges.tolist()), instances),
-        "sampler": SamplerInfo(
+        "shares_before": TaskShares("ProportionalMultiTaskSampler", dict.fromkeys(names, shared)),
+        "shares_after": TaskShares(
             "ProportionalMultiTaskSampler",
-            "ProportionalMultiTaskSampler",
-            {
-                primary: (1 / number, 1000 / 1824),
-                **{
-                    name: (1 / number, 412 / 1824 if name in chosen else None)
-                    for name in candidates
-                },
-            },
+            {primary: 1000 / 1824, **dict.fromkeys(chosen, 412 / 1824)},
         ),
         "settings": {"method": method, "seeds": 2, "fine_tuning": {"epochs": 3}},
         "provenance": {
@@ -166,7 +147,21 @@ def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **cha
         },
         "comparison": comparison_of((primary,), ("fg", "alone")),
     }
-    return ReportInfo(**{**given, **changes})
+    return changed(parts, **changes)
+
+
+def changed(parts, **changes):
+    """A report out of parts, or another one with some of its parts changed."""
+    if isinstance(parts, RunReport):
+        parts = {**vars(parts.selection), **vars(parts.outcome), **vars(parts)}
+    parts = {**parts, **changes}
+    selection = Selection(**of_record(Selection, parts))
+    outcome = Outcome(**of_record(Outcome, {**parts, "selection": selection}))
+    return RunReport(**of_record(RunReport, {**parts, "outcome": outcome}))
+
+
+def of_record(record, parts):
+    return {field.name: parts[field.name] for field in fields(record) if field.name in parts}
 
 
 METHODS = (
@@ -178,7 +173,7 @@ METHODS = (
 def comparison_of(primaries=("rte", "mrpc", "cola"), methods=METHODS):
     """A comparison over primaries, three seeds each; the later a method, the more it costs."""
     stream = np.random.default_rng(1)
-    compared = {}
+    compared = []
     for primary in primaries:
         alone = trial_of((), tuple(0.55 + 0.01 * stream.standard_normal(3)))
         trials = {
@@ -192,18 +187,23 @@ def comparison_of(primaries=("rte", "mrpc", "cola"), methods=METHODS):
             for place, name in enumerate(methods)
         }
         oracle = max(trials.values(), key=lambda trial: trial.score)
-        compared[primary] = ComparedPrimary(
-            alone=alone,
-            oracle=oracle,
-            subsets=(alone, oracle),
-            methods={
-                name: ComparedMethod(
-                    trial=trial,
-                    cost=Cost(40 * place, 1280 * place, 21.5 * place) if place else Cost(),
-                    regret=oracle.score - trial.score,
-                    gain_agreement=0.4 if name.startswith("gradts") else None,
-                )
-                for place, (name, trial) in enumerate(trials.items())
-            },
+        compared.append(
+            PrimaryResult(
+                primary_task=primary,
+                alone=alone,
+                oracle=oracle,
+                subsets=(alone, oracle),
+                methods=tuple(
+                    MethodResult(
+                        method=name,
+                        selection={},
+                        ranking=None,
+                        trial=trial,
+                        cost=Cost(40 * place, 1280 * place, 21.5 * place) if place else Cost(),
+                        regret=oracle.score - trial.score,
+                    )
+                    for place, (name, trial) in enumerate(trials.items())
+                ),
+            )
         )
-    return Comparison(3, compared)
+    return Comparison(tuple(compared), 3)

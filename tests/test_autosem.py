@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import Recorder, run_command, with_plugins, write_run_file
 
 from gradts_plugin.hookspecs import hookimpl
-from gradts_plugin.hosts.jiant import training
+from gradts_plugin.hosts.jiant.faults.random_streams import random_stream
+from gradts_plugin.hosts.jiant.training import scheduled as scheduled_runs
 from gradts_plugin.records import TrainingResult, Trial
 from gradts_plugin.selection import mixing
 from gradts_plugin.selection.autosem import select_by_mixing, select_by_utility
@@ -43,7 +47,7 @@ def test_posteriors_are_those_worked_by_hand():
         (0, 0.5, [2.0, 1.0], [1.0, 1.0]),  # 0.5 >= 0: pays
         (1, 0.4, [1.7, 1.0], [1.0, 2.0]),  # 0.4 < 0.5
         (1, 0.4, [1.49, 2.0], [1.0, 1.7]),  # as good as before: pays
-        (0, math.nan, [1.343, 1.7], [2.0, 1.49]),  # counts as 0
+        (0, None, [1.343, 1.7], [2.0, 1.49]),  # counts as 0
         (1, 0.0, [1.2401, 2.49], [1.7, 1.343]),
     ]
     for arm, score, alpha, beta in rounds:
@@ -53,6 +57,24 @@ def test_posteriors_are_those_worked_by_hand():
         assert state["beta"] == pytest.approx(beta, abs=1e-12)
     assert bandit.utilities == pytest.approx({"p": 1.2401 / 2.9401, "a": 2.49 / 3.833})
     assert bandit.rounds == {"p": 2, "a": 3}
+
+
+def test_the_reproduction_learns_nothing_from_the_first_round():
+    bandit = bandit_of(["p", "a"], first_round_counts=False)
+    rounds = [
+        # arm, score, then alpha and beta of p and a
+        (0, 0.5, [1.0, 1.0], [1.0, 1.0]),  # nothing to compare with
+        (1, 0.4, [1.0, 1.0], [1.0, 2.0]),  # 0.4 < 0.5
+        (0, 0.4, [2.0, 1.0], [1.0, 1.7]),  # as good as before: pays
+        (0, 0.3, [1.7, 1.0], [2.0, 1.49]),
+    ]
+    for arm, score, alpha, beta in rounds:
+        round_on(bandit, arm, score)
+        state = bandit.state()
+        assert state["alpha"] == pytest.approx(alpha, abs=1e-12)
+        assert state["beta"] == pytest.approx(beta, abs=1e-12)
+    assert bandit.rounds == {"p": 3, "a": 1}
+    assert bandit.identity != bandit_of(["p", "a"]).identity  # another run
 
 
 def test_decay_leads_back_to_the_prior_and_its_absence_only_counts():
@@ -213,6 +235,19 @@ def test_faithful_takes_the_published_number_of_rounds_unless_it_is_given():
     assert context.schedule[:2] == (10, 3)
 
 
+@pytest.mark.parametrize("faithful", [False, True])
+def test_only_a_faithful_bandit_starts_as_the_reproduction(faithful):
+    class FirstRound(Context):
+        def train_with_schedule(self, schedule, *, num_rounds, seed):
+            schedule.scheduler.next_task()
+            schedule.scheduler.observe(0.5)
+            self.utilities = schedule.scheduler.utilities
+
+    context = FirstRound(faithful=faithful)
+    select_by_utility(context)
+    assert context.utilities["p"] == (1 / 2 if faithful else 2 / 3)
+
+
 # --- in which ratio they are mixed --------------------------------------------------------------
 
 
@@ -262,11 +297,40 @@ def test_optimised_ratios_beat_random_ones_of_the_same_number():
     assert 1 - np.mean(optimised) < (1 - np.mean(at_random)) / 2
 
 
+def test_the_next_mixture_is_judged_by_the_score_itself_and_against_the_best_mean():
+    # Of the process, which also knows the noise of single trainings: neither does that noise
+    # count as an improvement to come, nor is a lucky score what has to be improved on.
+    grid = mixing.ratio_grid(1, np.random.default_rng(0))
+    shares = grid / grid.sum(axis=1, keepdims=True)
+    stream = np.random.default_rng(1)
+    tried = stream.choice(len(grid), size=9, replace=False).tolist()
+    scores = stream.normal(scale=0.4, size=9) - 4 * (shares[tried, 0] - 0.6) ** 2
+    found = mixing._most_promising(shares, tried, scores.tolist(), np.random.default_rng(0))
+
+    standardised = (scores - scores.mean()) / scores.std()
+    process = GaussianProcessRegressor(
+        Matern(length_scale=0.5, length_scale_bounds=(0.05, 5.0), nu=2.5)
+        + WhiteKernel(noise_level=0.1, noise_level_bounds=(1e-4, 1.0)),
+        n_restarts_optimizer=2,
+        random_state=int(np.random.default_rng(0).integers(2**31)),
+    ).fit(shares[tried], standardised)
+    mean, with_noise = process.predict(shares, return_std=True)
+    without = np.sqrt(np.maximum(with_noise**2 - process.kernel_.k2.noise_level, 1e-12))
+
+    def choice(deviation, best):
+        improvement = mixing.expected_improvement(mean, deviation, best)
+        improvement[tried] = -1.0
+        return int(improvement.argmax())
+
+    best_mean, best_score = mean[tried].max(), standardised.max()
+    assert found == choice(without, best_mean)
+    assert found != choice(with_noise, best_mean)
+    assert found != choice(without, best_score)
+
+
 def test_no_mixture_is_tried_twice_and_equal_ratios_come_first():
     tried = []
-    mixing.optimise_ratios(
-        lambda ratios: tried.append(ratios) or math.nan, 1, 1000, np.random.default_rng(0)
-    )
+    mixing.optimise_ratios(tried.append, 1, 1000, np.random.default_rng(0))
     assert tried[0] == (1, 1)
     assert sorted(tried) == [tuple(row) for row in mixing.ratio_grid(1, np.random.default_rng(0))]
 
@@ -412,6 +476,24 @@ def test_the_ratios_end_in_jiants_sampler(finished):
     assert outcome["selected"]["score"] == best["score"]
 
 
+def test_every_mixture_is_trained_in_its_ratio(finished):
+    _, outcome, recorder = finished
+    steps = {}
+    for call in recorder.of("after_train_step"):
+        plan, step = call["plan"], call["step"]
+        ratios = tuple(plan.recipe.get("mixing_ratios", {}).items())
+        steps.setdefault((ratios, plan.seed), []).append(step.task_name)
+    mixed = {key: names for key, names in steps.items() if key[0]}
+    assert len({ratios for ratios, _ in mixed}) == sum(
+        bool(trial["mixing_ratios"]) for trial in outcome["selection"]["trials"]
+    )
+    for (ratios, seed), names in mixed.items():
+        tasks, counts = zip(*ratios, strict=True)
+        stream = random_stream(seed, "task order")
+        drawn = [stream.choice(tasks, p=np.array(counts) / sum(counts)) for _ in names]
+        assert names == drawn
+
+
 def test_the_weights_of_the_selection_stay_whatever_the_primary_alone_scores(finished):
     _, outcome, _ = finished  # here the primary alone scores better
     assert all(Path(path).is_file() for path in outcome["weights"])
@@ -470,6 +552,16 @@ def test_faithful_trains_the_mixture_in_blocks(finished, encoder):
     assert config["sampler_config"]["task_to_unweighted_probs"] == ratios
 
 
+class Crafted:
+    """A pickle that runs code when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
 class StopAtStep:
     """Interrupts the bandit's run after one of its steps."""
 
@@ -484,19 +576,26 @@ def test_a_killed_run_goes_on_after_its_last_round(finished, tmp_path, encoder, 
     _, outcome, uninterrupted = finished
     run_file = write_run_file(tmp_path, encoder, TASKS, method="autosem", autosem=BANDIT)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(scheduled_runs, "CHECKPOINT_SECONDS", 0.0)
         with_plugins(patch, StopAtStep())
         assert run_command("run", run_file).code == 130
-    (checkpoint,) = tmp_path.glob("out/trials/*/checkpoint.p")
+    (checkpoint,) = tmp_path.glob("out/trials/*/*")  # and no other file, a pickle say
+    assert checkpoint.name == "checkpoint.safetensors"
 
     whole = checkpoint.read_bytes()
-    checkpoint.write_bytes(whole[:1000])
-    answer = run_command("run", run_file)
-    assert answer.code == 2
-    assert answer.err.splitlines()[-1] == (
-        f"gradts-select: the checkpoint {checkpoint} is damaged; remove it and the run starts anew"
-    )
-    assert "Traceback" not in answer.err
+    other_number = bytearray(whole)
+    other_number[-1] ^= 1
+    executed = tmp_path / "executed"
+    for damaged in (whole[:1000], bytes(other_number), b"", pickle.dumps(Crafted(executed))):
+        checkpoint.write_bytes(damaged)
+        answer = run_command("run", run_file)
+        assert answer.code == 2
+        assert answer.err.splitlines()[-1] == (
+            f"gradts-select: the checkpoint {checkpoint} is damaged; "
+            "remove it and the run starts anew"
+        )
+        assert "Traceback" not in answer.err
+    assert not executed.exists()
 
     checkpoint.write_bytes(whole)
     resumed, recorder = run(run_file)

@@ -15,8 +15,8 @@ from tiny_encoders import save_tiny_encoder
 from tiny_jiant import export_weights, write_setup
 from tiny_runs import files_below, run_command, write_run_file, write_task
 
-from gradts_plugin.hosts.jiant import prepare
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.preparing.tokenising import cache_identity
 from gradts_plugin.settings.run_file import ModelSettings
 from gradts_plugin.stores.importances import GradientStore
 
@@ -340,10 +340,10 @@ def test_a_dataset_folder_that_changed_is_not_taken_for_the_one_that_was_tokenis
     values = {"name": "t", "dataset": {"path": str(tmp_path)}}
     model = ModelSettings(name_or_path="bert")
     (tmp_path / "train.jsonl").write_text('{"text_a": "x", "label": 0}')
-    before = prepare.cache_identity(values, model)
-    assert prepare.cache_identity(values, model) == before
+    before = cache_identity(values, model)
+    assert cache_identity(values, model) == before
     (tmp_path / "train.jsonl").write_text('{"text_a": "y", "label": 0}')
-    assert prepare.cache_identity(values, model) != before
+    assert cache_identity(values, model) != before
 
 
 def test_an_encoder_that_changed_under_a_prepared_folder(run_file, tmp_path):

@@ -13,8 +13,13 @@ from tiny_encoders import save_tiny_encoder
 
 from gradts_plugin.errors import HostError, UnsupportedEncoderError
 from gradts_plugin.hosts.jiant import compat
+from gradts_plugin.hosts.jiant.architectures import SUPPORTED_ENCODERS, require_supported_encoder
+from gradts_plugin.hosts.jiant.mends.adamw import AdamW
+from gradts_plugin.hosts.jiant.mends.mend import Mend
+from gradts_plugin.hosts.jiant.mends.table import MENDS
+from gradts_plugin.hosts.jiant.mends.zero_gradients import keep_zero_gradients
 
-MEND_NAMES = [mend.name for mend in compat.MENDS]
+MEND_NAMES = [mend.name for mend in MENDS]
 
 
 # --- what each mend is for; every function runs in a process of its own -------------------------
@@ -108,7 +113,7 @@ def works_tokenizer_classes(folder):
 
 def outcome(name, folder, *, left_out):
     """ "works", or what went wrong, with all mends but those left out."""
-    compat._apply(mend for mend in compat.MENDS if mend.name not in left_out)
+    compat._apply(mend for mend in MENDS if mend.name not in left_out)
     try:
         return "works" if globals()[f"works_{name}"](folder) else "wrong result"
     except Exception as error:
@@ -149,7 +154,7 @@ def test_every_mend_has_its_test():
 
 @pytest.mark.parametrize("name", MEND_NAMES)
 def test_host_fails_without_the_mend_and_works_with_it(name, fresh_process, tmp_path):
-    mend = next(mend for mend in compat.MENDS if mend.name == name)
+    mend = next(mend for mend in MENDS if mend.name == name)
     if not mend.needed():
         pytest.skip(f"not needed by the installed versions ({mend.versions})")
     without = fresh_process(outcome, name, tmp_path / "without", left_out=[name])
@@ -176,7 +181,7 @@ def test_applying_twice_changes_nothing():
 
 def test_adamw_follows_the_published_update():
     parameter = torch.nn.Parameter(torch.tensor([2.0]))
-    optimizer = compat.AdamW([parameter], lr=0.1, eps=0.01, weight_decay=0.5)
+    optimizer = AdamW([parameter], lr=0.1, eps=0.01, weight_decay=0.5)
     value, mean, square = 2.0, 0.0, 0.0
     for step, gradient in enumerate((0.5, -3.0, 0.0), start=1):
         parameter.grad = torch.tensor([gradient])
@@ -191,7 +196,7 @@ def test_adamw_follows_the_published_update():
 
 def test_zero_gradients_stay_tensors():
     layer = torch.nn.Linear(2, 1)
-    optimizer = compat.keep_zero_gradients(torch.optim.Adamax(layer.parameters()))
+    optimizer = keep_zero_gradients(torch.optim.Adamax(layer.parameters()))
     layer(torch.ones(2)).sum().backward()
     optimizer.zero_grad()
     assert layer.weight.grad.tolist() == [[0.0, 0.0]]
@@ -219,15 +224,15 @@ def test_package_that_the_host_imports_is_named_when_missing(monkeypatch):
     def fail():
         raise ModuleNotFoundError("No module named 'numexpr'", name="numexpr")
 
-    broken = compat.Mend("broken", "", "", needed=lambda: True, apply=fail)
+    broken = Mend("broken", "", "", needed=lambda: True, apply=fail)
     monkeypatch.setattr(compat, "MENDS", (broken,))
     with pytest.raises(HostError, match="needs the package 'numexpr'"):
         compat.apply_mends()
 
 
-@pytest.mark.parametrize("model_type", compat.SUPPORTED_ENCODERS)
+@pytest.mark.parametrize("model_type", SUPPORTED_ENCODERS)
 def test_supported_encoders_pass(model_type):
-    compat.require_supported_encoder(model_type)
+    require_supported_encoder(model_type)
 
 
 @pytest.mark.parametrize(
@@ -241,5 +246,5 @@ def test_supported_encoders_pass(model_type):
 )
 def test_unsupported_encoders_are_refused_with_the_reason(model_type, reason):
     with pytest.raises(UnsupportedEncoderError, match=reason) as caught:
-        compat.require_supported_encoder(model_type)
+        require_supported_encoder(model_type)
     assert "\n" not in str(caught.value)

@@ -370,8 +370,8 @@ def test_an_unknown_part_makes_the_time_a_lower_bound():
 
 def test_the_training_command_is_one_that_jiant_understands():
     from gradts_plugin.hosts.jiant import runs
+    from gradts_plugin.hosts.jiant.arguments import HostArguments
     from gradts_plugin.hosts.jiant.launch import training_command
-    from gradts_plugin.hosts.jiant.training import HostArguments
 
     command = training_command(
         Path("out/selected config.json"),

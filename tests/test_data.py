@@ -9,11 +9,13 @@ import datasets
 import pytest
 from tiny_runs import files_below, run_command
 
-from gradts_plugin import data
-from gradts_plugin.data import DataRequest, write_data
 from gradts_plugin.errors import ConfigError, DataError
-from gradts_plugin.readers import read_examples
-from gradts_plugin.task_configs import read_task_config, shipped_task_configs
+from gradts_plugin.tasks import download
+from gradts_plugin.tasks.download import write_data
+from gradts_plugin.tasks.reading import read_examples
+from gradts_plugin.tasks.requests import GLUE_TASKS, DataRequest
+from gradts_plugin.tasks.shipped import shipped_task_configs
+from gradts_plugin.tasks.task_configs import read_task_config
 
 
 def split_of(num_rows, features=None, **columns):
@@ -122,7 +124,7 @@ def test_a_second_call_verifies_and_loads_nothing(glue, tmp_path, monkeypatch):
     request = DataRequest(str(glue), ("cola",))
     first = write_data(request, tmp_path)
     before = files_below(tmp_path)
-    monkeypatch.setattr(data, "read_examples", lambda *_: pytest.fail("it was loaded again"))
+    monkeypatch.setattr(download, "read_examples", lambda *_: pytest.fail("it was loaded again"))
     told = []
     assert write_data(request, tmp_path, report=lambda *line: told.append(line)) == first
     assert told[-1] == (2, 2, "cola/val.jsonl: 4 rows, unchanged")
@@ -164,8 +166,7 @@ def test_an_interrupted_write_leaves_nothing_half(glue, tmp_path, monkeypatch):
     request = DataRequest(str(glue), ("cola",))
     with monkeypatch.context() as patch:
         patch.setattr(
-            "gradts_plugin.stores.files.flush_to_disk",
-            lambda _: (_ for _ in ()).throw(KeyboardInterrupt),
+            "gradts_plugin.files.flush_to_disk", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             write_data(request, tmp_path)
@@ -317,5 +318,5 @@ def test_the_hub_out_of_reach_is_one_line(tmp_path, monkeypatch):
 
 
 def test_glue_is_the_papers_tasks():
-    assert set(data.GLUE_TASKS) < set(shipped_task_configs())
-    assert len(data.GLUE_TASKS) == 9
+    assert set(GLUE_TASKS) < set(shipped_task_configs())
+    assert len(GLUE_TASKS) == 9

@@ -19,7 +19,7 @@ from gradts_plugin.demo.grammar import COMPARED, DETAILS, TAGS, coin_row, same_r
 from gradts_plugin.errors import ConfigError, HostError
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
-from gradts_plugin.task_configs import TaskConfig, read_task_config
+from gradts_plugin.tasks.task_configs import TaskConfig, read_task_config
 
 SPLITS = ("train", "val")
 
@@ -94,7 +94,7 @@ def test_rows_have_the_fields_and_labels_that_the_configs_name(truth):
         assert config.name == name == path.stem
         for split in SPLITS:
             for row in rows_of(truth, name, split):
-                assert set(row) == set(config.field_names(from_dataset=False).values())
+                assert set(row) == set(config.field_names().values())
                 if config.kind == "tagging":
                     assert len(row["tokens"]) == len(row["labels"])
                     assert set(row["labels"]) <= set(config.labels)

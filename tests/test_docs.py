@@ -21,13 +21,12 @@ from pydantic import BaseModel
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
-from gradts_plugin import cli
+from gradts_plugin import cli, config
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
-from gradts_plugin.settings.run_file import ModelSettings, RunFile
+from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.settings.selection import GradTSSettings
-from gradts_plugin.settings.training import TrainingSettings
-from gradts_plugin.task_configs import parse_task_config
+from gradts_plugin.tasks.task_configs import parse_task_config
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "docs" / "example_plugin"
@@ -79,7 +78,7 @@ def assert_documents(values, model, fields):
             assert given == plain(default), name
 
 
-@pytest.mark.parametrize("model", [GradTSSettings, TrainingSettings])
+@pytest.mark.parametrize("model", [GradTSSettings, config.TrainingSettings])
 def test_settings_page_has_every_key_with_its_default(model):
     assert_documents(documented(model), model, model.model_fields)
 
@@ -90,7 +89,7 @@ def test_settings_page_has_every_key_of_a_run_file():
     order = ["model", "tasks", "output_dir", "data_dir", "max_train_examples", "score_test"]
     assert sorted(order) == sorted(own)
     assert_documents(values, RunFile, order)
-    model = ModelSettings
+    model = config.ModelSettings
     assert list(values["model"]) == list(model.model_fields)
     assert values["model"]["max_seq_length"] == model.model_fields["max_seq_length"].default
     parse_settings(RunFile, {**values, "primary_task": "rte"}, where="settings.md")
@@ -108,8 +107,8 @@ def test_settings_page_has_every_key_of_a_compare_file():
 @pytest.mark.parametrize(("text", "where"), blocks("yaml"))
 def test_yaml_is_a_run_file_or_settings(text, where):
     values = yaml.safe_load(text)
-    if set(values) == set(TrainingSettings.model_fields):
-        model = TrainingSettings
+    if set(values) == set(config.TrainingSettings.model_fields):
+        model = config.TrainingSettings
     elif "primaries" in values and "model" not in values:
         values |= {"model": {"name_or_path": "m"}, "tasks": ["rte", "mrpc"], "output_dir": "o"}
         model = CompareFile

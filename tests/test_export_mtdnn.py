@@ -12,6 +12,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -25,9 +26,12 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from transformers.utils import logging
 
 from gradts_plugin.errors import ConfigError
-from gradts_plugin.export import mtdnn
+from gradts_plugin.export.definitions import mtdnn_names, task_definition
+from gradts_plugin.export.encoder import write_checkpoint
+from gradts_plugin.export.mtdnn import export_selection
+from gradts_plugin.export.rows import mtdnn_row
 from gradts_plugin.hosts.jiant.cached import TokenizedRow, TokenizedTask
-from gradts_plugin.hosts.jiant.host import with_filtered_caches
+from gradts_plugin.hosts.jiant.caches import with_filtered_caches
 from gradts_plugin.settings.reading import read_json
 
 # --- MT-DNN, as far as it reads what is exported --------------------------------------------------
@@ -249,9 +253,27 @@ def test_the_checkpoint_is_the_encoder_as_mt_dnn_loads_it(export, encoder):
 
 
 def test_reading_the_encoder_leaves_the_terminal_alone(encoder, tmp_path, capfd):
-    mtdnn._write_checkpoint(encoder, tmp_path / "encoder.pt")
+    write_checkpoint(encoder, tmp_path / "encoder.pt")
     assert capfd.readouterr() == ("", "")
     assert logging.is_progress_bar_enabled()
+
+
+def test_a_selection_is_exported_from_python_in_a_fresh_process(selected, export, tmp_path):
+    """The tasks are our own kind, which plain jiant does not know."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from gradts_plugin.export.mtdnn import export_selection\n"
+        "print(export_selection(Path(sys.argv[1]), Path(sys.argv[2])).num_train['words'])\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, selected, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (answer.returncode, answer.stdout) == (0, "16\n"), answer.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out/data/words_train.json").open()]
+    assert rows == export.train["words"]
 
 
 def test_another_start_is_named_and_nothing_is_copied(selected, tmp_path):
@@ -294,7 +316,7 @@ def test_only_the_kept_instances_of_an_auxiliary_are_written(selected, tmp_path)
         config.update(with_filtered_caches(config, kept, tmp_path / "subsets"))
 
     path = changed_copy(selected, tmp_path, keep)
-    written = mtdnn.export_selection(path, tmp_path / "export", init_checkpoint="x")
+    written = export_selection(path, tmp_path / "export", init_checkpoint="x")
     assert (written.num_train["topic"], written.num_train["words"]) == (16, 3)
     export = Export(tmp_path / "export", tmp_path)
     assert [row["uid"] for row in export.train["words"]] == ["1", "4", "11"]
@@ -308,7 +330,7 @@ def test_mixing_ratios_are_the_proportions_of_batches(selected, tmp_path):
         config["global_train_config"]["max_steps"] = 18
 
     path = changed_copy(selected, tmp_path, mix)
-    mtdnn.export_selection(path, tmp_path / "export", init_checkpoint="x")
+    export_selection(path, tmp_path / "export", init_checkpoint="x")
     export = Export(tmp_path / "export", tmp_path)
     # 18 steps at 3 : 1 : 2; the files hold the whole training.
     assert export.epoch() == {"topic": 9, "match": 3, "two-words": 6}
@@ -323,7 +345,7 @@ def test_mixing_ratios_are_the_proportions_of_batches(selected, tmp_path):
     assert sorted(first) == sorted(second)
     assert first != second
     again = tmp_path / "again"
-    mtdnn.export_selection(path, again, init_checkpoint="x")
+    export_selection(path, again, init_checkpoint="x")
     assert files_below(again) == files_below(tmp_path / "export")
 
 
@@ -334,7 +356,7 @@ def test_epochs_follow_the_steps_where_no_epochs_were_given(selected, tmp_path):
         config["global_train_config"]["max_steps"] = 18
 
     path = changed_copy(selected, tmp_path, longer)
-    mtdnn.export_selection(path, tmp_path / "export", init_checkpoint="x")
+    export_selection(path, tmp_path / "export", init_checkpoint="x")
     given = Export(tmp_path / "export", tmp_path).arguments
     # 36 batches, 9 in an epoch.
     assert (given.epochs, given.grad_accumulation_step) == (4, 2)
@@ -346,7 +368,7 @@ def test_the_primary_alone_is_an_export_too(selected, tmp_path):
         tmp_path,
         lambda config: config["gradts"]["selection"].update(auxiliary_tasks=[]),
     )
-    mtdnn.export_selection(path, tmp_path / "export", init_checkpoint="x")
+    export_selection(path, tmp_path / "export", init_checkpoint="x")
     assert list(Export(tmp_path / "export", tmp_path).train) == ["topic"]
     assert "with no auxiliary task" in (tmp_path / "export" / "train.sh").read_text()
 
@@ -361,14 +383,14 @@ def task_of(kind, labels, **values):
 
 def test_mt_dnns_f1_is_that_of_the_positive_label():
     task = task_of("classification", ("same", "other"), metric="f1", positive_label="same")
-    definition = mtdnn.task_definition(task)
+    definition = task_definition(task)
     assert definition["labels"] == ["other", "same"]
     assert definition["metric_meta"] == ["F1", "ACC"]
     row = TokenizedRow(0, (2, 3), (0, 0), 0)
-    assert mtdnn.mtdnn_row(task, row)["label"] == 1
+    assert mtdnn_row(task, row)["label"] == 1
     later = dataclasses.replace(task, positive_label="other")
-    assert mtdnn.task_definition(later)["labels"] == ["same", "other"]
-    assert mtdnn.mtdnn_row(later, row)["label"] == 0
+    assert task_definition(later)["labels"] == ["same", "other"]
+    assert mtdnn_row(later, row)["label"] == 0
 
 
 @pytest.mark.parametrize(
@@ -385,20 +407,20 @@ def test_mt_dnns_f1_is_that_of_the_positive_label():
 def test_metrics_are_mt_dnns_nearest(kind, metric, expected):
     labels = () if kind == "regression" else ("a", "b", "c")
     task = task_of(kind, labels, metric=metric, positive_label="a" if metric == "f1" else None)
-    assert mtdnn.task_definition(task)["metric_meta"] == expected
+    assert task_definition(task)["metric_meta"] == expected
 
 
 def test_a_tag_called_like_one_of_mt_dnns_own_is_not_taken_for_it():
     task = task_of("tagging", ("NOUN", "X"))
-    assert mtdnn.task_definition(task)["labels"] == ["NOUN", "X-tag", "X", "CLS", "SEP"]
+    assert task_definition(task)["labels"] == ["NOUN", "X-tag", "X", "CLS", "SEP"]
     row = TokenizedRow(0, (2, 5, 6, 7, 3), (0,) * 5, (None, 1, None, 0, None))
-    assert mtdnn.mtdnn_row(task, row)["label"] == [3, 1, 2, 0, 4]
+    assert mtdnn_row(task, row)["label"] == [3, 1, 2, 0, 4]
 
 
 def test_names_have_no_underscore_and_do_not_clash():
-    assert mtdnn.mtdnn_names(["a_b", "c.d"]) == {"a_b": "a-b", "c.d": "c.d"}
+    assert mtdnn_names(["a_b", "c.d"]) == {"a_b": "a-b", "c.d": "c.d"}
     with pytest.raises(ConfigError, match="'a_b' and 'a-b' would both be 'a-b'"):
-        mtdnn.mtdnn_names(["a_b", "a-b"])
+        mtdnn_names(["a_b", "a-b"])
 
 
 # --- refusals -------------------------------------------------------------------------------------

@@ -10,20 +10,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_cases import matrix_of, report_of, trial_of
+from report_cases import changed, matrix_of, report_of, trial_of
 
 from gradts_plugin.errors import ConfigError, StoreError
 from gradts_plugin.records import RankedTask, Ranking
-from gradts_plugin.report.figures import (
-    COLOURS,
+from gradts_plugin.report.figures.correlations import (
     _short,
+    cluster_order,
     correlation_figure_info,
     draw_task_correlations,
-    pictures,
-    render,
-    write_picture,
-    write_pictures,
 )
+from gradts_plugin.report.figures.files import render, write_picture, write_pictures
+from gradts_plugin.report.figures.run import pictures
+from gradts_plugin.report.figures.style import COLOURS
 from gradts_plugin.report.inline_svg import inline_svg
 
 
@@ -171,7 +170,7 @@ def test_a_run_has_a_picture_of_each_kind(info):
 
 
 def test_what_a_run_has_no_numbers_for_is_not_drawn(info):
-    bare = replace(info, ranking=None, correlations=None, head_maps=(), trials=(), instances=None)
+    bare = changed(info, ranking=None, head_maps=(), trials=(), instances=None)
     assert pictures(bare) == ()
 
 
@@ -180,12 +179,12 @@ def test_the_ranking_as_csv_and_json(info):
     assert lines[0] == "rank,task,tau,low,high,P(above next),selected"
     best, last = info.ranking.candidates[0], info.ranking.candidates[-1]
     assert lines[1] == (
-        f"1,{best.task},{best.value},{best.interval[0]},{best.interval[1]},0.87,yes"
+        f"1,{best.task_name},{best.tau},{best.interval[0]},{best.interval[1]},0.87,yes"
     )
-    assert lines[3] == f"3,{last.task},{last.value},{last.interval[0]},{last.interval[1]},,no"
+    assert lines[3] == f"3,{last.task_name},{last.tau},{last.interval[0]},{last.interval[1]},,no"
     values = json.loads(render(picture_of(info, "ranking"), "json"))
     assert values["rows"][2]["P(above next)"] is None
-    assert [row["task"] for row in values["rows"]] == [c.task for c in info.ranking.candidates]
+    assert [row["task"] for row in values["rows"]] == [c.task_name for c in info.ranking.candidates]
 
 
 def test_head_maps_and_histograms_as_numbers(info):
@@ -203,7 +202,7 @@ def test_head_maps_and_histograms_as_numbers(info):
 
 
 def test_the_trial_curve_names_what_each_trial_adds(info):
-    first, second, third = (candidate.task for candidate in info.ranking.candidates)
+    first, second, third = (candidate.task_name for candidate in info.ranking.candidates)
     trials = (
         trial_of((), (0.5,)),
         trial_of((first,), (0.6,)),
@@ -211,8 +210,8 @@ def test_the_trial_curve_names_what_each_trial_adds(info):
         trial_of((third,), (0.6,)),
         trial_of((third,), (0.6,), mixing_ratios={"p": 5, third: 2}),
     )
-    changed = replace(info, trials=trials, alone=trials[0])
-    texts = texts_of(render(picture_of(changed, "trials"), "svg"))
+    report = changed(info, trials=trials, alone=trials[0])
+    texts = texts_of(render(picture_of(report, "trials"), "svg"))
     for label in ("alone", f"+ {first}", "instances", third, "5 : 2"):
         assert label in texts
 
@@ -226,7 +225,7 @@ def test_a_dollar_and_a_long_name_are_drawn_as_they_are():
 
 
 def test_pictures_are_written_in_every_format(info, tmp_path):
-    paths = write_pictures(pictures(replace(info, head_maps=(), instances=None)), tmp_path, "pdf")
+    paths = write_pictures(pictures(changed(info, head_maps=(), instances=None)), tmp_path, "pdf")
     assert {path.name for path in paths} == {"ranking.pdf", "task-correlations.pdf", "trials.pdf"}
     assert all(path.read_bytes().startswith(b"%PDF") for path in paths)
     with pytest.raises(ConfigError, match="no picture format 'pfd'; did you mean 'pdf'"):
@@ -240,23 +239,17 @@ def test_an_inline_svg_takes_the_pages_colours_and_says_what_its_parts_show(info
     assert "font-family" not in svg
     root = ElementTree.fromstring(svg)
     titles = [part.text for part in root.iter("title")]
-    names = info.correlations.task_names
+    taus = info.ranking.task_taus
+    one, other = cluster_order(taus)[:2]
+    names = info.ranking.task_names
     assert len(titles) == 16
-    assert titles[1] == f"{names[0]} and {names[1]}: tau {info.correlations.taus[0][1]:.3f}"
+    assert titles[1] == f"{names[one]} and {names[other]}: tau {taus[one, other]:.3f}"
 
 
 def test_the_stronger_the_colour_the_more_important(info):
     head_map = replace(info.head_maps[0], importance=matrix_of(np.array([[0, 0.25], [0.5, 1]])))
-    (drawn,) = pictures(
-        replace(
-            info,
-            ranking=None,
-            correlations=None,
-            trials=(),
-            instances=None,
-            head_maps=(head_map,),
-        )
-    )
+    bare = changed(info, ranking=None, trials=(), instances=None, head_maps=(head_map,))
+    (drawn,) = pictures(bare)
     root = ElementTree.fromstring(inline_svg(drawn))
     shown = {
         part.find("title").text: part.get("style")

@@ -11,7 +11,7 @@ import yaml
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import Recorder, run_command, with_plugins, write_run_file
 
-from gradts_plugin.hosts.jiant.training import resolve_precision
+from gradts_plugin.hosts.jiant.training.recipe import resolve_precision
 from gradts_plugin.ranking.correlation import kendall, layer_shares, without_common
 from gradts_plugin.ranking.heads import rank_candidates
 from gradts_plugin.ranking.taus import common_profile, instance_taus

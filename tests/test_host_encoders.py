@@ -11,7 +11,8 @@ import transformers
 from tiny_encoders import KINDS, save_tiny_encoder
 from tiny_jiant import TASKS, export_weights, losses, read_log, run_arguments, write_setup
 
-from gradts_plugin.hosts.jiant.compat import SUPPORTED_ENCODERS, apply_mends
+from gradts_plugin.hosts.jiant.architectures import SUPPORTED_ENCODERS
+from gradts_plugin.hosts.jiant.compat import apply_mends
 
 apply_mends()
 

@@ -23,7 +23,11 @@ from tiny_jiant import (
 
 from gradts_plugin.errors import HostError
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.hosts.jiant.faults import epoch_order, mended, random_stream, trim_batch
+from gradts_plugin.hosts.jiant.faults.batch_length import trim_batch
+from gradts_plugin.hosts.jiant.faults.data_order import epoch_order
+from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
+from gradts_plugin.hosts.jiant.faults.mending import mended as mended_by
+from gradts_plugin.hosts.jiant.faults.random_streams import random_stream
 
 apply_mends()
 
@@ -44,6 +48,12 @@ OFF = {
     "trim_batches": False,
     "exact_resume": False,
 }
+
+
+def mended(*, seed, clip_once_per_step=False, **switches):
+    return mended_by(
+        seed=seed, switches=FaultSwitches(**switches), clip_once_per_step=clip_once_per_step
+    )
 
 
 class Setup:

@@ -16,14 +16,13 @@ from tiny_jiant import TASKS, export_weights, losses, write_setup
 from tiny_runs import TRAINING, Recorder, files_below, run_command, with_plugins
 
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.hosts.jiant.training import (
-    FaultSwitches,
-    HostArguments,
-    resolve_recipe,
-    restrict_sampler_config,
-    train,
-)
+from gradts_plugin.hosts.jiant.container import restrict_sampler_config
+from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
+from gradts_plugin.hosts.jiant.training.recipe import resolve_recipe
+from gradts_plugin.hosts.jiant.training.train import train
+from gradts_plugin.records import TrainingPlan
 from gradts_plugin.settings.training import TrainingSettings
 
 apply_mends()
@@ -469,12 +468,8 @@ def test_mt_dnn_recipe(setup, monkeypatch):
     monkeypatch.setattr(torch.optim.Adamax, "step", note)
     run = train(
         container,
-        recipe,
+        TrainingPlan("trial", tasks, "cola", seed=1, recipe=recipe),
         arguments,
-        purpose="trial",
-        train_tasks=tasks,
-        primary_task="cola",
-        seed=1,
         switches=FaultSwitches(),
         observe=steps.append,
         output_dir=None,
@@ -501,12 +496,8 @@ def test_tagging_dev_sets_are_scored_on_trimmed_batches(setup):
     results = [
         train(
             container,
-            recipe,
+            TrainingPlan("trial", ("udpos",), "udpos", seed=1, recipe=recipe),
             arguments,
-            purpose="trial",
-            train_tasks=("udpos",),
-            primary_task="udpos",
-            seed=1,
             switches=FaultSwitches(trim_batches=trimmed),
             observe=lambda step: None,
             output_dir=None,

@@ -11,8 +11,8 @@ import torch
 from tiny_encoders import SENTENCES, save_tiny_encoder
 
 from gradts_plugin.errors import ConfigError, DataError, HostError
-from gradts_plugin.hosts.jiant import evaluation, tasks
 from gradts_plugin.hosts.jiant.losses import instance_losses
+from gradts_plugin.hosts.jiant.tasks import attaching, custom, evaluation, examples
 
 from jiant.proj.main import runner, tokenize_and_cache  # isort: skip  # after the mends
 from jiant.proj.main.components import container_setup  # isort: skip
@@ -55,9 +55,9 @@ def encoder(request, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _attached():
-    tasks.attach()
+    attaching.attach()
     yield
-    tasks.detach()
+    attaching.detach()
 
 
 @pytest.fixture(scope="session")
@@ -203,7 +203,7 @@ class Pieces:
 
 
 def test_the_first_piece_of_a_word_carries_its_label():
-    example = tasks.TaggingExample("g", ("ab", "", "c" * 101, "d" * 100), (3, 1, 2, 0))
+    example = examples.TaggingExample("g", ("ab", "", "c" * 101, "d" * 100), (3, 1, 2, 0))
     tokenized = example.tokenize(Pieces())
     assert tokenized.tokens == ["a", "b", "?", "?", *"d" * 100]
     assert tokenized.labels == [3, None, 1, 2, 0, *[None] * 99]
@@ -235,7 +235,7 @@ def test_tagging_losses_are_means_over_the_instances_own_words(monkeypatch):
     monkeypatch.setattr(
         "gradts_plugin.hosts.jiant.losses.wrap_jiant_forward", lambda *_, **__: output
     )
-    task = SimpleNamespace(name="t", TASK_TYPE=tasks.TaskTypes.TAGGING)
+    task = SimpleNamespace(name="t", TASK_TYPE=custom.TaskTypes.TAGGING)
     losses = instance_losses(None, batch, task)
     expected = [(np.log(4) + np.log(4 / 3)) / 2, np.log(4 / 3), 0.0]
     assert losses.tolist() == pytest.approx(expected, abs=1e-6)
@@ -296,7 +296,7 @@ def test_losses_under_bf16_autocast_are_float32(folder, encoder, tmp_path):
 
 
 def test_task_types_without_a_loss_per_instance_are_named():
-    task = SimpleNamespace(name="m", TASK_TYPE=tasks.TaskTypes.MASKED_LANGUAGE_MODELING)
+    task = SimpleNamespace(name="m", TASK_TYPE=custom.TaskTypes.MASKED_LANGUAGE_MODELING)
     with pytest.raises(HostError, match="task 'm' of type masked_language_modeling cannot be"):
         instance_losses(None, None, task)
 
@@ -382,14 +382,14 @@ def patched():
 
 
 def test_attaching_twice_and_detaching_once_restores_jiant():
-    tasks.detach()
+    attaching.detach()
     originals = patched()
-    tasks.attach()
+    attaching.attach()
     assert all(now is not then for now, then in zip(patched(), originals, strict=True))
-    tasks.attach()
-    tasks.detach()
+    attaching.attach()
+    attaching.detach()
     assert patched() == originals
-    tasks.detach()
+    attaching.detach()
     assert patched() == originals
 
 
@@ -407,7 +407,7 @@ def test_the_loader_is_asked_first_and_for_every_config(folder):
         asked.append((config["name"], base_path))
         return SimpleNamespace(name="other") if config["name"] == "rte" else None
 
-    tasks.attach(load_task)
+    attaching.attach(load_task)
     assert retrieval.create_task_from_config(dict(HOST_CONFIG), "/base").name == "other"
     assert retrieval.create_task_from_config_path(str(folder / "pair.json")).name == "my_pair"
     assert [name for name, _ in asked] == ["rte", "my_pair"]
@@ -452,13 +452,13 @@ def test_missing_and_broken_config_files_are_explained(tmp_path):
 def test_names_that_torch_cannot_hold_are_refused(name, folder):
     config = json.loads((folder / "single.json").read_text()) | {"name": name}
     with pytest.raises(ConfigError, match="torch has no module of that name"):
-        tasks.create_task(config, folder)
+        custom.create_task(config, folder)
 
 
 def test_the_config_is_not_changed_and_missing_data_are_said(tmp_path, folder):
     config = json.loads((folder / "single.json").read_text())
     before = json.dumps(config)
-    tasks.create_task(config, folder)
+    custom.create_task(config, folder)
     assert json.dumps(config) == before
     with pytest.raises(DataError, match=r"single_train\.jsonl: no such file"):
-        tasks.create_task(config, tmp_path)
+        custom.create_task(config, tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from typing import get_args
 
 import datasets
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradts_plugin.errors import ConfigError, DataError
-from gradts_plugin.readers import Example, read_examples, task_labels
-from gradts_plugin.task_configs import parse_task_config, read_task_config, shipped_task_configs
+from gradts_plugin.tasks.examples import Example
+from gradts_plugin.tasks.kinds import Format
+from gradts_plugin.tasks.reading import READERS, read_examples, task_labels
+from gradts_plugin.tasks.shipped import shipped_task_configs
+from gradts_plugin.tasks.task_configs import parse_task_config, read_task_config
 
 KINDS = {
     "single": {"kind": "single", "metric": "accuracy"},
@@ -644,3 +648,7 @@ def test_any_sentences_come_back_from_conll_columns(tmp_path_factory, sentences)
     write(folder, suffix="conll", text="\n".join(blocks))
     found = read(task("tagging", suffix="conll", labels=["N", "V"]), folder)
     assert [list(zip(e.tokens, e.labels, strict=True)) for e in found] == sentences
+
+
+def test_every_format_has_a_reader():
+    assert set(READERS) == {*get_args(Format), "dataset"}

@@ -11,25 +11,23 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from report_cases import comparison_of, report_of, trial_of
+from report_cases import changed, comparison_of, report_of, trial_of
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
+from gradts_plugin.comparison import Comparison, comparison_as_dict, means
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.hosts.jiant.shares import shares_of
 from gradts_plugin.records import Cost
-from gradts_plugin.report import html
-from gradts_plugin.report.collect import _cut, _shares, cluster_order
-from gradts_plugin.report.compared import means, render_comparison
-from gradts_plugin.report.data import (
-    ComparedMethod,
-    ComparedPrimary,
-    Comparison,
-    ProbeInfo,
-    read_comparison,
-    read_report,
-    write_report_json,
-)
-from gradts_plugin.report.html import _cell, _certainty, duration, render_html
+from gradts_plugin.report.certainty import run_certainty
+from gradts_plugin.report.collect import _cut
+from gradts_plugin.report.comparison_page import render_comparison_page
+from gradts_plugin.report.figures.correlations import cluster_order
+from gradts_plugin.report.figures.methods import by_gain
+from gradts_plugin.report.files import read_comparison, read_report, write_report_json
+from gradts_plugin.report.record import ProbeInfo
+from gradts_plugin.report.run_page import render_run_page
+from gradts_plugin.report.words import cell, duration
 
 SMALL = {"names": ("p", "a", "b", "c"), "num_layers": 2, "num_heads": 3}
 
@@ -62,18 +60,18 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def large():
     """Fourteen tasks on an encoder of 24 layers with 16 heads."""
-    return render_html(report_of(num_layers=24, num_heads=16))
+    return render_run_page(report_of(num_layers=24, num_heads=16))
 
 
 @pytest.fixture(scope="module")
 def small():
-    return render_html(report_of(**SMALL))
+    return render_run_page(report_of(**SMALL))
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pages of this test have empty pictures, which are quick."""
-    monkeypatch.setattr(html, "inline_svg", lambda picture: "<svg></svg>")
+    monkeypatch.setattr("gradts_plugin.report.page.inline_svg", lambda picture: "<svg></svg>")
 
 
 # --- contents -------------------------------------------------------------------------------------
@@ -96,7 +94,7 @@ def test_nothing_selected_is_an_answer(undrawn):
         alone=alone,
         reason="no auxiliary helps",
     )
-    text = Page(render_html(info)).text
+    text = Page(render_run_page(info)).text
     assert "Selected: none no auxiliary helps." in text
     assert "Difference" not in text
 
@@ -105,13 +103,14 @@ def test_every_number_of_every_picture_is_in_a_table(small):
     info = report_of(**SMALL)
     text = Page(small).text.replace("\N{MINUS SIGN}", "-")
     for candidate in info.ranking.candidates:
-        assert f"{candidate.value:.3f} {candidate.interval[0]:.3f}" in text
+        assert f"{candidate.tau:.3f} {candidate.interval[0]:.3f}" in text
     for head_map in info.head_maps:
         for row in head_map.importance:
             assert " ".join(f"{value:.3f}" for value in row) in text
-    for row in info.correlations.taus:
+    order = cluster_order(info.ranking.task_taus)
+    for row in info.ranking.task_taus[np.ix_(order, order)]:
         assert " ".join(f"{value:.3f}" for value in row) in text
-    for trial in info.trials:
+    for trial in info.selection.trials:
         assert f"{trial.score:.3f} {trial.spread:.3f}" in text
 
 
@@ -142,7 +141,7 @@ def test_a_frozen_probe_is_not_taken_for_a_failed_fine_tuning(model, undrawn):
     settings = {"probing": {"model": model}}
     maps = report_of(**SMALL).head_maps[:1]
     info = report_of(**SMALL, settings=settings, probes=probes, head_maps=maps)
-    text = Page(render_html(info)).text
+    text = Page(render_run_page(info)).text
     probing = text[text.index("Probing" if model == "frozen" else "Fine-tuning and") :]
     table = probing[: probing.index("The trials")]
     assert ("Nothing was fine-tuned" in table) == (model == "frozen")
@@ -157,8 +156,8 @@ def test_without_a_filter_no_column_of_kept_instances_is_shown(undrawn):
     instances = report_of(**SMALL).instances
     plain = dataclasses.replace(instances, threshold=None)
     columns = "median tau kept share kept"
-    assert columns in Page(render_html(report_of(**SMALL, instances=instances))).text
-    without = Page(render_html(report_of(**SMALL, instances=plain))).text
+    assert columns in Page(render_run_page(report_of(**SMALL, instances=instances))).text
+    without = Page(render_run_page(report_of(**SMALL, instances=plain))).text
     assert columns not in without
     assert "not filtered" not in without
 
@@ -182,7 +181,7 @@ def test_numbers_stand_below_their_columns_names(small):
     [(0.5, "0.500"), (-0.5, "\N{MINUS SIGN}0.500"), (94.5, "94.5"), (1266.4, "1,266"), (3, "3")],
 )
 def test_cells_have_the_digits_that_are_read(value, text):
-    assert _cell(value) == text
+    assert cell(value) == text
 
 
 def test_without_ranking_probes_and_trials_the_rest_is_shown():
@@ -190,56 +189,45 @@ def test_without_ranking_probes_and_trials_the_rest_is_shown():
         **SMALL,
         method="all",
         ranking=None,
-        correlations=None,
         head_maps=(),
         probes=(),
         trials=(),
         instances=None,
-        sampler=None,
+        shares_before=None,
         selected=None,
         alone=None,
         comparison=None,
     )
-    page = Page(render_html(info))
+    page = Page(render_run_page(info))
     assert "svg" not in [tag for tag, _ in page.elements]
     assert "The selection was not trained in this run." in page.text
     assert "Time and reuse" in page.text
 
 
-def test_a_ranking_without_intervals_and_an_undefined_score_can_be_shown():
+def test_a_ranking_without_intervals_can_be_shown():
     info = report_of(**SMALL)
     bare = tuple(
         dataclasses.replace(candidate, interval=None, probability_above_next=None)
         for candidate in info.ranking.candidates
     )
     ranking = dataclasses.replace(
-        info.ranking, ranker="size", measure="instances", null_sd=None, candidates=bare
+        info.ranking, ranker="size", measure="instances", task_taus=None, candidates=bare
     )
-    broken = dataclasses.replace(info.trials[0], score=None, spread=None, scores=(None, 0.5, 0.5))
-    page = Page(
-        render_html(
-            dataclasses.replace(
-                info, ranking=ranking, trials=(broken, *info.trials[1:]), alone=broken, head_maps=()
-            )
-        )
-    )
+    page = Page(render_run_page(changed(info, ranking=ranking, head_maps=())))
     assert "gives no intervals" in page.text
-    assert "undefined" in page.text
 
 
 def test_the_page_says_what_is_not_sure():
     one = trial_of(("a",), (0.7,))
-    ranking = dataclasses.replace(
-        report_of(**SMALL).ranking, num_seeds=1, covers=("instances",), threshold=0.1
-    )
+    ranking = dataclasses.replace(report_of(**SMALL).ranking, num_seeds=1, covers=("instances",))
     info = report_of(
         **SMALL, method="thres", selected=one, alone=trial_of((), (0.6,)), ranking=ranking
     )
-    said = " ".join(_certainty(info))
+    said = " ".join(run_certainty(info))
     assert "+0.1000 rests on one training seed" in said
     assert "one fine-tuning seed" in said
     assert "optimistic" not in said  # GradTS-thres looks at no score
-    assert "optimistic" in " ".join(_certainty(report_of(**SMALL)))
+    assert "optimistic" in " ".join(run_certainty(report_of(**SMALL)))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +257,7 @@ EVIL = "</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}$x$"
 
 def test_texts_and_names_with_markup_change_nothing(small):
     info = report_of((EVIL, f"a{EVIL}", "b", "c"), num_layers=2, num_heads=3, reason=EVIL)
-    info = dataclasses.replace(
+    info = changed(
         info,
         instances=dataclasses.replace(
             info.instances,
@@ -283,7 +271,7 @@ def test_texts_and_names_with_markup_change_nothing(small):
         ),
         settings={EVIL: EVIL},
     )
-    page = Page(render_html(info))
+    page = Page(render_run_page(info))
     tags = [tag for tag, _ in page.elements]
     assert "img" not in tags
     assert tags.count("script") == 1
@@ -310,7 +298,7 @@ def test_headings_are_in_order_and_tables_have_scopes_and_ids_are_unique(large):
 
 
 def test_the_same_numbers_give_the_same_page(small):
-    assert render_html(report_of(**SMALL)) == small
+    assert render_run_page(report_of(**SMALL)) == small
 
 
 # --- report.json ----------------------------------------------------------------------------------
@@ -319,49 +307,29 @@ def test_the_same_numbers_give_the_same_page(small):
 def test_what_is_written_is_read_back(tmp_path):
     info = report_of(**SMALL, comparison=None)
     write_report_json(info, tmp_path)
-    assert read_report(tmp_path) == info
+    found = read_report(tmp_path)
+    np.testing.assert_array_equal(found.ranking.task_taus, info.ranking.task_taus)
+    same = dataclasses.replace(found.ranking, task_taus=info.ranking.task_taus)
+    assert changed(found, ranking=same) == info  # records with arrays are not compared by ==
 
 
 def test_a_comparison_beside_it_is_shown(tmp_path, undrawn):
     info = report_of(**SMALL, comparison=None)
     write_report_json(info, tmp_path)
-    trial = dataclasses.asdict(info.trials[0])
-    values = {
-        "seeds": 3,
-        "primaries": {
-            "p": {
-                "alone": trial,
-                "oracle": trial,
-                "subsets": [trial],
-                "methods": {
-                    "mine": {
-                        "selection": {},
-                        "ranking": None,
-                        "trial": trial,
-                        "cost": {"num_steps": 1, "num_examples": 2, "seconds": 3.0},
-                        "regret": 0.125,
-                        "gain_agreement": None,
-                    }
-                },
-            }
-        },
-    }
-    (tmp_path / "comparison.json").write_text(json.dumps(values))
+    comparison = comparison_of(("p",), ("alone", "mine"))
+    written_comparison(tmp_path, comparison)
     found = read_report(tmp_path)
-    first = info.trials[0]
-    method = ComparedMethod(first, Cost(1, 2, 3.0), 0.125, None)
-    assert found.comparison == Comparison(
-        3, {"p": ComparedPrimary(first, first, (first,), {"mine": method})}
-    )
-    assert "What each method selects for p" in Page(render_html(found)).text
-    assert "0.125" in Page(render_html(found)).text
+    assert found.comparison == comparison
+    text = Page(render_run_page(found)).text
+    assert "What each method selects for p" in text
+    assert f"{comparison.primaries[0].methods[1].regret:.3f}" in text
 
 
 # --- a comparison ---------------------------------------------------------------------------------
 
 
 def written_comparison(folder, comparison):
-    values = dataclasses.asdict(comparison)
+    values = comparison_as_dict(comparison)
     (folder / "comparison.json").write_text(json.dumps(values))
     return folder
 
@@ -373,17 +341,17 @@ def test_a_comparison_has_a_page_and_figures_of_its_own(tmp_path):
     answer = run_command("report", folder)
     assert (answer.code, answer.err) == (0, "")
     text = Page((folder / "report.html").read_text()).text
-    best = means(comparison)[0]
+    best = by_gain(comparison)[0]
     start = text.index(f"Best on average: {best.method}")
     said = (f"{best.gain:+.4f}", f"{best.regret:.4f}", "How sure is that?", "All methods", "cola")
     places = [text.index(part, start) for part in said]
     assert places == sorted(places)
-    for compared in comparison.primaries.values():
-        for name, method in compared.methods.items():
+    for compared in comparison.primaries:
+        for method in compared.methods:
             gain = method.trial.score - compared.alone.score
             row = f"{method.trial.score:.3f} {method.trial.spread:.3f} {gain:.3f}"
             selected = ", ".join(method.trial.auxiliary_tasks) or "none"
-            assert f"{name} {selected} {row}" in text.replace("\N{MINUS SIGN}", "-")
+            assert f"{method.method} {selected} {row}" in text.replace("\N{MINUS SIGN}", "-")
     answer = run_command("figures", folder, "--format", "csv")
     assert answer.code == 0, answer.err
     assert sorted(path.name for path in (folder / "figures").iterdir()) == [
@@ -394,46 +362,45 @@ def test_a_comparison_has_a_page_and_figures_of_its_own(tmp_path):
     ]
 
 
-def test_means_are_over_the_primaries_and_the_best_gain_comes_first():
+def test_the_best_mean_gain_comes_first():
     comparison = comparison_of(("p", "q"), ("alone", "mine"))
-    found = {method.method: method for method in means(comparison)}
-    gains = [
-        compared.methods["mine"].trial.score - compared.alone.score
-        for compared in comparison.primaries.values()
-    ]
-    assert found["mine"].gain == pytest.approx(sum(gains) / 2)
-    assert found["mine"].gains == dict(zip(("p", "q"), gains, strict=True))
-    assert found["mine"].seconds == 21.5
-    assert found["alone"].gain == 0
-    order = [method.gain for method in means(comparison_of())]
+    order = [method.gain for method in by_gain(comparison_of())]
     assert order == sorted(order, reverse=True)
+    assert {found.method: found for found in by_gain(comparison)} == {
+        found.method: found for found in means(comparison)
+    }
+
+
+def one_primary(**trial_changes):
+    """A comparison of alone and mine for one primary, with changed trainings."""
+    comparison = comparison_of(("p",), ("alone", "mine"))
+    (result,) = comparison.primaries
+    methods = tuple(
+        dataclasses.replace(
+            found, trial=dataclasses.replace(found.trial, **trial_changes.get(found.method, {}))
+        )
+        for found in result.methods
+    )
+    return Comparison((dataclasses.replace(result, methods=methods),), comparison.seeds)
 
 
 def test_of_equal_methods_the_cheaper_comes_first():
-    compared = comparison_of(("p",), ("alone", "mine")).primaries["p"]
-    same = dataclasses.replace(compared.methods["mine"], trial=compared.alone)
-    methods = {"mine": same, "alone": compared.methods["alone"]}
-    compared = dataclasses.replace(compared, methods=methods)
-    found = means(Comparison(3, {"p": compared}))
-    assert [method.method for method in found] == ["alone", "mine"]
+    comparison = one_primary(alone={"scores": (0.5,)}, mine={"scores": (0.5,)})
+    (result,) = comparison.primaries
+    turned = dataclasses.replace(result, methods=result.methods[::-1])
+    assert [found.method for found in by_gain(Comparison((turned,), 1))] == ["alone", "mine"]
 
 
 def test_a_comparison_with_one_seed_and_one_primary_says_so(undrawn):
-    compared = comparison_of(("p",), ("alone", "mine")).primaries["p"]
-    methods = {
-        name: dataclasses.replace(
-            method, trial=dataclasses.replace(method.trial, spread=None, scores=(0.5,))
-        )
-        for name, method in compared.methods.items()
-    }
-    comparison = Comparison(1, {"p": dataclasses.replace(compared, methods=methods)})
-    text = Page(render_comparison(comparison)).text
+    comparison = one_primary(alone={"scores": (0.5,)}, mine={"scores": (0.5,)})
+    comparison = dataclasses.replace(comparison, seeds=1)
+    text = Page(render_comparison_page(comparison)).text
     assert "Each score rests on one seed" in text
     assert "One primary says little about others." in text
 
 
 def test_names_with_markup_change_nothing_in_a_comparison():
-    page = render_comparison(comparison_of(("<b>p</b>",), ("alone", "<script>x()</script>")))
+    page = render_comparison_page(comparison_of(("<b>p</b>",), ("alone", "<script>x()</script>")))
     tags = {tag for tag, _ in Page(page).elements}
     assert not {"b", "script"} & tags
     assert "<b>p</b>" in Page(page).text
@@ -463,8 +430,9 @@ def test_a_broken_comparison_is_one_line(tmp_path, command, content, said):
         (None, "holds no report.json; run the run file again"),
         ("{", "broken JSON"),
         ("[]", "expected a report, found list"),
-        ('{"format_version": 99}', "has format version 99, this version reads 1"),
-        ('{"format_version": 1}', "is damaged: primary_task"),
+        ('{"format_version": 99}', "has format version 99, this version reads 2"),
+        ('{"format_version": 1}', "this version reads 2; run the run file again"),
+        ('{"format_version": 2}', "is damaged: outcome"),
     ],
 )
 def test_a_missing_or_broken_report_is_one_line(tmp_path, command, content, said):
@@ -485,7 +453,7 @@ def test_a_folder_that_is_none_is_one_line(tmp_path):
 def test_without_jinja2_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ConfigError, match=r"pip install 'gradts-plugin\[report\]'"):
-        render_html(report_of(**SMALL))
+        render_run_page(report_of(**SMALL))
 
 
 # --- collecting -----------------------------------------------------------------------------------
@@ -533,8 +501,14 @@ def test_clusters_stand_together():
     ],
 )
 def test_shares_of_jiants_samplers(sampler, shares):
-    found = _shares(sampler, ("a", "b"), {"a": 100, "b": 900, "other": 5})
-    assert (found["a"], found["b"]) == pytest.approx(shares)
+    config = {"sampler_config": sampler, "task_run_config": {"train_task_list": ["a", "b"]}}
+    found = shares_of(config, {"a": 100, "b": 900, "other": 5})
+    assert found.sampler == sampler["sampler_type"]
+    assert (found.shares["a"], found.shares["b"]) == pytest.approx(shares)
+
+
+def test_a_config_without_a_sampler_says_nothing_about_shares():
+    assert shares_of({"sampler_config": {}}, {}) is None
 
 
 def test_long_texts_are_cut():
@@ -570,22 +544,29 @@ def test_a_run_ends_with_a_report_of_what_it_found(run_folder):
     result = json.loads((run_folder / "result.json").read_text())
     info = read_report(run_folder)
     assert info.primary_task == "topic"
-    assert [c.task for c in info.ranking.candidates] == [
+    assert [c.task_name for c in info.ranking.candidates] == [
         candidate["task"] for candidate in result["ranking"]["candidates"]
     ]
     assert list(info.auxiliary_tasks) == result["selection"]["auxiliary_tasks"]
-    assert info.selected.score == result["selected"]["score"]
-    assert info.cost == Cost(**result["cost"])
-    assert list(info.seconds) == ["load", "probe", "rank", "select", "rewrite", "train"]
+    assert info.outcome.selected.score == result["selected"]["score"]
+    assert info.outcome.cost == Cost(**result["cost"])
+    assert list(info.outcome.seconds) == ["load", "probe", "rank", "select", "rewrite", "train"]
     assert [head_map.task for head_map in info.head_maps] == ["topic", "match"]
     for head_map in info.head_maps:
         matrix = np.array(head_map.importance)
         assert matrix.shape == (2, 4)
         assert (matrix.min(), matrix.max()) == (0, 1)  # layer-normalised
     assert [probe.num_instances for probe in info.probes] == [16, 16]
-    shares = info.sampler.shares
-    assert sum(before for before, _ in shares.values()) == pytest.approx(1)
-    assert sum(after or 0 for _, after in shares.values()) == pytest.approx(1)
+    for found in (info.shares_before, info.shares_after):
+        assert found.sampler == "ProportionalMultiTaskSampler"
+        assert sum(found.shares.values()) == pytest.approx(1)
+    # Some of the one auxiliary's instances are trained.
+    num_kept = info.num_kept["match"]
+    assert num_kept < 16
+    assert info.shares_before.shares["match"] == pytest.approx(1 / 2)
+    assert info.shares_after.shares["match"] == pytest.approx(
+        info.num_kept["match"] / (16 + info.num_kept["match"])
+    )
     page = Page((run_folder / "report.html").read_text())
     assert f"Selected: {', '.join(info.auxiliary_tasks)}" in page.text
 

@@ -12,9 +12,9 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 
 from selenium import webdriver
 
-from gradts_plugin.report.compared import write_comparison
-from gradts_plugin.report.data import InstanceExample
-from gradts_plugin.report.html import write_html
+from gradts_plugin.report.comparison_page import write_comparison_page
+from gradts_plugin.report.record import InstanceExample
+from gradts_plugin.report.run_page import write_run_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -56,7 +56,7 @@ def address(tmp_path_factory):
     tasks = tuple(replace(task, kept=(long,)) for task in info.instances.tasks)
     info = replace(info, instances=replace(info.instances, tasks=tasks))
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_html(info, path)
+    write_run_page(info, path)
     return path.as_uri()
 
 
@@ -189,7 +189,7 @@ def test_axe_finds_nothing_serious(browser, address, width, scheme):
 
 
 def test_the_page_of_a_comparison_holds_in_a_browser(browser, tmp_path):
-    write_comparison(comparison_of(("rte", "mrpc")), tmp_path / "report.html")
+    write_comparison_page(comparison_of(("rte", "mrpc")), tmp_path / "report.html")
     for width, scheme in ((1200, "dark"), (360, "light")):
         page = opened(browser, (tmp_path / "report.html").as_uri(), width=width, scheme=scheme)
         assert page.get_log("browser") == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -266,11 +264,11 @@ def test_faithful_trials_know_no_threshold():
 
 
 def test_an_undefined_score_never_wins_and_does_not_stop_the_others():
-    context = Context(prefix_scores(math.nan, 0.7, math.nan, math.nan, alone=0.5))
+    context = Context(prefix_scores(None, 0.7, None, None, alone=0.5))
     assert select_by_trial(context).auxiliary_tasks == ("a", "b")
-    context = Context(prefix_scores(0.1, 0.0, 0.0, alone=math.nan))
+    context = Context(prefix_scores(0.1, 0.0, 0.0, alone=None))
     assert select_by_trial(context).auxiliary_tasks == ("a",)
-    nothing = Context(prefix_scores(math.nan, math.nan, alone=math.nan))
+    nothing = Context(prefix_scores(None, None, alone=None))
     assert select_by_trial(nothing).auxiliary_tasks == ()
 
 
@@ -318,7 +316,7 @@ def test_faithful_without_a_drop_tries_all():
 
 
 def test_faithful_takes_an_undefined_score_for_a_drop():
-    context = Context(prefix_scores(0.5, math.nan, 0.7, alone=0.9), faithful=True)
+    context = Context(prefix_scores(0.5, None, 0.7, alone=0.9), faithful=True)
     assert select_by_trial(context).auxiliary_tasks == ("a",)
     assert context.asked == ["a", "a b"]
 

@@ -12,17 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradts_plugin.errors import ConfigError
-from gradts_plugin.readers import read_examples
-from gradts_plugin.task_configs import (
-    METRICS,
-    ROLES,
+from gradts_plugin.tasks.kinds import METRICS, ROLES, label_name
+from gradts_plugin.tasks.reading import read_examples
+from gradts_plugin.tasks.shipped import resolve_task_config, shipped_task_configs
+from gradts_plugin.tasks.task_configs import (
     is_custom,
-    label_name,
     parse_task_config,
     read_task_config,
-    resolve_task_config,
     settled_paths,
-    shipped_task_configs,
     task_config_schema,
     to_json_values,
 )
@@ -57,7 +54,7 @@ def problem(**changes):
 def test_the_smallest_config_is_enough():
     parsed = parse_task_config(config(), where="here")
     assert parsed.labels == "infer"
-    assert parsed.field_names(from_dataset=False) == {"text_a": "text_a", "label": "label"}
+    assert parsed.field_names() == {"text_a": "text_a", "label": "label"}
 
 
 def test_labels_may_be_written_as_numbers():

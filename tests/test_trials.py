@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +10,8 @@ from hypothesis import strategies as st
 
 from gradts_plugin.errors import StoreError
 from gradts_plugin.records import TrainingResult
-from gradts_plugin.stores.trainings import TrialLedger
+from gradts_plugin.stores.json_records import JsonRecords
+from gradts_plugin.stores.trainings import FORMAT, TrialLedger
 
 KEY = {
     "encoder": "e" * 64,
@@ -35,10 +35,13 @@ def result_with(**changes):
     return TrainingResult(**{**values, **changes})
 
 
+SCORES = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+
+
 @settings(deadline=None, max_examples=30)
 @given(
-    score=st.floats(allow_nan=False),
-    history=st.lists(st.floats(allow_nan=False), max_size=3),
+    score=SCORES,
+    history=st.lists(SCORES, max_size=3),
     steps=st.integers(0, 10**9),
 )
 def test_a_recorded_run_is_found_again_exactly(tmp_path_factory, score, history, steps):
@@ -48,12 +51,25 @@ def test_a_recorded_run_is_found_again_exactly(tmp_path_factory, score, history,
     assert ledger.find(KEY) == result
 
 
-def test_an_undefined_metric_stays_undefined(tmp_path):
+def test_an_undefined_metric_is_null(tmp_path):
     ledger = TrialLedger(tmp_path)
-    ledger.record(KEY, result_with(score=math.nan, metrics={"pearson": math.nan}))
-    found = ledger.find(KEY)
-    assert math.isnan(found.score)
-    assert math.isnan(found.metrics["pearson"])
+    ledger.record(KEY, result_with(score=None, metrics={"pearson": None}))
+    (path,) = tmp_path.iterdir()
+    written = json.loads(path.read_text())["result"]
+    assert (written["score"], written["metrics"]) == (None, {"pearson": None})
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "-inf"])
+def test_the_words_of_older_records_are_read_as_undefined(tmp_path, word):
+    values = {
+        **{"score": word, "metrics": {"pearson": word, "loss": 0.5}, "history": [word, 0.25]},
+        **{"num_steps": 1, "num_examples": 2, "seconds": 3.0, "output_dir": None},
+    }
+    JsonRecords(tmp_path, file_format=FORMAT, kind="", remedy="").record(KEY, values)
+    found = TrialLedger(tmp_path).find(KEY)
+    assert found == TrainingResult(
+        None, {"pearson": None, "loss": 0.5}, (None, 0.25), 1, 2, 3.0, None
+    )
 
 
 def test_a_later_process_finds_it(tmp_path):

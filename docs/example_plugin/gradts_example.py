@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.protocols import Correlation, SelectionContext, SelectionMethod
 from gradts_plugin.records import FloatArray, Selection
+from gradts_plugin.scores import shown_score
 
 #: How many auxiliaries "top-k" takes where the run does not say.
 DEFAULT_K = 2
@@ -66,14 +67,15 @@ def select_top_k(context: SelectionContext) -> Selection:
     k = context.settings.trial.max_auxiliaries or DEFAULT_K
     alone = context.score(())
     together = context.score(context.ranking.task_order[:k])
-    best = together if together.score >= alone.score else alone
+    best = together if together.comparable() >= alone.comparable() else alone
     return Selection(
         method="top-k",
         primary_task=context.primary_task,
         auxiliary_tasks=best.auxiliary_tasks,
         reason=(
-            f"{context.primary_task} alone scores {alone.score:.4f}, with the "
-            f"{len(together.auxiliary_tasks)} best-ranked candidates {together.score:.4f}"
+            f"{context.primary_task} alone scores {shown_score(alone.score)}, with the "
+            f"{len(together.auxiliary_tasks)} best-ranked candidates "
+            f"{shown_score(together.score)}"
         ),
         trials=(alone, together),
     )

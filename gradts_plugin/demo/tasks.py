@@ -16,7 +16,7 @@ from typing import Final, Literal
 from gradts_plugin.demo import grammar, words
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.stores.files import write_bytes_atomic, write_json_atomic
-from gradts_plugin.task_configs import Kind, Metric
+from gradts_plugin.tasks.kinds import Kind, Metric
 
 Role = Literal["primary", "related", "unrelated", "random"]
 

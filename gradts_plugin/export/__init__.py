@@ -1,1 +1,1 @@
-"""Finished selections for other frameworks to train."""
+"""Finished selections for other frameworks to train: MT-DNN."""

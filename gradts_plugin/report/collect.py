@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gradts_plugin.pipeline import Outcome, Session, candidate_instance_taus, tasks_of
 from gradts_plugin.ranking.correlation import layer_normal
-from gradts_plugin.records import FloatArray, IntArray, Ranking, Selection, Trial
-from gradts_plugin.report.data import (
-    Candidate,
-    CorrelationInfo,
+from gradts_plugin.records import FloatArray, IntArray, Selection
+from gradts_plugin.report.record import (
     HeadMap,
     InstanceExample,
     InstancesInfo,
     InstanceTaus,
     ProbeInfo,
-    RankingInfo,
-    ReportInfo,
-    SamplerInfo,
-    TaskSize,
-    TrialInfo,
+    RunReport,
 )
+from gradts_plugin.scores import Score
 from gradts_plugin.stores.importances import StoredImportance
-
-__all__ = ["cluster_order", "collect"]
 
 _NUM_BINS = 40
 _NUM_EXAMPLES = 3
@@ -37,7 +29,7 @@ _NUM_EXAMPLES = 3
 _TEXT_LENGTH = 300
 
 
-def collect(session: Session, outcome: Outcome) -> ReportInfo:
+def collect(session: Session, outcome: Outcome) -> RunReport:
     """Everything a report shows of a finished run; nothing is trained or probed for it.
 
     Args:
@@ -47,95 +39,29 @@ def collect(session: Session, outcome: Outcome) -> ReportInfo:
     Raises:
         StoreError: a stored probe went away or is damaged.
     """
-    ranking, selection = outcome.ranking, outcome.selection
+    kept = outcome.selection.kept_instances
     sources = session.sources or {}
     infos = tasks_of(session)
-    return ReportInfo(
-        primary_task=selection.primary_task,
-        method=selection.method,
-        auxiliary_tasks=selection.auxiliary_tasks,
-        reason=selection.reason,
-        num_kept={name: len(ids) for name, ids in selection.kept_instances.items()},
-        mixing_ratios=dict(selection.mixing_ratios),
-        selected=None if outcome.selected is None else _trial_info(outcome.selected),
-        alone=None if outcome.alone is None else _trial_info(outcome.alone),
-        cost=outcome.cost,
-        seconds=dict(outcome.seconds),
-        done=dict(vars(outcome.counters)),
-        tasks=tuple(TaskSize(info.name, info.kind, info.num_train) for info in infos.values()),
-        ranking=None if ranking is None else _ranking_info(ranking, selection),
-        correlations=None if ranking is None else _correlation_info(ranking),
+    rewritten = json.loads(outcome.config_path.read_text(encoding="utf-8"))
+    return RunReport(
+        outcome=dataclasses.replace(
+            outcome, selection=dataclasses.replace(outcome.selection, kept_instances={})
+        ),
+        num_kept={name: len(ids) for name, ids in kept.items()},
+        tasks=tuple(infos.values()),
         head_maps=tuple(_head_map(name, of_task) for name, of_task in sources.items()),
         probes=tuple(
             _probe_info(name, source) for name, of_task in sources.items() for source in of_task
         ),
-        trials=tuple(_trial_info(trial) for trial in selection.trials),
         instances=_instances_info(session, outcome, sources) if sources else None,
-        sampler=_sampler_info(session, outcome),
+        shares_before=session.host.task_shares(),
+        shares_after=session.host.task_shares(rewritten, kept),
         settings=session.settings.model_dump(mode="json"),
         provenance={
             **session.host.provenance,
             "encoder_fingerprint": session.host.encoder_fingerprint,
             "task_fingerprints": {name: info.fingerprint for name, info in infos.items()},
         },
-    )
-
-
-def cluster_order(taus: FloatArray) -> list[int]:
-    """An order in which similar tasks are neighbours.
-
-    Args:
-        taus: symmetric, shape (T, T).
-
-    Returns:
-        A permutation of range(T): the leaves of an average-linkage clustering of 1 - tau, in the
-        optimal leaf order (neighbours are as similar as the tree allows).
-    """
-    from scipy.cluster.hierarchy import leaves_list, linkage
-
-    if len(taus) < 3:
-        return list(range(len(taus)))
-    rows, columns = np.triu_indices(len(taus), 1)
-    tree = linkage(1 - taus[rows, columns], method="average", optimal_ordering=True)
-    order: list[int] = leaves_list(tree).tolist()
-    return order
-
-
-# --- ranking and probes ---------------------------------------------------------------------------
-
-
-def _ranking_info(ranking: Ranking, selection: Selection) -> RankingInfo:
-    between_heads = ranking.task_taus is not None and ranking.num_heads_total > 1
-    return RankingInfo(
-        ranker=ranking.ranker,
-        measure=ranking.measure,
-        confidence=ranking.confidence,
-        num_seeds=ranking.num_seeds,
-        covers=ranking.covers,
-        null_sd=ranking.null_sd if between_heads else None,
-        null_taus=ranking.null_taus,
-        threshold=selection.threshold if selection.method == "thres" else None,
-        candidates=tuple(
-            Candidate(
-                candidate.task_name,
-                candidate.tau,
-                candidate.interval,
-                candidate.probability_above_next,
-            )
-            for candidate in ranking.candidates
-        ),
-    )
-
-
-def _correlation_info(ranking: Ranking) -> CorrelationInfo | None:
-    if ranking.task_taus is None:
-        return None
-    order = cluster_order(ranking.task_taus)
-    return CorrelationInfo(
-        task_names=tuple(ranking.task_names[place] for place in order),
-        taus=_rows(ranking.task_taus[np.ix_(order, order)]),
-        num_heads=ranking.num_heads_total,
-        null_sd=ranking.null_sd,
     )
 
 
@@ -150,27 +76,9 @@ def _probe_info(name: str, source: StoredImportance) -> ProbeInfo:
         task=name,
         seed=int(source.metadata["fingerprint"]["seed"]),
         num_instances=source.shape[0],
-        dev_score=_defined(float(made.get("dev_score_after_fine_tuning", math.nan))),
+        dev_score=_defined(made.get("dev_score_after_fine_tuning")),
         seconds=float(made.get("fine_tuning_seconds", 0.0)) + float(source.metadata["seconds"]),
     )
-
-
-def _trial_info(trial: Trial) -> TrialInfo:
-    return TrialInfo(
-        auxiliary_tasks=trial.auxiliary_tasks,
-        score=_defined(trial.score),
-        spread=None if trial.spread is None else _defined(trial.spread),
-        scores=tuple(_defined(score) for score in trial.scores),
-        test_scores=tuple(_defined(score) for score in trial.test_scores),
-        num_kept=dict(trial.num_kept),
-        mixing_ratios=dict(trial.mixing_ratios),
-        num_steps=trial.num_steps,
-        seconds=trial.seconds,
-        reused=trial.reused,
-    )
-
-
-# --- instances ------------------------------------------------------------------------------------
 
 
 def _instances_info(
@@ -252,63 +160,10 @@ def _cut(text: str | None) -> str:
     return text[:_TEXT_LENGTH].rstrip() + "…"
 
 
-# --- the sampler ----------------------------------------------------------------------------------
-
-
-def _sampler_info(session: Session, outcome: Outcome) -> SamplerInfo | None:
-    """The samplers of jiant's original and rewritten config; None where they are not jiant's."""
-    try:
-        config = json.loads(Path(outcome.config_path).read_text(encoding="utf-8"))
-        original = config["gradts"]["selection"]["original"]
-        sizes = {info.name: info.num_train for info in session.host.tasks()}
-        shares = [
-            _shares(source["sampler_config"], source["task_run_config"]["train_task_list"], counts)
-            for source, counts in (
-                (original, sizes),
-                (
-                    config,
-                    {**sizes, **{n: len(i) for n, i in outcome.selection.kept_instances.items()}},
-                ),
-            )
-        ]
-        before, after = (
-            str(source["sampler_config"]["sampler_type"]) for source in (original, config)
-        )
-    except (KeyError, TypeError):
-        return None
-    names = dict.fromkeys((*shares[1], *shares[0]))
-    return SamplerInfo(
-        before=before,
-        after=after,
-        shares={name: (shares[0].get(name), shares[1].get(name)) for name in names},
-    )
-
-
-def _shares(
-    sampler: Mapping[str, Any], names: Sequence[str], sizes: Mapping[str, int]
-) -> dict[str, float | None]:
-    """The share of the steps that each task gets, where the sampler's shares stay the same."""
-    kind = sampler["sampler_type"]
-    weights: Mapping[str, float]
-    if kind == "UniformMultiTaskSampler":
-        weights = dict.fromkeys(names, 1.0)
-    elif kind == "ProportionalMultiTaskSampler":
-        weights = {name: sizes[name] for name in names}
-    elif kind == "SpecifiedProbMultiTaskSampler":
-        weights = {name: sampler["task_to_unweighted_probs"][name] for name in names}
-    elif kind == "TemperatureMultiTaskSampler":
-        cap = sampler["examples_cap"] or max(sizes.values())
-        weights = {name: min(sizes[name], cap) ** (1 / sampler["temperature"]) for name in names}
-    else:
-        return dict.fromkeys(names)
-    total = sum(weights.values())
-    return {name: weight / total for name, weight in weights.items()}
-
-
 def _rows(matrix: FloatArray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in matrix.tolist())
 
 
-def _defined(value: float) -> float | None:
-    """None for what JSON does not have: NaN and infinities."""
-    return value if math.isfinite(value) else None
+def _defined(value: float | str | None) -> Score:
+    """A score out of a probe's record; None where it was undefined, or there is none."""
+    return float(value) if value is not None and math.isfinite(float(value)) else None

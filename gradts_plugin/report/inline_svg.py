@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
-from gradts_plugin.report.figures import COLOURS, Picture, drawing_settings, saved
+from gradts_plugin.report.figures.files import saved
+from gradts_plugin.report.figures.picture import Picture
+from gradts_plugin.report.figures.style import COLOURS, drawing_settings
 
 __all__ = ["inline_svg"]
 

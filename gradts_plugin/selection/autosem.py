@@ -12,6 +12,7 @@ from pydantic import Field
 from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.protocols import Schedule
 from gradts_plugin.records import Selection, Trial
+from gradts_plugin.scores import Score, shown_score
 from gradts_plugin.selection.bandit import BetaBernoulliBandit
 from gradts_plugin.selection.mixing import optimise_ratios, random_ratios
 from gradts_plugin.selection.trial import best_of
@@ -57,7 +58,8 @@ def select_by_utility(context: SelectionContext, settings: UtilitySettings) -> S
     Guo et al. 2019, stage 1 (see `bandit.BetaBernoulliBandit`). The paper leaves open where
     to cut: here a candidate needs a utility of at least `min_utility`, or a place among the
     `top_k` best where that is given. A candidate that was never trained has shown nothing, only
-    its prior, and is not selected.
+    its prior, and is not selected. With `faithful` the first round, the primary's, changes no
+    posterior, as in the reproduction by the authors of GradTS.
 
     Args:
         context: `train_with_schedule` trains.
@@ -73,6 +75,7 @@ def select_by_utility(context: SelectionContext, settings: UtilitySettings) -> S
         alpha0=settings.alpha0,
         beta0=settings.beta0,
         seed=context.settings.seed,
+        first_round_counts=not context.settings.faithful,
     )
     context.train_with_schedule(
         Schedule(bandit, settings.steps_per_round, bandit.identity),
@@ -121,7 +124,7 @@ def select_by_mixing(context: SelectionContext, settings: AutosemSettings) -> Se
     trials: list[Trial] = []
     block_steps = settings.steps_per_round if context.settings.faithful else None
 
-    def score(ratios: tuple[int, ...]) -> float:
+    def score(ratios: tuple[int, ...]) -> Score:
         mixed = {name: ratio for name, ratio in zip(auxiliaries, ratios[1:], strict=True) if ratio}
         trials.append(
             context.score(
@@ -147,7 +150,7 @@ def select_by_mixing(context: SelectionContext, settings: AutosemSettings) -> Se
         trials=tuple(trials),
         reason=(
             f"{chosen.reason}; mixed as {mixture or f'{context.primary_task} alone'} they score "
-            f"{best.score:.4f}, best of {len(trials)} "
+            f"{shown_score(best.score)}, best of {len(trials)} "
             f"{'random' if context.settings.faithful else 'optimised'} mixtures"
         ),
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from gradts_plugin.scores import Score
 
 
 class BetaBernoulliBandit:
@@ -19,12 +20,21 @@ class BetaBernoulliBandit:
         alpha_k <- (1 - decay) alpha_k + decay alpha0      beta_k likewise
         alpha_k* += reward                                 beta_k* += 1 - reward
 
-    It is a `protocols.TaskScheduler`. The first round trains the first arm, the primary, and is
-    compared with a score of 0; an undefined score counts as 0.
+    It is a `records.TaskScheduler`. The first round trains the first arm, the primary, and is
+    compared with a score of 0, as in the original. The reproduction by the authors of GradTS
+    (`first_round_counts` False) compares it with nothing: it pays 0 and leaves the posteriors as
+    they are. An undefined score counts as 0.
     """
 
     def __init__(
-        self, arms: Sequence[str], *, decay: float, alpha0: float, beta0: float, seed: int
+        self,
+        arms: Sequence[str],
+        *,
+        decay: float,
+        alpha0: float,
+        beta0: float,
+        seed: int,
+        first_round_counts: bool = True,
     ) -> None:
         """Knows nothing yet.
 
@@ -34,6 +44,7 @@ class BetaBernoulliBandit:
             alpha0: prior; what is forgotten becomes it.
             beta0: prior.
             seed: of the draws.
+            first_round_counts: whether the first round changes what is known.
         """
         self._arms = tuple(arms)
         self._decay, self._prior, self._seed = decay, (alpha0, beta0), seed
@@ -43,6 +54,7 @@ class BetaBernoulliBandit:
         self._arm = 0
         self._score = 0.0
         self._rng = np.random.default_rng(seed)
+        self._first_round_counts = first_round_counts
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -52,6 +64,8 @@ class BetaBernoulliBandit:
             "decay": self._decay,
             "prior": list(self._prior),
             "seed": self._seed,
+            "first_round_counts": self._first_round_counts,
+            "version": 1,  # raised when the same scores lead to other decisions
         }
 
     @property
@@ -74,15 +88,16 @@ class BetaBernoulliBandit:
             self._arm = int(self._rng.choice(np.flatnonzero(draws == draws.max())))
         return self._arms[self._arm]
 
-    def observe(self, score: float) -> None:
+    def observe(self, score: Score) -> None:
         """Told the primary's dev score after the round; updates the posteriors."""
-        score = 0.0 if math.isnan(score) else float(score)
-        reward = float(score >= self._score)
-        alpha0, beta0 = self._prior
-        self._alpha = (1 - self._decay) * self._alpha + self._decay * alpha0
-        self._beta = (1 - self._decay) * self._beta + self._decay * beta0
-        self._alpha[self._arm] += reward
-        self._beta[self._arm] += 1 - reward
+        score = 0.0 if score is None else score
+        if self._first_round_counts or self._rounds.any():
+            reward = float(score >= self._score)
+            alpha0, beta0 = self._prior
+            self._alpha = (1 - self._decay) * self._alpha + self._decay * alpha0
+            self._beta = (1 - self._decay) * self._beta + self._decay * beta0
+            self._alpha[self._arm] += reward
+            self._beta[self._arm] += 1 - reward
         self._rounds[self._arm] += 1
         self._score = score
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.records import FloatArray, IntArray, Selection, Trial
+from gradts_plugin.scores import shown_score
 from gradts_plugin.selection.threshold import describe_threshold, resolve_threshold
 from gradts_plugin.selection.trial import METHOD as TRIAL
 from gradts_plugin.selection.trial import (
@@ -75,7 +76,7 @@ def select_fine_grained(context: SelectionContext, settings: FineGrainedSettings
             trials=trials,
             reason=(
                 f"{whole.reason}; all their instances are kept, because a subset scores "
-                f"{trial.score:.4f}, {difference}: {subset.explained}"
+                f"{shown_score(trial.score)}, {difference}: {subset.explained}"
             ),
         )
     return replace(
@@ -83,7 +84,9 @@ def select_fine_grained(context: SelectionContext, settings: FineGrainedSettings
         auxiliary_tasks=subset.auxiliary_tasks,
         kept_instances=subset.kept_instances,
         trials=trials,
-        reason=f"{whole.reason}; {subset.explained}; scores {trial.score:.4f}, {difference}",
+        reason=(
+            f"{whole.reason}; {subset.explained}; scores {shown_score(trial.score)}, {difference}"
+        ),
     )
 
 

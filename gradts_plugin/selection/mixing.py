@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from gradts_plugin.records import FloatArray, IntArray
+from gradts_plugin.scores import Score
 
 #: Largest ratio of a task (as in the published code).
 MAX_RATIO = 9
@@ -19,7 +20,7 @@ GRID_SIZE = 10_000
 INITIAL_TRIALS = 4
 
 #: Scores one choice of ratios, a tuple with the primary's first.
-RatioScore = Callable[[tuple[int, ...]], float]
+RatioScore = Callable[[tuple[int, ...]], Score]
 
 
 def ratio_grid(num_auxiliaries: int, rng: np.random.Generator) -> IntArray:
@@ -73,7 +74,7 @@ def optimise_ratios(
     and the next trial is where the expected improvement is largest. No trial is made twice.
 
     Args:
-        score: scores one choice; NaN counts as the worst score so far.
+        score: scores one choice; an undefined score counts as the worst so far.
         num_auxiliaries: K, at least 1.
         num_trials: how many choices are scored; fewer where there are not so many.
         rng: draws the first random choices and restarts the fit.
@@ -85,7 +86,7 @@ def optimise_ratios(
     # Ratios are a direction: what the model gets of each task is its share of the steps.
     shares = grid / grid.sum(axis=1, keepdims=True)
     tried: list[int] = []
-    scores: list[float] = []
+    scores: list[Score] = []
     while len(tried) < min(num_trials, len(grid)):
         index = upcoming.pop(0) if upcoming else _most_promising(shares, tried, scores, rng)
         scores.append(score(tuple(grid[index].tolist())))
@@ -93,7 +94,7 @@ def optimise_ratios(
 
 
 def _most_promising(
-    shares: FloatArray, tried: list[int], scores: list[float], rng: np.random.Generator
+    shares: FloatArray, tried: list[int], scores: Sequence[Score], rng: np.random.Generator
 ) -> int:
     """The untried row of shares (M, 1 + K) with the largest expected improvement."""
     # Imported late: scikit-learn takes seconds, and only this method needs it.
@@ -101,7 +102,7 @@ def _most_promising(
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
-    values = _standardised(np.array(scores))
+    values = _standardised(scores)
     process = GaussianProcessRegressor(
         Matern(length_scale=0.5, length_scale_bounds=(0.05, 5.0), nu=2.5)
         + WhiteKernel(noise_level=0.1, noise_level_bounds=(1e-4, 1.0)),
@@ -139,10 +140,10 @@ def expected_improvement(mean: FloatArray, deviation: FloatArray, best: float) -
     return expected
 
 
-def _standardised(scores: FloatArray) -> FloatArray:
+def _standardised(scores: Sequence[Score]) -> FloatArray:
     """Scores with mean 0 and standard deviation 1; undefined ones count as the worst."""
-    defined = scores[~np.isnan(scores)]
-    scores = np.where(np.isnan(scores), defined.min() if len(defined) else 0.0, scores)
-    spread = scores.std()
-    centred: FloatArray = scores - scores.mean()
+    worst = min((score for score in scores if score is not None), default=0.0)
+    values = np.array([worst if score is None else score for score in scores])
+    spread = values.std()
+    centred: FloatArray = values - values.mean()
     return centred / spread if spread > 0 else centred

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.records import Selection, Trial
+from gradts_plugin.scores import mean_score, score_differences, score_spread, shown_score
 from gradts_plugin.selection.threshold import METHOD as THRES
 from gradts_plugin.selection.threshold import ThresholdSettings, num_reaching_threshold
 
@@ -115,14 +115,15 @@ def describe_difference(trial: Trial, other: Trial) -> str:
     Returns:
         E.g. "+0.0210 (standard deviation 0.0080 over 3 seeds)". The spread is that of the
         differences seed by seed, since both trials share the seeds' heads and data order; seeds
-        that only one of them was trained with do not count.
+        that only one of them was trained with do not count. "undefined" where one of the scores is.
     """
-    number = min(len(trial.scores), len(other.scores))
-    differences = np.subtract(trial.scores[:number], other.scores[:number])
-    if number < 2:
-        return f"{differences.mean():+.4f} (one seed, spread unknown)"
-    spread = np.std(differences, ddof=1)
-    return f"{differences.mean():+.4f} (standard deviation {spread:.4f} over {number} seeds)"
+    differences = score_differences(trial.scores, other.scores)
+    mean, spread = mean_score(differences), score_spread(differences)
+    if mean is None:
+        return shown_score(mean)
+    if spread is None:
+        return f"{mean:+.4f} (one seed, spread unknown)"
+    return f"{mean:+.4f} (standard deviation {spread:.4f} over {len(differences)} seeds)"
 
 
 def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> Selection:
@@ -137,7 +138,7 @@ def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> 
         primary_task=context.primary_task,
         auxiliary_tasks=best.auxiliary_tasks,
         reason=(
-            f"{_named(context.primary_task, best)} scores {best.score:.4f}, best of "
+            f"{_named(context.primary_task, best)} scores {shown_score(best.score)}, best of "
             f"{_prefixes(len(trials))} up to the first drop; as published, "
             f"{context.primary_task} alone was not tried"
         ),
@@ -153,15 +154,15 @@ def _explain(primary_task: str, best: Trial, trials: Sequence[Trial], num_prefix
     stopped = f"; {left_out} longer not tried (patience ran out)" if left_out else ""
     if best is not alone:
         return (
-            f"{_named(primary_task, best)} scores {best.score:.4f}, "
+            f"{_named(primary_task, best)} scores {shown_score(best.score)}, "
             f"{describe_difference(best, alone)} against {primary_task} alone, best of "
             f"{_prefixes(len(prefixes))} of the ranking{stopped}"
         )
     nearest = max(prefixes, key=Trial.comparable)
     return (
-        f"no auxiliary helps: {primary_task} alone scores {alone.score:.4f}, and the best of "
-        f"{_prefixes(len(prefixes))} of the ranking, {_named(primary_task, nearest)}, "
-        f"{nearest.score:.4f}, {describe_difference(nearest, alone)}{stopped}"
+        f"no auxiliary helps: {primary_task} alone scores {shown_score(alone.score)}, and the best "
+        f"of {_prefixes(len(prefixes))} of the ranking, {_named(primary_task, nearest)}, "
+        f"{shown_score(nearest.score)}, {describe_difference(nearest, alone)}{stopped}"
     )
 
 

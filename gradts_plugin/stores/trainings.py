@@ -6,13 +6,13 @@ recorded one by one as they finish, so work that is killed goes on after the las
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gradts_plugin.records import TrainingResult
+from gradts_plugin.scores import Score
 from gradts_plugin.stores.json_records import JsonRecords
 
 FORMAT = "gradts training run"
@@ -68,7 +68,7 @@ class TrialLedger:
 
         Args:
             key: everything the run's numbers depend on.
-            result: what it came to; NaN metrics are kept as such.
+            result: what it came to.
 
         Raises:
             StoreError: the disk is full, read-only or not permitted.
@@ -78,9 +78,9 @@ class TrialLedger:
     def _plain_result(self, result: TrainingResult) -> dict[str, Any]:
         folder = result.output_dir
         return {
-            "score": _plain_number(result.score),
-            "metrics": {name: _plain_number(value) for name, value in result.metrics.items()},
-            "history": [_plain_number(value) for value in result.history],
+            "score": result.score,
+            "metrics": dict(result.metrics),
+            "history": list(result.history),
             "num_steps": int(result.num_steps),
             "num_examples": int(result.num_examples),
             "seconds": float(result.seconds),
@@ -93,9 +93,9 @@ class TrialLedger:
         relative = values["output_dir"]
         folder = None if relative is None else Path(os.path.normpath(self.root / relative))
         return TrainingResult(
-            score=_number(values["score"]),
-            metrics={name: _number(value) for name, value in values["metrics"].items()},
-            history=tuple(_number(value) for value in values["history"]),
+            score=_score(values["score"]),
+            metrics={name: _score(value) for name, value in values["metrics"].items()},
+            history=tuple(_score(value) for value in values["history"]),
             num_steps=values["num_steps"],
             num_examples=values["num_examples"],
             seconds=values["seconds"],
@@ -104,11 +104,6 @@ class TrialLedger:
         )
 
 
-def _plain_number(value: float) -> float | str:
-    """JSON has no NaN and no infinity: they are written as words."""
-    value = float(value)
-    return value if math.isfinite(value) else str(value)
-
-
-def _number(value: float | str) -> float:
-    return float(value)
+def _score(value: float | str | None) -> Score:
+    """A score as it was written; version 0.1.0 wrote undefined ones as words."""
+    return None if value is None or value in ("nan", "inf", "-inf") else float(value)

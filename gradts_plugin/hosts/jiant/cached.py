@@ -17,7 +17,8 @@ apply_mends()  # jiant cannot be imported before its breaks are mended
 # ruff: noqa: E402
 from jiant.proj.main.components import container_setup
 
-from gradts_plugin.hosts.jiant.host import check_container_config, open_cache
+from gradts_plugin.hosts.jiant.caches import open_cache
+from gradts_plugin.hosts.jiant.container import check_container_config
 
 #: A class id, a score, or one class id per token (None: the token has no label).
 Target = int | float | tuple[int | None, ...]

@@ -16,7 +16,7 @@ from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.settings.training import TrainingSettings
 
 if TYPE_CHECKING:  # it imports jiant, which takes seconds
-    from gradts_plugin.hosts.jiant.training import HostArguments
+    from gradts_plugin.hosts.jiant.arguments import HostArguments
 
 __all__ = ["run_host_module", "training_command"]
 

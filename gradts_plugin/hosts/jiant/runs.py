@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from gradts_plugin.errors import ConfigError
-from gradts_plugin.hosts.jiant import faults
+from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.hosts.jiant.training import HostArguments, StepObserver, observed_host_runs
+from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches, mended
+from gradts_plugin.hosts.jiant.training.observing import StepObserver
+from gradts_plugin.hosts.jiant.training.runner import observed_host_runs
 from gradts_plugin.settings.selection import GradTSSettings
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
@@ -127,7 +129,10 @@ def run_mended(
         if configuration.save_checkpoint_every_steps and checkpoint.exists():
             resume_mended(configuration, checkpoint, settings=settings, observe=observe)
             return
-    with _mended(configuration, settings), observed_host_runs(observe):
+    with (
+        mended(seed=configuration.seed, switches=FaultSwitches.of(settings)),
+        observed_host_runs(observe),
+    ):
         runscript.run_loop(configuration)
 
 
@@ -159,19 +164,7 @@ def resume_mended(
 ) -> None:
     """jiant's resume, with schedule, sampler and data order restored."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_mended(configuration, settings))
+        stack.enter_context(mended(seed=configuration.seed, switches=FaultSwitches.of(settings)))
         if observe is not None:
             stack.enter_context(observed_host_runs(observe))
         runscript.resume(str(checkpoint_path))
-
-
-def _mended(
-    configuration: Any, settings: GradTSSettings
-) -> contextlib.AbstractContextManager[None]:
-    return faults.mended(
-        seed=configuration.seed,
-        seeded_sampler=settings.seeded_sampler,
-        reshuffle_epochs=settings.reshuffle_epochs,
-        trim_batches=settings.trim_batches,
-        exact_resume=settings.exact_resume,
-    )

@@ -1,0 +1,1 @@
+"""What mends jiant's own faults, each behind a switch of its own."""

@@ -1,0 +1,84 @@
+"""Mends jiant's own faults for as long as a context lasts, each behind a switch.
+
+Unlike the mends of `compat`, which only let jiant run, these change what a run computes. Outside
+the context, and with every switch off, jiant's outputs are jiant's (only the name of the log folder
+is made unique inside the context).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.faults.batch_length import trimmed_batches
+from gradts_plugin.hosts.jiant.faults.clipping import clipping_once
+from gradts_plugin.hosts.jiant.faults.data_order import reshuffled_data
+from gradts_plugin.hosts.jiant.faults.log_folder import unique_log_folder
+from gradts_plugin.hosts.jiant.faults.resuming import complete_checkpoints
+from gradts_plugin.hosts.jiant.faults.task_order import seeded_task_order
+from gradts_plugin.settings.selection import GradTSSettings
+
+
+@dataclass(frozen=True)
+class FaultSwitches:
+    """Which of jiant's faults are mended.
+
+    Attributes:
+        seeded_sampler: the task sampler draws from the run's seed; jiant never seeds it.
+        reshuffle_epochs: every epoch of a task has its own order, given by seed, task and epoch;
+            jiant repeats the first epoch's batches for ever, and keeps them all in memory.
+        trim_batches: batches are as long as their longest row; jiant pads to max_seq_length.
+        exact_resume: a checkpoint also restores the learning rate, the task order, the position in
+            the data, the early-stopping count and the random states, and is taken after the
+            evaluation that is due at the same step, so that a resumed run computes what an
+            uninterrupted one would.
+    """
+
+    seeded_sampler: bool = True
+    reshuffle_epochs: bool = True
+    trim_batches: bool = True
+    exact_resume: bool = True
+
+    @classmethod
+    def of(cls, settings: GradTSSettings) -> FaultSwitches:
+        """The switches that the settings give."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
+
+
+#: Every fault is mended.
+ALL_MENDED = FaultSwitches()
+
+
+@contextlib.contextmanager
+def mended(
+    *, seed: int, switches: FaultSwitches = ALL_MENDED, clip_once_per_step: bool = False
+) -> Iterator[None]:
+    """Mends jiant's faults until the context ends, then restores jiant exactly.
+
+    Args:
+        seed: of the task order and of the order of the training data.
+        switches: which faults.
+        clip_once_per_step: gradients are clipped when they are complete; jiant clips the sum so far
+            after every micro-batch.
+
+    Raises:
+        HostError: jiant is not installed or too new; or, while the context lasts, a checkpoint
+            cannot be resumed exactly.
+    """
+    apply_mends()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(unique_log_folder())
+        if switches.seeded_sampler:
+            stack.enter_context(seeded_task_order(seed))
+        if switches.reshuffle_epochs:
+            stack.enter_context(reshuffled_data(seed))
+        if switches.trim_batches:
+            stack.enter_context(trimmed_batches())
+        if switches.exact_resume:
+            order_seed = seed if switches.reshuffle_epochs else None
+            stack.enter_context(complete_checkpoints(order_seed))
+        if clip_once_per_step:
+            stack.enter_context(clipping_once())
+        yield

@@ -1,0 +1,1 @@
+"""jiant's preparation: encoders exported, tasks tokenised and cached."""

@@ -1,0 +1,70 @@
+"""Whether the data of tasks can be read, before anything is written."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from gradts_plugin.errors import DataError, GradTSError, nearest
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
+from gradts_plugin.hosts.jiant.preparing.tokenising import cache_folder, cache_identity, is_prepared
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.tasks import task_configs
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+from jiant.tasks import retrieval
+
+
+def check_data(run_file: RunFile, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Reads the training and dev data of each task that is not tokenised yet; writes nothing.
+
+    Args:
+        run_file: the run.
+        configs: from `read_task_configs`.
+
+    Raises:
+        ConfigError, DataError: a task cannot be made or its data cannot be read.
+    """
+    for name, values in configs.items():
+        if is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
+            continue
+        task = retrieval.create_task_from_config(copy.deepcopy(dict(values)), base_path=".")
+        for split in ("train", "val"):
+            _check_split(task, split, explained=task_configs.is_custom(values))
+        if run_file.score_test and name in run_file.scored_tasks and has_test_file(values):
+            as_dev = copy.deepcopy(test_as_dev(values))
+            task = retrieval.create_task_from_config(as_dev, base_path=".")
+            _check_split(task, "val", explained=task_configs.is_custom(values))
+
+
+def _check_split(task: Any, split: str, *, explained: bool) -> None:
+    """Reads one split; `explained`: the task's own errors say what is wrong."""
+    read = task.get_train_examples if split == "train" else task.get_val_examples
+    try:
+        examples = list(read())
+    except GradTSError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"task {task.name!r}: {error.filename}: no such file") from error
+    except KeyError as error:
+        # jiant's own tasks: a split or a field has no entry.
+        raise DataError(f"task {task.name!r}, {split} split: {error} is missing") from error
+    except Exception as error:  # jiant's readers trip over broken data in many ways
+        if explained:
+            raise
+        message = f"task {task.name!r}: its {split} split cannot be read: {error}"
+        raise DataError(message) from error
+    if not examples:
+        raise DataError(f"task {task.name!r}: the {split} split is empty")
+    known: Mapping[Any, int] = getattr(task, "LABEL_TO_ID", {})
+    for number, example in enumerate(() if explained or not known else examples, start=1):
+        label = getattr(example, "label", None)
+        if isinstance(label, str) and label not in known:
+            raise DataError(
+                f"task {task.name!r}: {split} row {number} has the unknown label {label!r}; "
+                f"{nearest(label, map(str, known))}"
+            )

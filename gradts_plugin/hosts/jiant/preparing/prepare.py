@@ -1,0 +1,140 @@
+"""jiant's preparation for those who have none yet: export, tokenise, cache, container config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradts_plugin.hosts.jiant.arguments import HostArguments
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.preparing.export import export_encoder
+from gradts_plugin.hosts.jiant.preparing.tokenising import (
+    cache_folder,
+    cache_identity,
+    is_prepared,
+    tokenise,
+    tokenise_test,
+)
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.settings.training import DEFAULT_EPOCHS
+from gradts_plugin.stores.files import write_json_atomic
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+from jiant.shared import caching
+
+DEFAULT_BATCH_SIZE = 32
+
+
+def prepare(
+    run_file: RunFile,
+    configs: Mapping[str, Mapping[str, Any]],
+    *,
+    encoder: str,
+    hook: Any,
+    log_file: Path,
+) -> tuple[dict[str, Any], HostArguments]:
+    """Does all of jiant's preparation for a run file; what is already there and fits is kept.
+
+    Args:
+        run_file: the run.
+        configs: from `read_task_configs`.
+        encoder: from `check_encoder`.
+        hook: the hooks.
+        log_file: where jiant's output goes.
+
+    Returns:
+        jiant's task-container config, and the arguments to start jiant with.
+
+    Raises:
+        ConfigError, DataError, HostError: the run file, its data or its encoder is wrong.
+    """
+    output_dir = run_file.output_dir.absolute()
+    arguments = export_encoder(encoder, output_dir / "encoder", log_file)
+    sizes: dict[str, dict[str, int]] = {}
+    caches: dict[str, dict[str, str]] = {}
+    paths: dict[str, str] = {}
+    for name, values in configs.items():
+        hook.before_task_prepared(task_name=name)
+        config_path = output_dir / "task_configs" / f"{name}.json"
+        write_json_atomic(config_path, values)
+        folder = cache_folder(run_file, name)
+        reused = tokenise(config_path, values, folder, run_file.model, log_file)
+        caches[name] = {phase: str(folder / phase) for phase in ("train", "val", "val_labels")}
+        if run_file.score_test and name in run_file.scored_tasks:
+            caches[name] |= tokenise_test(values, output_dir, run_file.model, log_file)
+        sizes[name] = {
+            phase: len(caching.ChunkedFilesDataCache(caches[name][phase]))
+            for phase in ("train", "val")
+        }
+        paths[name] = str(config_path)
+        hook.after_task_prepared(task_name=name, num_train=sizes[name]["train"], reused=reused)
+    config = _container_config(paths, caches, sizes, run_file)
+    write_json_atomic(output_dir / "container_config.json", config)
+    return config, arguments
+
+
+def link_prepared(
+    source: Path, run_file: RunFile, configs: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Lets a new output folder use what another one holds, as links: encoder and fitting caches.
+
+    Args:
+        source: the output folder of a run that was prepared before, or of none.
+        run_file: the run, with the new output folder.
+        configs: from `read_task_configs`.
+    """
+    links = {
+        source / "caches" / name: cache_folder(run_file, name)
+        for name, values in configs.items()
+        if is_prepared(source / "caches" / name, cache_identity(values, run_file.model))
+    }
+    if (source / "encoder" / "model" / "model.p").exists():
+        links[source / "encoder"] = run_file.output_dir / "encoder"
+    for folder, link in links.items():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(folder, target_is_directory=True)
+
+
+def _container_config(
+    paths: Mapping[str, str],
+    caches: Mapping[str, Mapping[str, str]],
+    sizes: Mapping[str, Mapping[str, int]],
+    run_file: RunFile,
+) -> dict[str, Any]:
+    """jiant's task-container config over all tasks of a run file."""
+    training = run_file.training
+    batch_size = training.batch_size or run_file.fine_tuning.batch_size or DEFAULT_BATCH_SIZE
+    accumulation = training.gradient_accumulation_steps or 1
+    steps = sum(-(-size["train"] // (batch_size * accumulation)) for size in sizes.values())
+    max_steps = training.max_steps or round((training.epochs or DEFAULT_EPOCHS) * steps)
+    warmup = training.warmup_proportion if training.warmup_proportion is not None else 0.1
+    names = list(paths)
+    return {
+        "task_config_path_dict": dict(paths),
+        "task_cache_config_dict": {name: dict(caches[name]) for name in names},
+        "sampler_config": {"sampler_type": "ProportionalMultiTaskSampler"},
+        "global_train_config": {"max_steps": max_steps, "warmup_steps": round(warmup * max_steps)},
+        "task_specific_configs_dict": {
+            name: {
+                "train_batch_size": batch_size,
+                "eval_batch_size": 2 * batch_size,
+                "gradient_accumulation_steps": accumulation,
+                "eval_subset_num": sizes[name]["val"],
+            }
+            for name in names
+        },
+        "taskmodels_config": {
+            "task_to_taskmodel_map": {name: name for name in names},
+            "taskmodel_config_map": None,
+        },
+        "task_run_config": {
+            "train_task_list": names,
+            "train_val_task_list": [run_file.primary_task],
+            "val_task_list": [run_file.primary_task],
+            "test_task_list": [],
+        },
+        "metric_aggregator_config": {"metric_aggregator_type": "EqualMetricAggregator"},
+    }

@@ -1,0 +1,125 @@
+"""Tokenises and caches tasks with jiant's own script; what fits is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradts_plugin.errors import DataError, GradTSError
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
+from gradts_plugin.hosts.jiant.quiet import log_output
+from gradts_plugin.settings.reading import read_json
+from gradts_plugin.settings.run_file import ModelSettings, RunFile
+from gradts_plugin.stores.files import write_json_atomic
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+from jiant.proj.main import tokenize_and_cache
+
+#: Rows per cache file. Small, so that a probe holds few rows at a time.
+CHUNK_SIZE = 1000
+
+#: Marks a finished folder of caches and says what it was made from.
+PREPARED = "prepared.json"
+
+
+def tokenise(
+    config_path: Path,
+    values: Mapping[str, Any],
+    folder: Path,
+    model: ModelSettings,
+    log_file: Path,
+) -> bool:
+    """Tokenises and caches a task with jiant's own script; True where that was done before."""
+    identity = cache_identity(values, model)
+    if is_prepared(folder, identity):
+        return True
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with log_output(log_file):
+        try:
+            tokenize_and_cache.main(
+                tokenize_and_cache.RunConfiguration(
+                    task_config_path=str(config_path),
+                    hf_pretrained_model_name_or_path=model.name_or_path,
+                    output_dir=str(partial),
+                    phases="train,val",
+                    max_seq_length=model.max_seq_length,
+                    chunk_size=CHUNK_SIZE,
+                    skip_write_output_paths=True,
+                )
+            )
+        except GradTSError:
+            raise
+        except FileNotFoundError as error:
+            raise DataError(f"task {values['name']!r}: {error.filename}: no such file") from error
+        except KeyError as error:
+            # jiant's own tasks: a path, field or label is missing.
+            raise DataError(f"task {values['name']!r}: {error} is missing or unknown") from error
+    write_json_atomic(partial / PREPARED, identity)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return False
+
+
+def tokenise_test(
+    values: Mapping[str, Any], output_dir: Path, model: ModelSettings, log_file: Path
+) -> dict[str, str]:
+    """Caches a task's test split, if any, like a dev split: jiant itself leaves its labels out."""
+    name = values["name"]
+    if not has_test_file(values):
+        return {}
+    as_dev = test_as_dev(values)
+    config_path = output_dir / "task_configs" / "test" / f"{name}.json"
+    write_json_atomic(config_path, as_dev)
+    folder = output_dir / "caches" / "test" / name
+    tokenise(config_path, as_dev, folder, model, log_file)
+    return {"test": str(folder / "val"), "test_labels": str(folder / "val_labels")}
+
+
+def cache_folder(run_file: RunFile, name: str) -> Path:
+    """Where a task's caches lie."""
+    return run_file.output_dir.absolute() / "caches" / name
+
+
+def cache_identity(values: Mapping[str, Any], model: ModelSettings) -> dict[str, Any]:
+    """What a task's caches were made from, as JSON values."""
+    return {
+        "task_config": dict(values),
+        "data": _data_digest(values),
+        "encoder": model.name_or_path,
+        "max_seq_length": model.max_seq_length,
+    }
+
+
+def is_prepared(folder: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether a folder holds finished caches that were made from just this."""
+    marker = folder / PREPARED
+    return marker.exists() and bool(read_json(marker) == identity)
+
+
+def _data_digest(values: Mapping[str, Any]) -> str:
+    """sha256 over the data files; hub datasets are identified by the config alone."""
+    dataset = Path(str((values.get("dataset") or {}).get("path", "")))
+    if dataset.is_absolute() and dataset.is_dir():
+        return _tree_digest(dataset)
+    digest = hashlib.sha256()
+    for path in (values.get("paths") or {}).values():
+        if isinstance(path, str) and Path(path).is_file():
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
+
+
+def _tree_digest(folder: Path) -> str:
+    """sha256 over the names and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(folder)).encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,49 @@
+"""How often jiant's samplers train each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gradts_plugin.records import TaskShares
+
+
+def shares_of(config: Mapping[str, Any], num_train: Mapping[str, int]) -> TaskShares | None:
+    """The expected shares of the steps in a container config.
+
+    Args:
+        config: with a sampler and a list of the tasks to train.
+        num_train: task -> training instances.
+
+    Returns:
+        None where the config lacks something that its sampler needs.
+    """
+    try:
+        sampler = config["sampler_config"]
+        kind = str(sampler["sampler_type"])
+        names = config["task_run_config"]["train_task_list"]
+        weights = _weights(kind, sampler, {name: num_train[name] for name in names})
+    except (KeyError, TypeError):
+        return None
+    if weights is None:
+        return TaskShares(kind, dict.fromkeys(names))
+    total = sum(weights.values())
+    return TaskShares(kind, {name: weight / total for name, weight in weights.items()})
+
+
+def _weights(
+    kind: str, sampler: Mapping[str, Any], sizes: Mapping[str, int]
+) -> dict[str, float] | None:
+    """None where they change while training runs."""
+    if kind == "UniformMultiTaskSampler":
+        return dict.fromkeys(sizes, 1.0)
+    if kind == "ProportionalMultiTaskSampler":
+        return dict(sizes)
+    if kind == "SpecifiedProbMultiTaskSampler":
+        return {name: sampler["task_to_unweighted_probs"][name] for name in sizes}
+    if kind == "TemperatureMultiTaskSampler":
+        cap = sampler["examples_cap"] or max(sizes.values())
+        return {
+            name: min(size, cap) ** (1 / sampler["temperature"]) for name, size in sizes.items()
+        }
+    return None

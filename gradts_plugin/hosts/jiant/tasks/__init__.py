@@ -1,0 +1,1 @@
+"""Custom tasks as jiant tasks, and how they are scored."""

@@ -1,0 +1,1 @@
+"""Training runs through jiant's own runner."""

@@ -1,0 +1,78 @@
+"""Scores a task's dev or test set with jiant's own evaluation, and keeps the best evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.training.runner import ObservedRunner
+from gradts_plugin.scores import Score
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+from jiant.shared import caching
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What scoring a dev set once came to.
+
+    Attributes:
+        score: the major metric; None where it is undefined.
+        metrics: all metrics, the loss included; None where one is undefined.
+    """
+
+    score: Score
+    metrics: Mapping[str, Score]
+
+
+def best_evaluation(history: Sequence[Evaluation]) -> Evaluation:
+    """The best defined one, the first of equal ones; the last where none is defined.
+
+    Args:
+        history: all evaluations of a run, at least one.
+    """
+    places = [
+        (found.score, -place) for place, found in enumerate(history) if found.score is not None
+    ]
+    return history[-max(places)[1]] if places else history[-1]
+
+
+def evaluate_dev(runner: ObservedRunner, task_name: str, *, whole_dev_set: bool) -> Evaluation:
+    """Scores a task's dev set, or the first examples of it."""
+    results = runner.run_val([task_name], use_subset=not whole_dev_set, verbose=False)[task_name]
+    metrics = {
+        key: _defined(value) for key, value in results["metrics"].minor.items() if _is_number(value)
+    }
+    metrics["loss"] = _defined(results["loss"])
+    return Evaluation(_defined(results["metrics"].major), metrics)
+
+
+def score_test(runner: ObservedRunner, task_name: str, folders: Mapping[str, str]) -> Score:
+    """The major metric on the labelled test split, which is cached like a dev split."""
+    container = runner.jiant_task_container
+    caches = container.task_cache_dict[task_name]
+    container.task_cache_dict[task_name] = {
+        **caches,
+        "val": caching.ChunkedFilesDataCache(folders["test"]),
+        "val_labels": caching.ChunkedFilesDataCache(folders["test_labels"]),
+    }
+    try:
+        return evaluate_dev(runner, task_name, whole_dev_set=True).score
+    finally:
+        container.task_cache_dict[task_name] = caches
+
+
+def _defined(value: Any) -> Score:
+    """jiant answers NaN where a metric is undefined; from here on that is None."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.floating | np.integer)

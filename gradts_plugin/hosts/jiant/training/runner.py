@@ -1,0 +1,146 @@
+"""jiant's runner, observed and under autocast, and how it is set up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from gradts_plugin.hosts.jiant.arguments import HostArguments
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.mends.zero_gradients import keep_zero_gradients
+from gradts_plugin.hosts.jiant.training.observing import ObservingLog, QuietLog, StepObserver
+from gradts_plugin.hosts.jiant.training.samplers import BlockTaskSampler, epoch_sampler
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+import jiant.proj.main.runner as jiant_runner
+import transformers
+from jiant.proj.main import runscript
+from jiant.shared import initialization, model_setup
+
+
+class ObservedRunner(jiant_runner.JiantRunner):  # type: ignore[misc]
+    """jiant's runner; tells of each step, refuses broken losses, can run under bf16 autocast."""
+
+    def __init__(
+        self, *, observe: StepObserver | None = None, precision: str = "fp32", **own: Any
+    ) -> None:
+        if observe is not None:
+            num_steps = own["jiant_task_container"].global_train_config.max_steps
+            own["log_writer"] = ObservingLog(own["log_writer"], num_steps, observe)
+        super().__init__(**own)
+        self._precision = precision
+        if precision == "bf16":
+            # jiant turns logits into numpy arrays, which know no bf16.
+            self.jiant_model.register_forward_hook(_logits_to_float)
+
+    def run_train_step(self, *arguments: Any, **keywords: Any) -> None:
+        """One optimiser step. Autocast is left after each step: its weight casts go stale."""
+        with autocast(self.device, self._precision):
+            super().run_train_step(*arguments, **keywords)
+
+    def run_val(self, *arguments: Any, **keywords: Any) -> Any:
+        """Scores dev sets."""
+        with autocast(self.device, self._precision):
+            return super().run_val(*arguments, **keywords)
+
+
+def _logits_to_float(_module: Any, _inputs: Any, output: dict[str, Any]) -> dict[str, Any]:
+    return {**output, "logits": output["logits"].float()}
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """bf16 autocast on the device, or nothing for fp32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def observed_host_runs(observe: StepObserver) -> Iterator[None]:
+    """jiant's own `run_loop` builds runners that tell of their steps, for the duration."""
+    original = jiant_runner.JiantRunner
+
+    def make(**own: Any) -> ObservedRunner:
+        return ObservedRunner(observe=observe, **own)
+
+    jiant_runner.JiantRunner = make
+    try:
+        yield
+    finally:
+        jiant_runner.JiantRunner = original
+
+
+def set_up_runner(
+    container: Any,
+    recipe: Mapping[str, Any],
+    arguments: HostArguments,
+    seed: int,
+    observe: StepObserver,
+) -> ObservedRunner:
+    """jiant's runner on a container, from the pretrained weights, with fresh heads."""
+    device, n_gpu = initialization.init_cuda_from_args(
+        no_cuda=arguments.no_cuda, local_rank=-1, fp16=False, verbose=False
+    )
+    if arguments.no_cuda:
+        n_gpu = 0
+    initialization.init_seed(given_seed=seed, n_gpu=n_gpu, verbose=False)
+    run_arguments = runscript.RunConfiguration(
+        jiant_task_container_config_path="",
+        output_dir="",
+        hf_pretrained_model_name_or_path=arguments.hf_pretrained_model_name_or_path,
+        model_path=arguments.model_path,
+        model_config_path=arguments.model_config_path,
+        model_load_mode=arguments.model_load_mode,
+        learning_rate=recipe["learning_rate"],
+        max_grad_norm=recipe["max_grad_norm"],
+        optimizer_type="radam" if recipe["optimizer"] == "radam" else "adam",
+        no_cuda=arguments.no_cuda,
+        seed=seed,
+    )
+    runner = runscript.setup_runner(
+        args=run_arguments,
+        jiant_task_container=container,
+        quick_init_out=initialization.QuickInitContainer(
+            device=device, n_gpu=n_gpu, log_writer=QuietLog()
+        ),
+        verbose=False,
+    )
+    if recipe["optimizer"] == "adamax":
+        runner.optimizer_scheduler = _with_adamax(runner.optimizer_scheduler, recipe)
+    if recipe.get("block_steps"):
+        container.task_sampler = BlockTaskSampler(
+            container.task_dict, recipe["mixing_ratios"], recipe["block_steps"]
+        )
+    elif recipe["sampler"] == "epoch" and not recipe.get("mixing_ratios"):
+        container.task_sampler = epoch_sampler(container, recipe, seed)
+    return ObservedRunner(
+        jiant_task_container=container,
+        jiant_model=runner.jiant_model,
+        optimizer_scheduler=runner.optimizer_scheduler,
+        device=runner.device,
+        rparams=runner.rparams,
+        log_writer=runner.log_writer,
+        observe=observe,
+        precision=recipe["precision"],
+    )
+
+
+def _with_adamax(optimizer_scheduler: Any, recipe: Mapping[str, Any]) -> Any:
+    """jiant's parameter groups and schedule, under Adamax."""
+    groups = [
+        {"params": group["params"], "weight_decay": group["weight_decay"]}
+        for group in optimizer_scheduler.optimizer.param_groups
+        if group["params"]
+    ]
+    optimizer = keep_zero_gradients(torch.optim.Adamax(groups, lr=recipe["learning_rate"]))
+    scheduler = transformers.get_linear_schedule_with_warmup(  # type: ignore[no-untyped-call]
+        optimizer,
+        num_warmup_steps=recipe["warmup_steps"],
+        num_training_steps=recipe["max_steps"],
+    )
+    return model_setup.OptimizerScheduler(optimizer=optimizer, scheduler=scheduler)

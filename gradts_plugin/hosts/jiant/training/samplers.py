@@ -1,0 +1,95 @@
+"""Task samplers that jiant does not have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.protocols import Schedule
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+from jiant.proj.main.components import task_sampler
+
+
+class EpochTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
+    """Every batch of every task once per epoch, in random task order (MT-DNN's schedule)."""
+
+    def __init__(self, task_dict: Mapping[str, Any], rng: int, steps: Mapping[str, int]) -> None:
+        super().__init__(task_dict=task_dict, rng=rng)
+        self._steps = dict(steps)
+        self._upcoming: list[str] = []
+
+    def pop(self) -> tuple[str, Any]:
+        """Returns the next step's task."""
+        if not self._upcoming:
+            epoch = [name for name, count in self._steps.items() for _ in range(count)]
+            self._upcoming = [str(name) for name in self.rng.permutation(epoch)]
+        name = self._upcoming.pop()
+        return name, self.task_dict[name]
+
+
+class BlockTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
+    """Every task in a block of its own, in turn, as long as its mixing ratio says.
+
+    The authors of GradTS trained AUTOSEM's mixtures so: ratios 2 and 1 are 2 * block_steps steps
+    of the first task and block_steps of the second, over and over.
+    """
+
+    def __init__(
+        self, task_dict: Mapping[str, Any], mixing_ratios: Mapping[str, int], block_steps: int
+    ) -> None:
+        super().__init__(task_dict=task_dict, rng=0)  # it draws nothing
+        self._cycle = [name for name in task_dict for _ in range(mixing_ratios[name] * block_steps)]
+        self._step = 0
+
+    def pop(self) -> tuple[str, Any]:
+        """Returns the next step's task."""
+        name = self._cycle[self._step % len(self._cycle)]
+        self._step += 1
+        return name, self.task_dict[name]
+
+
+class ScheduledTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
+    """Asks a scheduler for the task of each round of steps (AUTOSEM's first stage)."""
+
+    def __init__(self, task_dict: Mapping[str, Any], schedule: Schedule) -> None:
+        super().__init__(task_dict=task_dict, rng=0)  # it draws nothing; the scheduler does
+        self._schedule = schedule
+        self._task_name = ""
+        self._left = 0
+
+    def pop(self) -> tuple[str, Any]:
+        """Returns the next step's task."""
+        if not self._left:
+            self._task_name = self._schedule.scheduler.next_task()
+            self._left = self._schedule.steps_per_round
+        self._left -= 1
+        return self._task_name, self.task_dict[self._task_name]
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as plain values."""
+        return {
+            "task_name": self._task_name,
+            "left": self._left,
+            "scheduler": self._schedule.scheduler.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where a checkpoint was taken."""
+        self._task_name, self._left = state["task_name"], state["left"]
+        self._schedule.scheduler.restore(state["scheduler"])
+
+
+def epoch_sampler(container: Any, recipe: Mapping[str, Any], seed: int) -> EpochTaskSampler:
+    """MT-DNN's schedule over a container's tasks."""
+    steps = {}
+    for name in container.task_run_config.train_task_list:
+        sizes = recipe["batches"][name]
+        per_step = sizes["train_batch_size"] * sizes["gradient_accumulation_steps"]
+        steps[name] = math.ceil(len(container.task_cache_dict[name]["train"]) / per_step)
+    task_dict = {name: container.task_dict[name] for name in steps}
+    return EpochTaskSampler(task_dict=task_dict, rng=seed, steps=steps)

@@ -1,0 +1,188 @@
+"""Training through jiant's own runner: one task before its probe, trials, and the final run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gradts_plugin.hosts.jiant.arguments import HostArguments
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.container import restrict_container_config, specified_sampler
+from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches, mended
+from gradts_plugin.hosts.jiant.training.evaluation import (
+    Evaluation,
+    best_evaluation,
+    evaluate_dev,
+    score_test,
+)
+from gradts_plugin.hosts.jiant.training.observing import StepObserver
+from gradts_plugin.hosts.jiant.training.recipe import evaluation_steps
+from gradts_plugin.hosts.jiant.training.runner import set_up_runner
+from gradts_plugin.hosts.jiant.training.scheduled import ScheduledRun
+from gradts_plugin.protocols import Schedule
+from gradts_plugin.records import TEST_SCORE, TrainingPlan, TrainingResult
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+from jiant.proj.main.components import container_setup
+from jiant.utils import torch_utils
+
+#: Fine-tuning scores this many dev examples, only to say whether anything was learned.
+QUICK_DEV_EXAMPLES = 256
+
+#: A training's kept weights inside its output folder, in jiant's format and under its name.
+WEIGHTS_FILE = "best_model.p"
+
+
+@dataclass
+class TrainedRun:
+    """A finished training with its model still in memory."""
+
+    runner: Any
+    result: TrainingResult
+
+
+def train(
+    container_config: Mapping[str, Any],
+    plan: TrainingPlan,
+    arguments: HostArguments,
+    *,
+    switches: FaultSwitches,
+    observe: StepObserver,
+    output_dir: Path | None,
+    schedule: Schedule | None = None,
+) -> TrainedRun:
+    """Trains from the pretrained weights through jiant's runner.
+
+    Args:
+        container_config: jiant's task-container config (already with filtered caches, if any).
+        plan: what to train. Fine-tuning keeps the last weights (as published) and scores the first
+            dev examples once; everything else scores the whole dev set at each evaluation and
+            keeps the weights of the best one (see `best_evaluation`).
+        arguments: jiant's command-line arguments.
+        switches: which host faults are mended.
+        observe: told of every step.
+        output_dir: where the weights are written (`WEIGHTS_FILE`, jiant's format); None: nowhere.
+        schedule: decides the task of each step in the sampler's place.
+
+    Returns:
+        The runner with the trained model, and the result.
+
+    Raises:
+        TrainingError: a NaN or infinite loss.
+    """
+    start = time.perf_counter()
+    recipe = plan.recipe
+    is_fine_tuning = plan.purpose == "fine-tuning"
+    history: list[Evaluation] = []
+    weights: dict[str, Any] | None = None
+    with mended(seed=plan.seed, switches=switches, clip_once_per_step=recipe["clip_once_per_step"]):
+        # Inside the mends: the container makes the task sampler, which draws from the seed.
+        container = _make_container(container_config, recipe, plan.train_tasks)
+        if is_fine_tuning:
+            container.task_specific_configs[plan.primary_task].eval_subset_num = QUICK_DEV_EXAMPLES
+        runner = set_up_runner(container, recipe, arguments, plan.seed, observe)
+        folders = container_config["task_cache_config_dict"][plan.primary_task]
+        at_steps = evaluation_steps(
+            recipe["max_steps"], 1 if is_fine_tuning else recipe["evaluations"]
+        )
+        states = runner.run_train_context(verbose=False)
+        scheduled: ScheduledRun | None = None
+        if schedule is not None:
+            scheduled = ScheduledRun(
+                runner, schedule, output_dir if switches.exact_resume else None
+            )
+            states, history, seconds_before = scheduled.begin()
+            start -= seconds_before
+            output_dir = None  # its weights are of no use: what it selects is trained anew
+        for state in states:
+            if state.global_steps not in at_steps:
+                continue
+            found = evaluate_dev(runner, plan.primary_task, whole_dev_set=not is_fine_tuning)
+            if schedule is None and not is_fine_tuning and "test_labels" in folders:
+                test_score = score_test(runner, plan.primary_task, folders)
+                found = replace(found, metrics={**found.metrics, TEST_SCORE: test_score})
+            history.append(found)
+            if output_dir is not None and best_evaluation(history) is found:
+                weights = torch_utils.copy_state_dict(
+                    torch_utils.get_model_for_saving(runner.jiant_model).state_dict(),
+                    target_device=torch_utils.CPU_DEVICE,
+                )
+            if scheduled is not None:
+                scheduled.after_round(state, history)
+    if output_dir is not None:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        torch_utils.safe_save(weights, str(output_dir / WEIGHTS_FILE))
+    best = best_evaluation(history)
+    result = TrainingResult(
+        score=best.score,
+        metrics=best.metrics,
+        history=tuple(found.score for found in history),
+        num_steps=state.global_steps,
+        num_examples=_num_examples(recipe, state.task_steps),
+        seconds=time.perf_counter() - start,
+        output_dir=output_dir,
+        scheduler_state=None if schedule is None else schedule.scheduler.state(),
+    )
+    return TrainedRun(runner=runner, result=result)
+
+
+def _num_examples(recipe: Mapping[str, Any], task_steps: Mapping[str, int]) -> int:
+    """Training instances seen, counted with repetition."""
+    return sum(
+        count
+        * recipe["batches"][name]["train_batch_size"]
+        * recipe["batches"][name]["gradient_accumulation_steps"]
+        for name, count in task_steps.items()
+    )
+
+
+def set_up(
+    container_config: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    arguments: HostArguments,
+    *,
+    train_tasks: Sequence[str],
+    seed: int,
+    switches: FaultSwitches,
+) -> TrainedRun:
+    """The pretrained encoder with fresh heads, and nothing trained yet; arguments as in `train`."""
+    with mended(seed=seed, switches=switches):
+        container = _make_container(container_config, recipe, train_tasks)
+        runner = set_up_runner(container, recipe, arguments, seed, lambda _: None)
+    return TrainedRun(
+        runner=runner,
+        result=TrainingResult(
+            score=None,
+            metrics={},
+            history=(),
+            num_steps=0,
+            num_examples=0,
+            seconds=0.0,
+            output_dir=None,
+        ),
+    )
+
+
+def _make_container(
+    container_config: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    train_tasks: Sequence[str],
+) -> Any:
+    """jiant's container over tasks, the primary first: the only one that is scored."""
+    config = restrict_container_config(
+        container_config, train_tasks=train_tasks, scored_tasks=train_tasks[:1]
+    )
+    config["global_train_config"] = {
+        "max_steps": recipe["max_steps"],
+        "warmup_steps": recipe["warmup_steps"],
+    }
+    if recipe.get("mixing_ratios"):
+        config["sampler_config"] = specified_sampler(recipe["mixing_ratios"])
+    for name, sizes in recipe["batches"].items():
+        config["task_specific_configs_dict"][name].update(sizes)
+    return container_setup.create_jiant_task_container_from_dict(config, verbose=False)

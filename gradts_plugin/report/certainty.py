@@ -1,0 +1,144 @@
+"""How sure a selection, or the order of compared methods, is: one sentence for each reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gradts_plugin.comparison import Comparison, MethodMeans
+from gradts_plugin.records import Trial
+from gradts_plugin.report.record import RunReport
+from gradts_plugin.report.words import duration, signed
+from gradts_plugin.scores import score_difference, score_differences
+
+# Methods whose selection is the best of several scores on the dev set that is reported.
+_CHOSEN_BY_SCORE = ("trial", "fg", "autosem")
+
+
+def difference(selected: Trial | None, alone: Trial | None) -> str | None:
+    """How much better the selection scored than the primary alone, with a sign."""
+    if selected is None or alone is None or not selected.auxiliary_tasks:
+        return None
+    gained = score_difference(selected.score, alone.score)
+    return None if gained is None else signed(gained)
+
+
+def run_certainty(report: RunReport) -> list[str]:
+    """What makes the selection sure or doubtful, one sentence each."""
+    return [
+        sentence
+        for sentence in (
+            _about_difference(report),
+            _about_border(report),
+            _about_dev_score(report),
+            _about_seeds(report),
+        )
+        if sentence
+    ]
+
+
+def _about_difference(report: RunReport) -> str | None:
+    selected, alone = report.outcome.selected, report.outcome.alone
+    gained = difference(selected, alone)
+    if selected is None or alone is None or gained is None:
+        return None
+    number = len(selected.scores)
+    if number < 2 or number != len(alone.scores):
+        return (
+            f"The difference of {gained} rests on one training seed: its spread is unknown, "
+            "and it may be chance. Set trial.seeds to 2 or more."
+        )
+    differences = score_differences(selected.scores, alone.scores)
+    better = sum(1 for found in differences if found is not None and found > 0)
+    return (
+        f"The difference of {gained} is a mean over {number} training seeds; the selection "
+        f"scored higher with {better} of them."
+    )
+
+
+def _about_border(report: RunReport) -> str | None:
+    """How sure the ranking is between the last selected and the first rejected candidate."""
+    if report.ranking is None or not report.auxiliary_tasks:
+        return None
+    ranked = report.ranking.candidates
+    number = len(report.auxiliary_tasks)
+    names = {candidate.task_name for candidate in ranked[:number]}
+    if names != set(report.auxiliary_tasks) or number == len(ranked):
+        return None
+    probability = ranked[number - 1].probability_above_next
+    if probability is None:
+        return None
+    return (
+        f"{ranked[number - 1].task_name}, the last one selected, truly stands above "
+        f"{ranked[number].task_name}, the first one left out, with probability {probability:.2f}."
+    )
+
+
+def _about_dev_score(report: RunReport) -> str | None:
+    if report.selection.method not in _CHOSEN_BY_SCORE or not report.selection.trials:
+        return None
+    return (
+        f"The selection was chosen as the best of {len(report.selection.trials)} trials by the "
+        "same dev score that is shown, so that score is optimistic. Keep a test set for the last "
+        "word."
+    )
+
+
+def _about_seeds(report: RunReport) -> str | None:
+    if report.ranking is None or not report.ranking.covers or report.ranking.num_seeds != 1:
+        return None
+    return (
+        "The ranking rests on one fine-tuning seed. Its intervals cover only which instances were "
+        "probed; the seed's part is usually larger. Set seeds to 2 or more."
+    )
+
+
+def comparison_certainty(comparison: Comparison, found: Sequence[MethodMeans]) -> list[str]:
+    """What makes the order of the methods sure or doubtful, one sentence each."""
+    best, *others = found
+    sentences = []
+    spread = _spread(comparison, best.method)
+    if comparison.seeds < 2:
+        sentences.append(
+            "Each score rests on one seed, so the spread is unknown and the order may be chance. "
+            "Set evaluation_seeds to 3 or more."
+        )
+    elif spread is None or best.gain is None:
+        sentences.append(f"Scores of {best.method} are undefined, so the order says little.")
+    else:
+        sentences.append(
+            f"The scores of one selection differ by {spread:.4f} between seeds (standard "
+            f"deviation, {comparison.seeds} seeds). Smaller differences between methods say little."
+        )
+        cheaper = [
+            method
+            for method in others
+            if method.gain is not None
+            and best.gain - method.gain <= spread
+            and method.seconds < best.seconds
+        ]
+        if cheaper:
+            cheapest = min(cheaper, key=lambda method: method.seconds)
+            sentences.append(
+                f"Within that spread of {best.method}, {cheapest.method} costs least: "
+                f"{duration(cheapest.seconds)} for {signed(cheapest.gain)}."
+            )
+    if len(comparison.primaries) == 1:
+        sentences.append("One primary says little about others. Compare on several.")
+    sentences.append(
+        "Methods that train before they choose do so by the dev score that is shown, which makes "
+        "theirs optimistic. Keep a test set for the last word."
+    )
+    return sentences
+
+
+def _spread(comparison: Comparison, name: str) -> float | None:
+    """The usual standard deviation between seeds: the root of the mean variance."""
+    spreads = [
+        found.trial.spread
+        for result in comparison.primaries
+        for found in result.methods
+        if found.method == name
+    ]
+    known = [spread for spread in spreads if spread is not None]
+    return math.hypot(*known) / math.sqrt(len(known)) if known else None

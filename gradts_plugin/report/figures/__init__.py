@@ -1,0 +1,1 @@
+"""The figures: first their numbers, then the drawing; one figure a file."""

@@ -1,0 +1,115 @@
+"""The candidates, best first, with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradts_plugin.records import Ranking, Selection
+from gradts_plugin.report.figures.picture import Drawing, Picture, Table
+from gradts_plugin.report.figures.style import (
+    MUTED,
+    PAPER,
+    RULE,
+    STRONG,
+    figure_number,
+    new_axes,
+    rule_rows,
+    short_name,
+)
+
+
+def ranking_picture(ranking: Ranking, selection: Selection) -> Picture:
+    """The candidates, best first, with their intervals."""
+    selected = selection.auxiliary_tasks
+    best = ranking.candidates[0]
+    last = ranking.candidates[-1]
+    return Picture(
+        name="ranking",
+        title=f"Candidates for {ranking.primary_task}",
+        description=(
+            f"{len(ranking.candidates)} candidates by {ranking.measure}, best first: from "
+            f"{best.task_name} ({best.tau:.3f}) to {last.task_name} ({last.tau:.3f}). "
+            f"Selected: {', '.join(selected) or 'none'}."
+        ),
+        table=Table(
+            ("rank", "task", ranking.measure, "low", "high", "P(above next)", "selected"),
+            tuple(
+                (
+                    place,
+                    candidate.task_name,
+                    candidate.tau,
+                    *(candidate.interval or (None, None)),
+                    candidate.probability_above_next,
+                    "yes" if candidate.task_name in selected else "no",
+                )
+                for place, candidate in enumerate(ranking.candidates, start=1)
+            ),
+        ),
+        draw=lambda: _draw_ranking(ranking, selection),
+    )
+
+
+def _draw_ranking(ranking: Ranking, selection: Selection) -> Drawing:
+    selected = selection.auxiliary_tasks
+    number = len(ranking.candidates)
+    figure, axes = new_axes(3.1, 0.27 * number + 0.1)
+    titles: dict[str, Sequence[str]] = {}
+    null_sd, threshold = null_sd_of(ranking), threshold_of(selection)
+    if null_sd is not None:
+        axes.axvspan(-null_sd, null_sd, color=RULE, alpha=0.5, linewidth=0)
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+    if threshold is not None:
+        axes.axvline(threshold, color=STRONG, linewidth=1, linestyle=(0, (4, 3)))
+    for place, candidate in enumerate(ranking.candidates):
+        chosen = candidate.task_name in selected
+        colour = STRONG if chosen else MUTED
+        if candidate.interval is not None:
+            axes.plot(
+                candidate.interval,
+                (place, place),
+                color=colour,
+                linewidth=5,
+                alpha=0.4,
+                solid_capstyle="butt",
+            )
+        axes.plot(
+            candidate.tau,
+            place,
+            "o",
+            color=colour,
+            markersize=6.5,
+            markerfacecolor=colour if chosen else PAPER,
+            markeredgewidth=1.4,
+            gid=f"candidate-{place}",
+        )
+        interval = candidate.interval
+        within = ""
+        if interval is not None:
+            level = f"{ranking.confidence:.0%}"
+            within = f", {level} interval {interval[0]:.3f} to {interval[1]:.3f}"
+        titles[f"candidate-{place}"] = (f"{candidate.task_name}: {candidate.tau:.3f}{within}",)
+        axes.text(
+            1.02,
+            place,
+            figure_number(candidate.tau),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontweight="bold" if chosen else "normal",
+        )
+    axes.set_yticks(range(number), [short_name(c.task_name) for c in ranking.candidates])
+    for label, candidate in zip(axes.get_yticklabels(), ranking.candidates, strict=True):
+        label.set_fontweight("bold" if candidate.task_name in selected else "normal")
+    rule_rows(axes, number, margin=0.06)
+    axes.set_xlabel(f"{ranking.measure} with {short_name(ranking.primary_task)}")
+    return Drawing(figure, titles)
+
+
+def null_sd_of(ranking: Ranking) -> float | None:
+    """Its `null_sd`; None where the values are no taus between heads."""
+    between_heads = ranking.task_taus is not None and ranking.num_heads_total > 1
+    return ranking.null_sd if between_heads else None
+
+
+def threshold_of(selection: Selection) -> float | None:
+    """What GradTS-thres asked of a candidate's value; None with other methods."""
+    return selection.threshold if selection.method == "thres" else None

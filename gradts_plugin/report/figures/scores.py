@@ -1,0 +1,113 @@
+"""What each method of a comparison selects for a primary, and what that scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradts_plugin.comparison import MethodResult, PrimaryResult, gain
+from gradts_plugin.records import Trial
+from gradts_plugin.report.figures.picture import Cell, Drawing, Picture, Table
+from gradts_plugin.report.figures.style import (
+    MUTED,
+    STRONG,
+    figure_number,
+    file_name,
+    new_axes,
+    rule_rows,
+    short_name,
+)
+from gradts_plugin.report.words import UNDEFINED, score, seed_scores
+from gradts_plugin.scores import mean_score
+
+
+def scores_picture(result: PrimaryResult, order: Sequence[str]) -> Picture:
+    """The dev score of a primary with each method's selection, in an order of the methods."""
+    methods = sorted(result.methods, key=lambda found: order.index(found.method))
+    oracle = ", ".join(result.oracle.auxiliary_tasks) or "none"
+    primary = result.primary_task
+    tested = all(found.trial.test_scores for found in methods)
+    return Picture(
+        name=f"methods-{file_name(primary)}",
+        title=f"What each method selects for {primary}",
+        description=(
+            f"Dev scores of {primary} with what {len(methods)} methods select. Alone it scores "
+            f"{score(result.alone)}; the best known auxiliaries ({oracle}) bring "
+            f"{score(result.oracle)}."
+        ),
+        table=Table(
+            (
+                "method",
+                "selected",
+                "score",
+                "standard deviation",
+                "gain",
+                "regret",
+                "seconds",
+                "steps",
+                "examples",
+                "test score",
+                "kept instances",
+                "mixing ratio",
+                "scores per seed",
+            ),
+            tuple(_scores_row(found, result.alone) for found in methods),
+            scores=("score", "gain", "regret", *(("test score",) if tested else ())),
+        ),
+        draw=lambda: _draw_scores(result, methods),
+    )
+
+
+def _scores_row(method: MethodResult, alone: Trial) -> tuple[Cell, ...]:
+    trial = method.trial
+    counts = (
+        ", ".join(f"{t} {n}" for t, n in of.items()) for of in (trial.num_kept, trial.mixing_ratios)
+    )
+    return (
+        method.method,
+        ", ".join(trial.auxiliary_tasks) or "none",
+        trial.score,
+        trial.spread,
+        gain(trial, alone),
+        method.regret,
+        method.cost.seconds,
+        method.cost.num_steps,
+        method.cost.num_examples,
+        mean_score(trial.test_scores),
+        *counts,
+        seed_scores(trial.scores),
+    )
+
+
+def _draw_scores(result: PrimaryResult, methods: Sequence[MethodResult]) -> Drawing:
+    number = len(methods)
+    figure, axes = new_axes(3.1, 0.27 * number + 0.1)
+    titles: dict[str, Sequence[str]] = {}
+    for trial, words, style in (
+        (result.alone, "alone", (0, (4, 3))),
+        (result.oracle, "best known", (0, (1, 2))),
+    ):
+        if trial.score is not None:
+            axes.axvline(trial.score, color=MUTED, linewidth=1, linestyle=style, label=words)
+    for place, method in enumerate(methods):
+        trial = method.trial
+        shown = UNDEFINED if trial.score is None else figure_number(trial.score)
+        axes.text(1.02, place, shown, transform=axes.get_yaxis_transform(), va="center")
+        if trial.score is None:
+            continue
+        scores = [score for score in trial.scores if score is not None]
+        if len(scores) > 1:
+            axes.plot(
+                (min(scores), max(scores)),
+                (place, place),
+                color=STRONG,
+                linewidth=5,
+                alpha=0.3,
+                solid_capstyle="butt",
+            )
+        axes.plot(trial.score, place, "o", color=STRONG, markersize=6.5, gid=f"method-{place}")
+        selected = ", ".join(trial.auxiliary_tasks) or "none"
+        titles[f"method-{place}"] = (f"{method.method} ({selected}): {score(trial)}",)
+    axes.set_yticks(range(number), [short_name(method.method) for method in methods])
+    rule_rows(axes, number, margin=0.08)
+    axes.set_xlabel(f"dev score of {short_name(result.primary_task)}")
+    return Drawing(figure, titles)

@@ -1,0 +1,137 @@
+"""The page of a run, as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradts_plugin.records import Ranking, Selection
+from gradts_plugin.report.certainty import difference, run_certainty
+from gradts_plugin.report.figures.comparison import comparison_pictures
+from gradts_plugin.report.figures.ranking import null_sd_of, threshold_of
+from gradts_plugin.report.figures.run import pictures
+from gradts_plugin.report.page import page_environment
+from gradts_plugin.report.record import RunReport
+from gradts_plugin.stores.files import write_bytes_atomic
+
+_METHODS: Mapping[str, str] = {
+    "thres": "GradTS-thres: every candidate whose tau reaches a threshold",
+    "trial": "GradTS-trial: the prefix of the ranking with which the primary scores best",
+    "fg": "GradTS-fg: GradTS-trial's auxiliaries, and of those the instances that resemble the "
+    "primary",
+    "top": "top: the best-ranked candidates",
+    "alone": "alone: no auxiliary",
+    "all": "all: every candidate",
+    "autosem-p1": "AUTOSEM, first stage: a bandit inside one training run",
+    "autosem": "AUTOSEM: a bandit inside one training run, then optimised mixing ratios",
+}
+
+
+def write_run_page(report: RunReport, path: Path) -> None:
+    """Writes the report.
+
+    Args:
+        report: its numbers.
+        path: the file; one that is there is replaced.
+
+    Raises:
+        ConfigError: jinja2 or matplotlib is not installed.
+        StoreError: the disk refused.
+    """
+    write_bytes_atomic(path, render_run_page(report).encode())
+
+
+def render_run_page(report: RunReport) -> str:
+    """The report as an HTML document without any reference to other files.
+
+    Raises:
+        ConfigError: jinja2 or matplotlib is not installed.
+    """
+    environment = page_environment()
+    outcome, ranking = report.outcome, report.ranking
+    drawn = {picture.name: picture for picture in pictures(report)}
+    maps = [picture for name, picture in drawn.items() if name.startswith("head-importance-")]
+    mapped = {head_map.task for head_map in report.head_maps}
+    compared = comparison_pictures(report.comparison)[1:] if report.comparison else ()
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        outcome=outcome,
+        selection=report.selection,
+        ranking=ranking,
+        pictures=drawn,
+        head_maps=[
+            (head_map.task, picture, _taus_of(ranking, head_map.task))
+            for head_map, picture in zip(report.head_maps, maps, strict=True)
+        ],
+        method=_METHODS.get(report.selection.method, report.selection.method),
+        difference=difference(outcome.selected, outcome.alone),
+        certainty=run_certainty(report),
+        ranking_note=None if ranking is None else _ranking_note(ranking, report.selection),
+        second_map=next((name for name in _ranked(report) if name in mapped), None),
+        shares=_shares(report),
+        compared_pictures=compared,
+        has_dev_scores=report.settings.get("probing", {}).get("model") != "frozen",
+        settings=_flat(report.settings),
+        provenance=_flat(report.provenance),
+    )
+
+
+def _ranking_note(ranking: Ranking, selection: Selection) -> str:
+    null_sd, threshold = null_sd_of(ranking), threshold_of(selection)
+    parts = ["Filled and bold: selected."]
+    if any(candidate.interval for candidate in ranking.candidates):
+        covers = " and ".join(
+            {"instances": "which instances were probed"}.get(source, f"the {source}")
+            for source in ranking.covers
+        )
+        parts.append(f"Bars: {ranking.confidence:.0%} intervals, covering {covers}.")
+    else:
+        parts.append(f"The ranker {ranking.ranker!r} gives no intervals.")
+    if null_sd is not None:
+        parts.append(
+            f"Grey band: where unrelated tasks lie (0 ± {null_sd:.3f}, one standard deviation)."
+        )
+    if ranking.null_taus:
+        low, high = min(ranking.null_taus), max(ranking.null_taus)
+        parts.append(
+            f"{len(ranking.null_taus)} controls with shuffled labels reach {low:.3f} to {high:.3f}."
+        )
+    if threshold is not None:
+        parts.append(f"Dashed line: the threshold, {threshold:.3f}.")
+    return " ".join(parts)
+
+
+def _ranked(report: RunReport) -> Sequence[str]:
+    if report.ranking is not None:
+        return report.ranking.task_order
+    return [task.name for task in report.tasks[1:]]
+
+
+def _taus_of(ranking: Ranking | None, task: str) -> dict[str, str]:
+    """A task's taus with all others, for the two maps side by side."""
+    if ranking is None or ranking.task_taus is None or task not in ranking.task_names:
+        return {}
+    row = ranking.task_taus[ranking.task_names.index(task)]
+    return {name: f"{tau:.3f}" for name, tau in zip(ranking.task_names, row, strict=True)}
+
+
+def _shares(report: RunReport) -> list[tuple[str, float | None, float | None]]:
+    """Each trained task with its shares before and after; empty where they are not known."""
+    if report.shares_before is None or report.shares_after is None:
+        return []
+    before, after = report.shares_before.shares, report.shares_after.shares
+    return [(name, before.get(name), after.get(name)) for name in {**after, **before}]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested JSON values as dotted keys and texts."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            rows += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            rows.append((prefix + key, ", ".join(str(item) for item in value)))
+        else:
+            rows.append((prefix + key, "" if value is None else str(value)))
+    return rows

@@ -1,0 +1,1 @@
+"""Task data: what a task config says, and how its files are read and written."""

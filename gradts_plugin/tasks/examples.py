@@ -1,0 +1,39 @@
+"""The record that rows of every format and kind become, and samples of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Example:
+    """One instance of a task; what its kind does not have stays empty.
+
+    Attributes:
+        index: position in its split, counted before sampling.
+        text_a: the text.
+        text_b: the second text, or None.
+        label: a label's name, a regression score, the position of the right choice; None where an
+            unlabelled test split has none.
+        tokens: words of a tagging example.
+        labels: one label per word; empty where an unlabelled test split has none.
+        choices: texts of the choices of a multiple-choice example.
+    """
+
+    index: int
+    text_a: str = ""
+    text_b: str | None = None
+    label: str | float | int | None = None
+    tokens: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+
+def sampled(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
+    """A seeded sample in the order of the data; all where there are no more than the limit."""
+    if limit is None or limit >= len(examples):
+        return list(examples)
+    chosen = random.Random(seed).sample(range(len(examples)), limit)  # noqa: S311
+    return [examples[position] for position in sorted(chosen)]

@@ -1,0 +1,1 @@
+"""The readers of task data, a format a file: each yields the rows of one split."""

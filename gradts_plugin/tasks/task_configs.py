@@ -1,0 +1,252 @@
+"""Custom tasks as JSON: what a task config may say.
+
+A task config names a kind of task, where its data lie, which fields hold what, its labels and its
+metric; `reading` turns it into examples and the host turns those into a task of its own. The
+host's own task configs, which have no `kind`, are none of this module's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from gradts_plugin.errors import nearest
+from gradts_plugin.settings.parsing import Settings, parse_settings
+from gradts_plugin.settings.reading import read_json
+from gradts_plugin.tasks.kinds import METRICS, ROLES, SUFFIXES, Format, Kind, Metric, label_name
+from gradts_plugin.tasks.sources import DatasetSource, Fields, Paths
+
+
+def _label_names(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return tuple(label_name(item) for item in value)
+    if value not in ("infer", "text"):
+        raise ValueError("a list of labels, 'infer' or 'text' is needed")
+    return value
+
+
+LabelName = Annotated[str, BeforeValidator(label_name)]
+
+
+class TaskConfig(Settings):
+    """A custom task.
+
+    Attributes:
+        schema_url: for editors; not used.
+        name: unique within a run; letters, digits, `_`, `.` and `-`.
+        kind: single, pair, regression, tagging or multiple_choice.
+        paths: data files; they are used where the training file exists.
+        dataset: a dataset of the hub or a folder; it is used where there are no `paths`, or where
+            their training file does not exist.
+        format: of the files; found by their suffix when left out.
+        columns: names of the columns, for files without a header line (csv, tsv, conll).
+        separator: between columns; default: comma (csv), tab (tsv), white space (conll).
+        comment: lines of a conll file that start with this are skipped.
+        fields: what the fields of a row are called.
+        labels: the labels in the order of their ids; `infer`: the sorted labels of the training
+            split. Multiple choice: names of the choices in their order; `infer`: the choices' own
+            text, numbers from 0, or letters from A; `text`: only the choices' own text.
+        label_map: names for values found in the data, where they differ from `labels`.
+        metric: the score of the task.
+        positive_label: the label that the metric `f1` is computed for.
+        max_train_examples: cap on training rows, a seeded sample in file order.
+        sample_seed: seed of that sample.
+    """
+
+    model_config = ConfigDict(title="GradTS task config")
+
+    schema_url: str | None = Field(default=None, alias="$schema")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+    kind: Kind
+    paths: Paths | None = None
+    dataset: DatasetSource | None = None
+    format: Format | None = None
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    comment: Annotated[str, Field(min_length=1)] | None = None
+    fields: Fields = Fields()
+    labels: Annotated[Literal["infer", "text"] | tuple[str, ...], BeforeValidator(_label_names)] = (
+        "infer"
+    )
+    label_map: Mapping[str, LabelName] = {}
+    metric: Metric
+    positive_label: LabelName | None = None
+    max_train_examples: Annotated[int, Field(gt=0)] | None = None
+    sample_seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _safe_name(cls, name: object) -> object:
+        # Names become folders: this message says more than pydantic's "does not match pattern".
+        if isinstance(name, str) and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+            raise ValueError(
+                "a task name has letters, digits, _ . - and starts with no dot or dash"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _has_data(self) -> Self:
+        if self.paths is None and self.dataset is None:
+            raise ValueError("no data: give 'paths' (files) or 'dataset' (hub name or folder)")
+        return self
+
+    @model_validator(mode="after")
+    def _fields_fit_kind(self) -> Self:
+        roles = [role.strip("[]") for role in ROLES[self.kind]]
+        sources = [("fields", self.fields)]
+        if self.dataset is not None:
+            sources.append(("dataset.fields", self.dataset.fields))
+        for place, fields in sources:
+            for role in fields.given():
+                if role not in roles:
+                    raise ValueError(
+                        f"{place}.{role}: a task of kind {self.kind!r} has no such field; "
+                        f"{nearest(role, roles)}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _format_fits_kind(self) -> Self:
+        if self.paths is None:
+            return self
+        for split, path in self.paths.model_dump(exclude_none=True).items():
+            file_format = self.file_format(path)
+            if file_format == "conll" and self.kind != "tagging":
+                raise ValueError(f"paths.{split}: conll files hold tagging tasks, not {self.kind}")
+            if file_format in ("csv", "tsv") and self.kind == "tagging":
+                raise ValueError(f"paths.{split}: tagging tasks come as jsonl or conll files")
+            if self.columns and file_format == "jsonl":
+                raise ValueError("columns: jsonl rows name their own fields")
+        return self
+
+    @model_validator(mode="after")
+    def _metric_fits_kind(self) -> Self:
+        if self.metric not in METRICS[self.kind]:
+            raise ValueError(
+                f"metric: {self.metric!r} does not fit kind {self.kind!r}; "
+                f"{nearest(self.metric, METRICS[self.kind])}"
+            )
+        if (self.metric == "f1") != (self.positive_label is not None):
+            raise ValueError(
+                "metric 'f1' needs 'positive_label'"
+                if self.metric == "f1"
+                else "positive_label belongs to metric 'f1' alone"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if self.labels == "text" and self.kind != "multiple_choice":
+            raise ValueError("labels: 'text' is for multiple choice; give a list or 'infer'")
+        if self.kind == "regression" and (self.labels != "infer" or self.label_map):
+            raise ValueError("labels: a regression task has none")
+        if isinstance(self.labels, str):
+            return self
+        if len(self.labels) < 2:
+            raise ValueError("labels: at least two are needed")
+        repeated = [name for name in self.labels if self.labels.count(name) > 1]
+        if repeated:
+            raise ValueError(f"labels: {repeated[0]!r} is given twice")
+        for name in (*self.label_map.values(), self.positive_label):
+            if name is not None and name not in self.labels:
+                raise ValueError(f"unknown label {name!r}; {nearest(name, self.labels)}")
+        return self
+
+    def file_format(self, path: str) -> Format:
+        """The format of a data file: what the config says, else by its suffix.
+
+        Raises:
+            ValueError: neither says.
+        """
+        if self.format is not None:
+            return self.format
+        suffix = PurePath(path).suffix.lower()
+        if suffix not in SUFFIXES:
+            raise ValueError(f"{path}: no known suffix; say the format (jsonl, csv, tsv or conll)")
+        return SUFFIXES[suffix]
+
+    def field_names(self) -> dict[str, str | tuple[str, ...]]:
+        """Role -> field name(s), defaults filled in, in the source that `settled_paths` left."""
+        named = self.fields.given()
+        if self.paths is None and self.dataset is not None:
+            named |= self.dataset.fields.given()
+        return named | {
+            role: role for role in ROLES[self.kind] if role[0] != "[" and role not in named
+        }
+
+
+def is_custom(config: Mapping[str, Any]) -> bool:
+    """True for a task config of this module, False for one of the host's own."""
+    return "kind" in config
+
+
+def parse_task_config(values: Any, *, where: str) -> TaskConfig:
+    """Checks a task config.
+
+    Args:
+        values: what was read.
+        where: file or place, for the message.
+
+    Raises:
+        ConfigError: one line with the key, what was found and the nearest valid choice.
+    """
+    return parse_settings(TaskConfig, values, where=where)
+
+
+def read_task_config(path: Path) -> TaskConfig:
+    """Reads and checks a task config file.
+
+    Raises:
+        ConfigError: the file is missing, broken or wrong.
+    """
+    return parse_task_config(read_json(path), where=str(path))
+
+
+def settled_paths(config: TaskConfig, data_folder: Path) -> TaskConfig:
+    """A copy of a task config that can be put anywhere: one source of data, its path absolute.
+
+    Args:
+        config: the task config.
+        data_folder: where its relative paths start.
+
+    Returns:
+        The config with `paths` alone where the training file exists (or there is no `dataset`), and
+        with `dataset` alone otherwise.
+    """
+    folder = data_folder.absolute()
+    if config.paths is not None and (
+        config.dataset is None or (folder / config.paths.train).exists()
+    ):
+        paths = {
+            split: str(folder / path)
+            for split, path in config.paths.model_dump(exclude_none=True).items()
+        }
+        update = {"paths": Paths(**paths), "dataset": None, "schema_url": None}
+        return config.model_copy(update=update)
+    source = config.dataset
+    if source is not None and (folder / source.path).is_dir():
+        source = source.model_copy(update={"path": str(folder / source.path)})
+    return config.model_copy(update={"paths": None, "dataset": source, "schema_url": None})
+
+
+def to_json_values(config: TaskConfig) -> dict[str, Any]:
+    """A task config as plain JSON values, defaults left out; parsing them gives the config back."""
+    return config.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
+
+
+def task_config_schema() -> dict[str, Any]:
+    """The JSON Schema of task configs, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **TaskConfig.model_json_schema(by_alias=True),
+    }
