@@ -24,7 +24,7 @@ from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
 from gradts_plugin import comparison
-from gradts_plugin.console import ProgressPlugin
+from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.demo import run_file_values
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.settings.compare_file import CompareFile

@@ -19,7 +19,7 @@ from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
 from gradts_plugin import sessions
-from gradts_plugin.console import ProgressPlugin
+from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing.convex import fit_head, fitted_batches
 from gradts_plugin.probing.prober import frozen, probe

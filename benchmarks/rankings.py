@@ -32,7 +32,7 @@ from rich.console import Console
 from scipy.stats import kendalltau
 
 from gradts_plugin import comparison, pipeline, sessions
-from gradts_plugin.console import ProgressPlugin
+from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.hosts.jiant.training import runner as host_runner
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing import importance

@@ -18,7 +18,7 @@ from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
 from gradts_plugin import pipeline, sessions
-from gradts_plugin.console import ProgressPlugin
+from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.report.figures.correlations import (
     correlation_figure_info,

@@ -20,7 +20,7 @@ from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
 from gradts_plugin import comparison, pipeline, sessions
-from gradts_plugin.console import ProgressPlugin
+from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Cost
 from gradts_plugin.settings.compare_file import CompareFile

@@ -11,7 +11,6 @@ from gradts_plugin.offers import Correlation, Measure, Method, Ranker
 from gradts_plugin.probing import importance
 from gradts_plugin.ranking import embedding, gradients, heads, logme, random_order, size
 from gradts_plugin.ranking.correlation import kendall
-from gradts_plugin.records import Selection
 from gradts_plugin.selection import (
     alone,
     autosem,
@@ -28,17 +27,6 @@ from gradts_plugin.tasks.shipped import shipped_task_configs
 def extend_task_configs() -> Mapping[str, Path]:
     """Offers the shipped configs of the paper's 14 tasks."""
     return shipped_task_configs()
-
-
-@hookimpl(trylast=True)
-def load_task(config: Mapping[str, Any], base_path: Path) -> Any | None:
-    """Loads task configs that name a `kind`; the others are jiant's own."""
-    if "kind" not in config:
-        return None
-    # Imported late: most commands need no host, and jiant takes seconds to import.
-    from gradts_plugin.hosts.jiant.tasks.custom import create_task
-
-    return create_task(config, base_path)
 
 
 @hookimpl
@@ -76,13 +64,3 @@ def extend_selection_methods() -> Sequence[Method[Any]]:
         everything.METHOD,
         top.METHOD,
     ]
-
-
-@hookimpl(trylast=True)
-def rewrite_config(
-    config: Mapping[str, Any], selection: Selection, output_dir: Path
-) -> dict[str, Any] | None:
-    """Rewrites jiant's task-container config."""
-    from gradts_plugin.hosts.jiant.container import rewrite_container_config
-
-    return rewrite_container_config(config, selection, output_dir)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from gradts_plugin import __version__, console, pipeline, plan, sessions
 from gradts_plugin.errors import ConfigError, GradTSError
-from gradts_plugin.measuring import measure
+from gradts_plugin.planning.rates import measure
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.report.figures.files import FORMATS
 from gradts_plugin.report.writing import write_comparison_report, write_report

@@ -14,6 +14,7 @@ from typing import Any
 import pluggy
 
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
+from gradts_plugin.protocols import HostOpening
 from gradts_plugin.records import (
     Ranking,
     Selection,
@@ -23,6 +24,7 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
+from gradts_plugin.settings.run_file import RunFile
 
 __all__ = [
     "PROJECT_NAME",
@@ -53,6 +55,7 @@ __all__ = [
     "on_probing_error",
     "on_selection_error",
     "on_training_error",
+    "open_host",
     "rewrite_config",
 ]
 
@@ -94,6 +97,21 @@ def extend_task_configs() -> Mapping[str, Path]:  # type: ignore[empty-body]
 
     Returns:
         Task name -> path of its task config JSON.
+    """
+
+
+@hookspec(firstresult=True)
+def open_host(run_file: RunFile, task_configs: Mapping[str, Path], hook: Any) -> HostOpening | None:
+    """Called for a run file, to open the multi-task framework that its `host` names.
+
+    Args:
+        run_file: the run, with absolute paths.
+        task_configs: task configs that can be named without a path.
+        hook: the hooks: the host tells them of each task and each step, asks them to load tasks
+            and to rewrite configurations.
+
+    Returns:
+        The host, not prepared yet, or None where another host is named.
     """
 
 

@@ -1,21 +1,21 @@
-"""The one JSON form of every record: its fields, and what it says can be derived from them.
+"""The one JSON form of every record: its fields by name, and what it says can be derived from them.
 
-A field with `metadata={"json": "other"}` has another name there, and with `{"json": None}` it is
-left out. Properties named in the class variable `derived` are written, and never read.
+A record's class variable `derived` names properties that are written, and not read; `unwritten`
+names fields that are left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from gradts_plugin.errors import ConfigError
 
 RecordT = TypeVar("RecordT")
 
@@ -28,9 +28,11 @@ def to_json(value: Any, *, only: Iterable[str] | None = None) -> Any:
         only: of a record, the names that are wanted; None: all.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        form = {name: getattr(value, field) for field, name in _names(type(value)).items()}
-        form |= {name: getattr(value, name) for name in getattr(type(value), "derived", ())}
-        return {k: to_json(item) for k, item in form.items() if only is None or k in only}
+        names = [field.name for field in dataclasses.fields(value)]
+        names += getattr(value, "derived", ())
+        left_out = set(getattr(value, "unwritten", ()))
+        wanted = set(names if only is None else only) - left_out
+        return {name: to_json(getattr(value, name)) for name in names if name in wanted}
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -42,57 +44,29 @@ def to_json(value: Any, *, only: Iterable[str] | None = None) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def from_json(record: type[RecordT], values: Any) -> RecordT:
+def from_json(record: type[RecordT], values: Any, *, where: str) -> RecordT:
     """Reads a record back from its JSON form; fields that were left out have their defaults.
 
     Args:
         record: its class.
-        values: what `to_json` gave; further keys are ignored.
+        values: what `to_json` gave.
+        where: file, for the message.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not the form of such a record.
+        ConfigError: it is not the form of such a record.
     """
-    return typing.cast("RecordT", _read(record, values))
+    try:
+        adapter = TypeAdapter(record, config=_CONFIG if _takes_config(record) else None)
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+        message = problem["msg"][:1].lower() + problem["msg"][1:]
+        raise ConfigError(f"{where} is damaged: {place}: {message}") from error
 
 
-def _read(kind: Any, value: Any) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (kind,) = (argument for argument in arguments if argument is not type(None))
-        return _read(kind, value)
-    if origin is tuple:
-        if arguments[-1] is Ellipsis:
-            return tuple(_read(arguments[0], item) for item in value)
-        return tuple(_read(each, item) for each, item in zip(arguments, value, strict=True))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: _read(arguments[1], item) for key, item in dict(value).items()}
-    if origin is np.ndarray:
-        return np.array(value)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = _hints(kind)
-        read = {
-            field: _read(hints[field], value[name])
-            for field, name in _names(kind).items()
-            if name in value
-        }
-        return kind(**read)
-    if kind is Path:
-        return Path(value)
-    return float(value) if kind is float else value
+_CONFIG = ConfigDict(arbitrary_types_allowed=True)
 
 
-@functools.cache
-def _names(record: type) -> dict[str, str]:
-    """Field -> its name in JSON, of the fields that are written."""
-    names = {
-        field.name: field.metadata.get("json", field.name)
-        for field in dataclasses.fields(record)  # type: ignore[arg-type]  # records only
-    }
-    return {field: name for field, name in names.items() if name is not None}
-
-
-@functools.cache
-def _hints(record: type) -> dict[str, Any]:
-    return typing.get_type_hints(record)
+def _takes_config(record: type) -> bool:
+    return not dataclasses.is_dataclass(record)

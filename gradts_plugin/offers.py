@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
 from gradts_plugin.records import (
@@ -27,6 +24,10 @@ from gradts_plugin.records import (
 )
 from gradts_plugin.settings.parsing import NoSettings, Settings
 from gradts_plugin.settings.selection import GradTSSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 OwnT = TypeVar("OwnT", bound=Settings)
 
@@ -134,7 +135,7 @@ class RankingContext(Protocol):
         ...
 
     def fine_tuning_identity(self, task_names: Sequence[str]) -> Mapping[str, Any]:
-        """What decides a fine-tuning beside encoder, data and seed; for a computation's identity."""
+        """What decides a fine-tuning beside encoder, data and seed, for an identity."""
         ...
 
     def fine_tuned(

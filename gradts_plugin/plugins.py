@@ -11,6 +11,7 @@ import pluggy
 
 from gradts_plugin import builtin, hookspecs
 from gradts_plugin.errors import ConfigError, PluginError, nearest
+from gradts_plugin.hosts.jiant import plugin as jiant
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
 from gradts_plugin.settings.choice import Choice, settings_of
 from gradts_plugin.settings.parsing import Settings
@@ -44,6 +45,7 @@ def make_plugin_manager(
     manager.add_hookspecs(hookspecs)
     try:
         manager.register(builtin, name="gradts-builtin")
+        manager.register(jiant, name="gradts-jiant")
         if entry_points:
             manager.load_setuptools_entrypoints(ENTRY_POINT_GROUP)
         for plugin in plugins:

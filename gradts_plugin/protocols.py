@@ -5,13 +5,11 @@ Symbols: N instances, L layers, H heads, n = L * H.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gradts_plugin.records import (
     FloatArray,
@@ -26,6 +24,9 @@ from gradts_plugin.records import (
 )
 from gradts_plugin.scores import Score
 from gradts_plugin.settings.training import TrainingSettings
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class ProbeTarget(Protocol):
@@ -155,9 +156,23 @@ class Host(Protocol):
         ...
 
     def training_command(
-        self, config_path: Path, training: TrainingSettings, *, seed: int, output_dir: Path
+        self,
+        config_path: Path,
+        training: TrainingSettings,
+        *,
+        seed: int,
+        output_dir: Path,
+        shown: Callable[[Path], str] = str,
     ) -> str:
-        """What to type to train a rewritten configuration with the host itself."""
+        """What to type to train a rewritten configuration with the host itself.
+
+        Args:
+            config_path: the configuration.
+            training: its settings.
+            seed: of the training.
+            output_dir: where the host writes.
+            shown: how a path is written.
+        """
         ...
 
     def task_shares(
@@ -188,4 +203,30 @@ class ImportanceSource(Protocol):
 
     def batches(self) -> Iterator[tuple[IntArray, FloatArray]]:
         """Yields (example_ids of shape (b,), raw importances of shape (b, L, H)), in order."""
+        ...
+
+
+class HostOpening(Protocol):
+    """A host that was named, and is not prepared yet."""
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of the run file."""
+        ...
+
+    def check(self) -> None:
+        """Reads everything that the host will read, and writes nothing.
+
+        Raises:
+            GradTSError: the encoder, a task or its data is wrong.
+        """
+        ...
+
+    def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> Host:
+        """Prepares the host in the run's output folder; what is there and fits is kept.
+
+        Args:
+            log_file: where the host's own output goes.
+            prepared_in: another output folder, whose prepared tasks are used where they fit.
+        """
         ...

@@ -9,19 +9,20 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from pydantic import PlainValidator
 
 from gradts_plugin.scores import Score, mean_score, score_spread
 
-FloatArray = npt.NDArray[np.floating[Any]]
+if TYPE_CHECKING:
+    import torch
 
-
-IntArray = npt.NDArray[np.int64]
-
+# Read back from lists, where a record is read from JSON.
+FloatArray = Annotated[npt.NDArray[np.floating[Any]], PlainValidator(np.asarray)]
+IntArray = Annotated[npt.NDArray[np.int64], PlainValidator(np.asarray)]
 
 #: Keeps these training instances of an auxiliary task: task name -> example ids, int64 (kept,).
 KeptInstances = Mapping[str, IntArray]
@@ -237,15 +238,22 @@ class Ranking:
     ranker: str = "heads"
     measure: str = "tau"
 
+    derived: ClassVar[tuple[str, ...]] = ("null_sd",)
+
     @property
     def task_order(self) -> tuple[str, ...]:
         """Candidate names, best first."""
         return tuple(candidate.task_name for candidate in self.candidates)
 
     @property
-    def null_sd(self) -> float:
-        """Standard deviation of Kendall's tau between unrelated rankings of n heads."""
+    def null_sd(self) -> float | None:
+        """Standard deviation of Kendall's tau between unrelated rankings of n heads.
+
+        None where no heads, or too few, were compared.
+        """
         n = self.num_heads_total
+        if n < 2 or self.task_taus is None:
+            return None
         return float(np.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1))))
 
 
@@ -262,7 +270,7 @@ class Trial:
         seconds: wall time over all seeds (as measured when it ran).
         reused: True where every run was found stored and nothing was trained.
         output_dirs: the host's output folder of each run whose weights may be kept: those of the
-            first `trial.seeds` seeds.
+            first `training_seeds` seeds.
         test_scores: the primary's test score, one per seed, None where it is undefined; empty
             where it was not asked for.
     """
@@ -276,6 +284,8 @@ class Trial:
     output_dirs: tuple[Path, ...] = ()
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     test_scores: tuple[Score, ...] = ()
+
+    derived: ClassVar[tuple[str, ...]] = ("score", "spread")
 
     @property
     def score(self) -> Score:
@@ -319,3 +329,58 @@ class Selection:
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     block_steps: int | None = None
     threshold: float | None = None
+
+    derived: ClassVar[tuple[str, ...]] = ("num_kept",)
+    unwritten: ClassVar[tuple[str, ...]] = ("kept_instances",)  # large; in the host's caches
+
+    @property
+    def num_kept(self) -> dict[str, int]:
+        """Kept training instances of each auxiliary that lost some."""
+        return {name: len(ids) for name, ids in self.kept_instances.items()}
+
+    def trial_of_selected(self) -> Trial | None:
+        """The first trial of the selected auxiliaries; None where they were not tried."""
+        return next(
+            (trial for trial in self.trials if trial.auxiliary_tasks == self.auxiliary_tasks), None
+        )
+
+
+@dataclass
+class Counters:
+    """What a run really did, and what it found stored."""
+
+    training_steps: int = 0
+    training_runs: int = 0
+    training_runs_reused: int = 0
+    probes: int = 0
+    probes_reused: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything a finished run has to say.
+
+    Attributes:
+        ranking: candidates, best first; None where the method needs no ranking.
+        selection: what was selected and why.
+        config_path: the rewritten host configuration.
+        selected: the selection's training run; None where nothing was trained.
+        alone: the primary's own training run; None where nothing was trained.
+        done: what was made and what was reused.
+        seconds: wall time per phase.
+        cost: what it takes to know the selection with nothing stored: fine-tuning, probes and
+            trials, each as measured when it was made.
+        weights: files of the selection's trained weights, one per training seed.
+        earlier_weights: files that earlier results in the same output folder delivered.
+    """
+
+    ranking: Ranking | None
+    selection: Selection
+    config_path: Path
+    selected: Trial | None
+    alone: Trial | None
+    done: Counters
+    seconds: Mapping[str, float]
+    cost: Cost
+    weights: tuple[Path, ...] = ()
+    earlier_weights: tuple[Path, ...] = ()

@@ -15,7 +15,8 @@ from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
 from gradts_plugin import console as terminal
-from gradts_plugin.console import ProgressPlugin, format_bytes, format_duration, time_left
+from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin.terminal.words import format_bytes, format_duration, time_left
 from gradts_plugin.pipeline import Counters, Outcome
 from gradts_plugin.plan import Part, Plan
 from gradts_plugin.records import (

@@ -305,7 +305,7 @@ def test_times_are_measured_on_real_steps(tmp_path, encoder, monkeypatch):
 
 def test_longer_tasks_take_longer(tmp_path, encoder):
     run_file = sessions.read_run_file(write_run_file(tmp_path, encoder, NAMES))
-    from gradts_plugin.measuring import measure
+    from gradts_plugin.planning.rates import measure
 
     manager = make_plugin_manager(entry_points=False)
     with sessions.run_file_to_plan(run_file, manager) as session:

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gradts_plugin.records import Cost
-
-
-@dataclass
-class Counters:
-    """What a run really did, and what it found stored."""
-
-    training_steps: int = 0
-    training_runs: int = 0
-    training_runs_reused: int = 0
-    probes: int = 0
-    probes_reused: int = 0
+from gradts_plugin.records import Cost, Counters
 
 
 @dataclass

@@ -104,6 +104,22 @@ class Session:
         names = (self.settings.primary_task, *candidate_tasks(self.settings, list(infos)))
         return {name: infos[name] for name in names}
 
+    def with_settings(self, settings: GradTSSettings, *, output_dir: Path | None = None) -> Session:
+        """Another run on the same host and stores, with accounts of its own.
+
+        Args:
+            settings: the other settings; their `store` is not looked at.
+            output_dir: where the other run writes; None: the same folder.
+        """
+        return Session(
+            self.host,
+            settings,
+            self.manager,
+            self.registry,
+            self.stores,
+            output_dir or self.output_dir,
+        )
+
     @contextlib.contextmanager
     def phase(self, name: str, num_units: int) -> Iterator[None]:
         """Announces and times a phase."""

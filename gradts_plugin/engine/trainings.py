@@ -160,7 +160,7 @@ class Trainings:
             else:
                 session.accounts.training_found(training.digest, found.cost)
             results.append(found)
-        trial = _trial_of(request, results, session.settings.training_seeds, trained=trained)
+        trial = trial_of(request, results, session.settings.training_seeds, trained=trained)
         if trained and not request.weights_needed:
             self.weights.keep_best(trial)
         session.hook.after_trial(primary_task=primary, trial=trial)
@@ -223,9 +223,10 @@ class Trainings:
             raise
 
 
-def _trial_of(
+def trial_of(
     request: TrialRequest, results: Sequence[TrainingResult], num_kept: int, *, trained: int
 ) -> Trial:
+    """The trial that trainings add up to; the weights of the first `num_kept` may be kept."""
     folders = [result.output_dir for result in results[:num_kept]]
     return Trial(
         auxiliary_tasks=request.auxiliary_tasks,

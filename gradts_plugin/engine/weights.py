@@ -14,7 +14,11 @@ NUM_BEST = 2
 
 
 class Weights:
-    """The weights in one output folder; files elsewhere, or delivered before, are never removed."""
+    """The weights in one output folder; files elsewhere, or delivered before, are never removed.
+
+    Attributes:
+        delivered_before: weights of earlier results in the folder that are still there.
+    """
 
     def __init__(self, host: Host, output_dir: Path, delivered: Iterable[Path] = ()) -> None:
         """Looks at no file yet.
@@ -26,7 +30,8 @@ class Weights:
         """
         self._host = host
         self._own = output_dir.resolve()
-        self._delivered = {path.resolve() for path in delivered}
+        self.delivered_before = tuple(path for path in delivered if path.exists())
+        self._delivered = {path.resolve() for path in self.delivered_before}
         self._best: list[Trial] = []
         self._is_selected = False
 
@@ -67,7 +72,7 @@ class Weights:
             self.remove(folder)
 
     def remove(self, folder: Path | None) -> None:
-        """Removes a training's weights, where they lie in this output folder and stay for nobody."""
+        """Removes a training's weights, if they lie in this output folder and are not delivered."""
         if folder is None:
             return
         path = self._host.weights_of(folder).resolve()

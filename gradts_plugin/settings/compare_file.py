@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from gradts_plugin.settings.old_keys import OLD_METHOD_SECTIONS
-from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.reading import read_yaml
+from gradts_plugin.settings.run_file import RunFile, with_absolute_paths
 
 #: What `gradts-select compare` runs where a compare file names no methods of its own.
 DEFAULT_COMPARED_METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -66,6 +69,16 @@ class CompareFile(RunFile):
     def scored_tasks(self) -> tuple[str, ...]:
         """The primaries."""
         return self.primaries
+
+
+def read_compare_file(path: Path) -> CompareFile:
+    """Reads a compare file; relative paths in it start at its folder.
+
+    Raises:
+        ConfigError: it is missing, broken or wrong.
+    """
+    compare_file = parse_settings(CompareFile, read_yaml(path), where=str(path))
+    return with_absolute_paths(compare_file, path.absolute().parent)
 
 
 def _with_old_sections(given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-#: Sections that became settings of the methods they steer: section -> (methods, names that changed).
+#: Sections that became settings of the methods they steer: section -> (methods, new names).
 _OF_METHODS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]] = {
     "trial": (("trial", "fg"), {}),
     "fine_grained": (("fg",), {"threshold": "instance_threshold"}),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, field_validator
 
-from gradts_plugin.settings.parsing import Affects, Settings
+from gradts_plugin.settings.parsing import Affects, Settings, parse_settings
+from gradts_plugin.settings.reading import read_yaml
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.settings.training import DEFAULT_EPOCHS, TrainingSettings
 
@@ -58,3 +59,37 @@ class RunFile(GradTSSettings):
         if training.epochs is None and training.max_steps is None:
             return training.model_copy(update={"epochs": DEFAULT_EPOCHS})
         return training
+
+
+def read_run_file(path: Path) -> RunFile:
+    """Reads a run file; relative paths in it start at its folder.
+
+    Raises:
+        ConfigError: it is missing, broken or wrong.
+    """
+    run_file = parse_settings(RunFile, read_yaml(path), where=str(path))
+    return with_absolute_paths(run_file, path.absolute().parent)
+
+
+RunFileT = TypeVar("RunFileT", bound=RunFile)
+
+
+def with_absolute_paths(run_file: RunFileT, base: Path) -> RunFileT:
+    """A copy of a run file whose relative paths start at a folder.
+
+    Args:
+        run_file: the run.
+        base: an absolute path.
+    """
+    model = run_file.model.name_or_path
+    if (base / model).is_dir():
+        run_file = run_file.model_copy(
+            update={"model": run_file.model.model_copy(update={"name_or_path": str(base / model)})}
+        )
+    tasks = tuple(str(base / name) if (base / name).is_file() else name for name in run_file.tasks)
+    update: dict[str, Any] = {"tasks": tasks, "output_dir": base / run_file.output_dir}
+    if run_file.data_dir is not None:
+        update["data_dir"] = base / run_file.data_dir
+    if run_file.store is not None:
+        update["store"] = base / run_file.store
+    return run_file.model_copy(update=update)

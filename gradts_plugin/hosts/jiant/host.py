@@ -10,7 +10,7 @@ import importlib.metadata
 import io
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from gradts_plugin.hosts.jiant.encoder import (
     require_tokenizer,
 )
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
+from gradts_plugin.hosts.jiant.launch import training_command
 from gradts_plugin.hosts.jiant.lending import LentModel
 from gradts_plugin.hosts.jiant.quiet import silence_transformers
 from gradts_plugin.hosts.jiant.shares import shares_of
@@ -43,7 +44,6 @@ from gradts_plugin.records import (
     TrainingResult,
     TrainStep,
 )
-from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.files import disk_errors
 
@@ -53,6 +53,9 @@ apply_mends()  # jiant cannot be imported before its breaks are mended
 from jiant.proj.main.components import container_setup
 from jiant.utils import torch_utils
 from transformers import AutoTokenizer
+
+#: Of how trainings run here; raised when the same recipe gives other numbers.
+HOST_VERSION = 1
 
 StepListener = Callable[[TrainingPlan, TrainStep], None]
 
@@ -64,8 +67,9 @@ class JiantHost:
         self,
         container_config: Mapping[str, Any],
         arguments: HostArguments,
-        settings: GradTSSettings,
         *,
+        switches: FaultSwitches,
+        further_tasks: Collection[str] = (),
         work_dir: Path,
         on_step: StepListener,
         rewrite_config: Callable[[Mapping[str, Any], Selection, Path], dict[str, Any]],
@@ -74,13 +78,12 @@ class JiantHost:
         check_container_config(container_config)
         self._config = copy.deepcopy(dict(container_config))
         self._arguments = arguments
-        self._settings = settings
         self._work_dir = work_dir
         self._on_step = on_step
         self._rewrite_config = rewrite_config
         self._log_file = log_file
         self._streams = sys.stdout, sys.stderr
-        self._switches = FaultSwitches.of(settings)
+        self._switches = switches
         self._model_type = read_model_type(arguments.hf_pretrained_model_name_or_path)
         require_supported_encoder(self._model_type)
         require_tokenizer(arguments.hf_pretrained_model_name_or_path)
@@ -91,11 +94,7 @@ class JiantHost:
                 self._config["task_config_path_dict"], verbose=False
             )
         # Tasks that the container only evaluates need no training cache.
-        used = {
-            *self._config["task_run_config"]["train_task_list"],
-            settings.primary_task,
-            *(settings.candidate_tasks or ()),
-        }
+        used = {*self._config["task_run_config"]["train_task_list"], *further_tasks}
         self._infos = tuple(self._describe(name) for name in self._tasks if name in used)
         self._encoder_fingerprint: str | None = None
 
@@ -152,6 +151,7 @@ class JiantHost:
         used = {name: options[name] for name in shared.values() if options.get(name)}
         if used or len(set(shared.values())) < len(shared):
             recipe["heads"] = {"task_to_taskmodel_map": shared, "taskmodel_config_map": used}
+        recipe["host"] = {"name": "jiant", "version": HOST_VERSION}
         return recipe
 
     @contextlib.contextmanager
@@ -210,16 +210,18 @@ class JiantHost:
         """jiant's file of a training's kept weights."""
         return output_dir / WEIGHTS_FILE
 
-    def rewrite(self, selection: Selection, output_dir: Path) -> dict[str, Any]:
+    def rewrite(
+        self, selection: Selection, training: TrainingSettings, output_dir: Path
+    ) -> dict[str, Any]:
         """The container config that trains exactly the selection.
 
         It records under `gradts.selection.original` what was changed, so that selecting on it
         again starts from the original.
         """
         rewritten = self._rewrite_config(self._config, selection, output_dir)
-        if self._settings.training.epochs or self._settings.training.max_steps:
+        if training.epochs or training.max_steps:
             tasks = (selection.primary_task, *selection.auxiliary_tasks)
-            recipe = self.recipe(self._settings.training, tasks, selection.kept_instances)
+            recipe = self.recipe(training, tasks, selection.kept_instances)
             rewritten["global_train_config"] = {
                 "max_steps": recipe["max_steps"],
                 "warmup_steps": recipe["warmup_steps"],
@@ -245,6 +247,24 @@ class JiantHost:
         sizes = {info.name: info.num_train for info in self._infos}
         sizes |= {name: len(ids) for name, ids in (kept_instances or {}).items()}
         return shares_of(rewritten or self._config, sizes)
+
+    def training_command(
+        self,
+        config_path: Path,
+        training: TrainingSettings,
+        *,
+        seed: int,
+        output_dir: Path,
+        shown: Callable[[Path], str] = str,
+    ) -> str:
+        """jiant's run script through the plugin, with the arguments it was opened with."""
+        return training_command(
+            Path(shown(config_path)),
+            self._arguments.with_paths(shown),
+            training,
+            seed=seed,
+            output_dir=Path(shown(output_dir)),
+        )
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
         """Decodes rows of the training cache; a bar sets texts of a pair, or choices, apart."""

@@ -1,13 +1,9 @@
-"""The terminal as a plugin: progress with the time left, and the tables at the end."""
+"""Progress with the time left, as a plugin."""
 
 from __future__ import annotations
 
-import math
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.progress import (
@@ -19,32 +15,20 @@ from rich.progress import (
     TaskProgressColumn,
     TextColumn,
 )
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.planning.work import FINE_TUNING_SHARE, FORWARD_SHARE, PROBE_SHARE, QUICK_DEV
 from gradts_plugin.records import (
-    Ranking,
-    Selection,
     TaskInfo,
     TrainingPlan,
     TrainingResult,
     TrainStep,
     Trial,
 )
-from gradts_plugin.scores import score_difference, shown_score
-
-#: Share of a probe's time that its fine-tuning usually takes; it only smooths the bar.
-FINE_TUNING_SHARE = 0.8
-
-#: Time of a probed instance, and of an encoded or scored one, relative to a training step. That is
-#: a forward and a backward pass; a backward pass takes twice a forward pass, and a probe's leaves
-#: the parameters' gradients out.
-PROBE_SHARE = 0.6
-FORWARD_SHARE = 1 / 3
-
-#: A fine-tuning scores at most so many dev instances.
-QUICK_DEV = 256
+from gradts_plugin.scores import shown_score
+from gradts_plugin.terminal.words import describe_tasks, format_duration, format_score, time_left
 
 
 class ProgressPlugin:
@@ -301,254 +285,3 @@ class _AnsweredColumn(ProgressColumn):
         """The answer."""
         answer: Callable[[], str] = task.fields[self._field]
         return Text(answer(), style="cyan")
-
-
-def time_left(share: float, seconds: float) -> str:
-    """The time that the rest takes at the speed so far; empty where nothing can be said yet."""
-    if share <= 0 or share >= 1 or seconds <= 0:
-        return ""
-    return format_duration(seconds * (1 - share) / share)
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds in words: 42 s, 7 min, 3 h 20 min."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def format_bytes(count: float) -> str:
-    """A size in words: 12 kB, 3.4 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-# --- tables ---------------------------------------------------------------------------------------
-
-
-def describe_tasks(primary_task: str, auxiliary_tasks: tuple[str, ...]) -> str:
-    """Names a training run's tasks."""
-    return (
-        " + ".join((primary_task, *auxiliary_tasks)) if auxiliary_tasks else f"{primary_task} alone"
-    )
-
-
-def format_score(trial: Trial) -> str:
-    """A trial's score, with its spread where there is one."""
-    spread = f" ± {trial.spread:.4f}" if trial.spread is not None else ""
-    return f"{shown_score(trial.score)}{spread}"
-
-
-def ranking_table(ranking: Ranking) -> Table:
-    """The ranking, one row per candidate."""
-    percent = f"{ranking.confidence:.0%}"
-    with_intervals = any(candidate.interval for candidate in ranking.candidates)
-    table = Table(title=f"Candidates for {ranking.primary_task}, best first", title_justify="left")
-    table.add_column("#", justify="right")
-    table.add_column("task")
-    table.add_column(ranking.measure, justify="right")
-    if not with_intervals:
-        for position, candidate in enumerate(ranking.candidates, start=1):
-            table.add_row(str(position), candidate.task_name, f"{candidate.tau:.3f}")
-        return table
-    table.add_column(f"{percent} interval", justify="center")
-    table.add_column("P(above next)", justify="right")
-    for position, candidate in enumerate(ranking.candidates, start=1):
-        low, high = candidate.interval or (math.nan, math.nan)
-        above = candidate.probability_above_next
-        table.add_row(
-            str(position),
-            candidate.task_name,
-            f"{candidate.tau:.3f}",
-            f"[{low:.3f}, {high:.3f}]".replace("[", r"\["),
-            "" if above is None else f"{above:.2f}",
-        )
-    return table
-
-
-def coverage_note(ranking: Ranking) -> str:
-    """What the intervals cover, and what they miss."""
-    if not ranking.covers:
-        return f"The ranker {ranking.ranker!r} gives no intervals."
-    if ranking.num_seeds == 0:
-        return (
-            "The intervals cover which instances were probed. The encoder was frozen, so there is "
-            "no fine-tuning seed to vary."
-        )
-    if ranking.num_seeds == 1:
-        return (
-            "The intervals cover which instances were probed. One fine-tuning seed: the seed's "
-            "part, usually the larger one, is missing; set seeds: 2 or more."
-        )
-    return (
-        f"The intervals cover the probed instances and the fine-tuning seed "
-        f"({ranking.num_seeds} seeds)."
-    )
-
-
-def print_selection(console: Console, selection: Selection) -> None:
-    """The selection and its reason."""
-    chosen = ", ".join(selection.auxiliary_tasks) or "none"
-    console.print(Text.assemble((f"Selected for {selection.primary_task}:", "bold"), f" {chosen}"))
-    console.print(selection.reason, highlight=False, markup=False)
-    for name, ids in selection.kept_instances.items():
-        console.print(f"  {name}: {len(ids)} training instances kept", highlight=False)
-
-
-def print_outcome(
-    console: Console,
-    outcome: Any,
-    *,
-    files: Mapping[str, Path] | None = None,
-    next_commands: Sequence[str] = (),
-) -> None:
-    """Everything a finished run has to say.
-
-    Args:
-        console: where it goes.
-        outcome: `pipeline.Outcome`.
-        files: further files the run wrote: what -> where.
-        next_commands: what can be typed next.
-    """
-    console.print()
-    if outcome.ranking is not None:
-        console.print(ranking_table(outcome.ranking))
-        console.print(coverage_note(outcome.ranking), style="dim", highlight=False)
-        console.print()
-    print_selection(console, outcome.selection)
-    console.print()
-    console.print(summary_table(outcome))
-    weights = outcome.selected.output_dirs[:1] if outcome.selected is not None else ()
-    console.print()
-    for what, path in (
-        ("Rewritten jiant configuration", outcome.config_path),
-        *(("Trained weights", folder / "best_model.p") for folder in weights),
-        *(files or {}).items(),
-    ):
-        console.print(f"{what}: {shown_path(path)}", highlight=False, markup=False, soft_wrap=True)
-    print_next(console, next_commands)
-
-
-def summary_table(outcome: Any) -> Table:
-    """What a run came to, one row per figure (`pipeline.Outcome`)."""
-    table = Table(title="Summary", title_justify="left", show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    selection, ranking = outcome.selection, outcome.ranking
-    ranker = f", ranked by {ranking.ranker}" if ranking is not None else ""
-    table.add_row("method", Text(f"{selection.method}{ranker}"))
-    table.add_row("selected", Text(", ".join(selection.auxiliary_tasks) or "none"))
-    if outcome.selected is not None and outcome.alone is not None:
-        primary = selection.primary_task
-        table.add_row("dev score", Text(f"{primary} alone: {format_score(outcome.alone)}"))
-        if selection.auxiliary_tasks:
-            together = describe_tasks(primary, selection.auxiliary_tasks)
-            difference = score_difference(outcome.selected.score, outcome.alone.score)
-            gained = shown_score(difference, "+.4f")
-            table.add_row("", Text(f"{together}: {format_score(outcome.selected)} ({gained})"))
-    done = outcome.counters
-    if done.training_steps == 0 and done.probes == 0:
-        nothing = "Nothing was trained or probed: all was found stored."
-        table.add_row("done", Text(nothing))
-    else:
-        table.add_row(
-            "done",
-            Text(
-                f"{done.training_steps} training steps in {done.training_runs} runs, "
-                f"{done.probes} probes"
-            ),
-        )
-    table.add_row("reused", Text(f"{done.training_runs_reused} runs, {done.probes_reused} probes"))
-    times = ", ".join(
-        f"{name} {format_duration(seconds)}" for name, seconds in outcome.seconds.items()
-    )
-    table.add_row("time", Text(times))
-    return table
-
-
-def print_next(console: Console, commands: Sequence[str]) -> None:
-    """The commands to type next; they are never broken, so that they can be copied."""
-    if not commands:
-        return
-    console.print()
-    console.print("Next:", style="bold")
-    for command in commands:
-        for line in command.splitlines():
-            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
-
-
-def shown_path(path: Path) -> str:
-    """A path as it is typed here: relative where it lies below the current folder."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100  # not through links
-    current = Path.cwd()
-    return str(absolute.relative_to(current) if absolute.is_relative_to(current) else absolute)
-
-
-def print_plan(
-    console: Console,
-    plan: Any,
-    *,
-    prepared_bytes: int | None = None,
-    next_commands: Sequence[str] = (),
-) -> None:
-    """What a run will do (`plan.Plan`).
-
-    Args:
-        console: where it goes.
-        plan: the plan.
-        prepared_bytes: size of what jiant's preparation adds; None: there is none.
-        next_commands: what can be typed next.
-    """
-    table = Table(
-        title=f"What selecting for {plan.primary_task} by {plan.method} takes",
-        title_justify="left",
-    )
-    for name in ("", "needed", "stored", "to do", "steps", "time"):
-        table.add_column(name, justify="right" if name else "left")
-    for part in plan.parts:
-        at_most = "≤ " if part.upper_bound else ""
-        unknown = part.num_to_do is None
-        time_needed = "" if part.seconds is None else format_duration(part.seconds)
-        table.add_row(
-            Text(part.what),
-            "?" if unknown else f"{at_most}{part.num_needed}",
-            str(part.num_stored),
-            "?" if unknown else f"{at_most}{part.num_to_do}",
-            "?" if unknown else f"{at_most}{part.num_steps:,}" if part.num_steps else "",
-            "?" if unknown else f"{at_most}{time_needed}" if time_needed else "",
-        )
-    console.print(table)
-    if plan.nothing_to_do:
-        console.print("Nothing is to be trained or probed: all of it is stored.")
-    elif not plan.measured:
-        console.print("Time: not measured.")
-    else:
-        known = sum(part.seconds or 0.0 for part in plan.parts)
-        bounds = " or more" * plan.unknown or " or less" * plan.upper_bound
-        console.print(
-            f"Time: about {format_duration(known)}{bounds}; measured: {plan.measured}.",
-            highlight=False,
-            markup=False,
-        )
-    sizes = {
-        "importances": plan.importance_bytes,
-        "weights (at most)": plan.weight_bytes,
-        "tokenised tasks and encoder": prepared_bytes,
-    }
-    known_sizes = [
-        f"{what} {format_bytes(size)}" for what, size in sizes.items() if size is not None
-    ]
-    if known_sizes:
-        console.print(f"Disk: {', '.join(known_sizes)}.", highlight=False, markup=False)
-    if plan.auxiliary_tasks is not None:
-        chosen = ", ".join(plan.auxiliary_tasks) or "none"
-        console.print(f"The selection is known already: {chosen}.", markup=False, highlight=False)
-    for note in plan.notes:
-        console.print(note, style="dim", highlight=False, markup=False)
-    print_next(console, next_commands)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gradts_plugin import pipeline
+from gradts_plugin.engine.session import Session
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.probing.prober import probe
 from gradts_plugin.protocols import ProbeTarget, Schedule
@@ -49,7 +49,7 @@ def step_size(recipe: Mapping[str, Any], task_name: str) -> int:
     return int(sizes["train_batch_size"] * sizes["gradient_accumulation_steps"])
 
 
-def measure(session: pipeline.Session, *, steps: bool = True) -> Rates:
+def measure(session: Session, *, steps: bool = True) -> Rates:
     """Takes a few real optimiser steps and a small probe on the real model.
 
     The longest task of each kind is trained; the other tasks' times follow from the length of
@@ -65,7 +65,7 @@ def measure(session: pipeline.Session, *, steps: bool = True) -> Rates:
     Raises:
         GradTSError: the model cannot be trained or probed.
     """
-    infos = pipeline.tasks_of(session)
+    infos = session.tasks
     names = tuple(infos)
     settings = session.settings
     start = time.perf_counter()
@@ -120,7 +120,7 @@ def _length(target: ProbeTarget, task_name: str, batch_size: int = 32) -> float:
 
 
 def _timed_probe(
-    session: pipeline.Session, target: ProbeTarget, task_name: str, batch_size: int
+    session: Session, target: ProbeTarget, task_name: str, batch_size: int
 ) -> tuple[float, int]:
     """Seconds per probed instance, and the number of heads."""
     probing = session.settings.probing
@@ -131,7 +131,7 @@ def _timed_probe(
         target.model,
         target.encoder,
         batches,
-        session.registry.measure(probing.importance),
+        session.registry.measure(probing.importance).compute,
         train_mode=probing.train_mode,
         precision=probing.precision,
     )
@@ -180,7 +180,7 @@ class _StepTimes:
         self.ended.append((step.task_name, time.perf_counter()))
 
 
-def _timed_steps(session: pipeline.Session, task_names: tuple[str, ...]) -> dict[str, float]:
+def _timed_steps(session: Session, task_names: tuple[str, ...]) -> dict[str, float]:
     """Task -> seconds per training instance, by a few optimiser steps of the host."""
     settings = session.settings
     training = settings.fine_tuning if settings.probing.model == "fine-tuned" else settings.training
@@ -211,7 +211,7 @@ def _timed_steps(session: pipeline.Session, task_names: tuple[str, ...]) -> dict
 
 
 @contextmanager
-def _listening(session: pipeline.Session, plugin: _StepTimes) -> Iterator[_StepTimes]:
+def _listening(session: Session, plugin: _StepTimes) -> Iterator[_StepTimes]:
     session.manager.register(plugin)
     try:
         yield plugin

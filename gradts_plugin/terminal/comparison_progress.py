@@ -1,32 +1,16 @@
-"""A comparison in the terminal: how many trainings are done, and the tables at the end."""
+"""A comparison's progress: how many trainings are done, and the time left."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column, Table
-from rich.text import Text
+from rich.table import Column
 
-from gradts_plugin.comparison import (
-    Comparison,
-    MethodMeans,
-    best_method,
-    means,
-    shown_gain,
-)
-from gradts_plugin.console import (
-    ProgressPlugin,
-    format_duration,
-    format_score,
-    print_next,
-    shown_path,
-)
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.records import TrainingPlan, TrainingResult, TrainStep, Trial
 from gradts_plugin.scores import shown_score
+from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin.terminal.words import format_duration
 
 
 class ComparisonProgress(ProgressPlugin):
@@ -140,77 +124,3 @@ class ComparisonProgress(ProgressPlugin):
         if not self._num_done or not left:
             return counted
         return f"{counted}, ≤ {format_duration(left * self._seconds / self._num_done)} left"
-
-
-def print_comparison(
-    console: Console,
-    comparison: Comparison,
-    *,
-    files: Sequence[Path],
-    next_commands: Sequence[str] = (),
-) -> None:
-    """What each method selected, the means over the primaries, and what to type next.
-
-    Args:
-        console: where it goes.
-        comparison: finished.
-        files: where all figures lie.
-        next_commands: what can be typed next.
-    """
-    for result in comparison.primaries:
-        table = Table(
-            title=f"{result.primary_task}: alone {format_score(result.alone)}; best of "
-            f"{len(result.subsets)} subsets {format_score(result.oracle)} "
-            f"({', '.join(result.oracle.auxiliary_tasks) or 'none'})",
-            title_justify="left",
-        )
-        table.add_column("method")
-        table.add_column("selected")
-        table.add_column("dev score", justify="right")
-        table.add_column("gain", justify="right")
-        for found in result.methods:
-            table.add_row(
-                Text(found.method),
-                Text(", ".join(found.trial.auxiliary_tasks) or "none"),
-                shown_score(found.trial.score),
-                shown_gain(found.trial, result.alone),
-            )
-        console.print(table)
-    console.print(means_table(comparison))
-    console.print(
-        f"Least mean regret: {best_method(comparison)}. Steps and time: until the selection is "
-        "known, with nothing stored.",
-        highlight=False,
-        markup=False,
-    )
-    for path in files:
-        console.print(f"All figures: {shown_path(path)}", markup=False, soft_wrap=True)
-    print_next(console, next_commands)
-
-
-def means_table(comparison: Comparison) -> Table:
-    """Each method's means over the primaries, one row per method."""
-    count = len(comparison.primaries)
-    table = Table(
-        title=f"Means over {count} {'primary' if count == 1 else 'primaries'}",
-        title_justify="left",
-    )
-    found = means(comparison)
-    with_test = any(row.test_gain is not None for row in found)
-    table.add_column("method")
-    for name in ("regret", "gain", *["test gain"] * with_test, "steps", "time"):
-        table.add_column(name, justify="right")
-    for row in found:
-        table.add_row(Text(row.method), *_means_cells(row, with_test=with_test))
-    return table
-
-
-def _means_cells(row: MethodMeans, *, with_test: bool) -> list[str]:
-    tested = "" if row.test_gain is None else f"{row.test_gain:+.4f}"
-    return [
-        shown_score(row.regret),
-        shown_score(row.gain, "+.4f"),
-        *[tested] * with_test,
-        f"{row.num_steps:.0f}",
-        format_duration(row.seconds),
-    ]

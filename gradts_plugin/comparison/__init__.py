@@ -1,0 +1,1 @@
+"""Selection methods side by side: what each selects, scores and costs."""

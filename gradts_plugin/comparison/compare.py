@@ -1,0 +1,222 @@
+"""Selection methods side by side: what each selects, what that scores, and what it costs to know.
+
+Every method works on the same data, with the same training settings, through the same host and
+store; its cost is what it would take with nothing stored (`engine.accounts.Accounts.costs`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pluggy
+
+from gradts_plugin import run
+from gradts_plugin.comparison.methods import (
+    MethodSettings,
+    check_methods,
+    check_tasks,
+    settings_of,
+)
+from gradts_plugin.comparison.oracle import best_subset, oracle_order, oracle_subsets
+from gradts_plugin.comparison.results import (
+    COMPARISON,
+    Comparison,
+    PrimaryResult,
+    method_result,
+)
+from gradts_plugin.comparison.tables import COMPARISON_TABLES, markdown
+from gradts_plugin.comparison.trainings_left import TrainingsLeft, shared_candidates
+from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.json_forms import to_json
+from gradts_plugin.opening import open_run_file, reopen
+from gradts_plugin.plugins import collect_registry
+from gradts_plugin.records import Outcome, Ranking, Selection, Trial
+from gradts_plugin.scores import shown_score
+from gradts_plugin.settings.compare_file import CompareFile
+from gradts_plugin.stores.files import check_folder_name, write_bytes_atomic, write_json_atomic
+
+#: Told before each part: how many trainings are left at most, and what is done now.
+Expectation = Callable[[int, str], None]
+
+
+def compare(
+    compare_file: CompareFile,
+    manager: pluggy.PluginManager,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    expect: Expectation = lambda _number, _what: None,
+    on_opened: Callable[[Session], None] = lambda _: None,
+) -> Comparison:
+    """Runs every method for every primary; killed, it goes on where it stopped.
+
+    Args:
+        compare_file: tasks, primaries, methods and the training all of them share.
+        manager: the plugins.
+        report: told a line about each finished method.
+        expect: told before each part how many trainings are left at most, and what is done now.
+        on_opened: told of the session on all tasks before any method runs.
+
+    Returns:
+        The comparison; also written to `comparison.json` and `comparison.md` after each primary.
+
+    Raises:
+        ConfigError: a method's settings are wrong; nothing was run then.
+    """
+    settings = {
+        (primary, name): settings_of(compare_file, primary, name)
+        for primary in compare_file.primaries
+        for name in compare_file.methods
+    }
+    check_methods(compare_file, settings, collect_registry(manager))
+    # Every task is prepared: one that is no candidate for this primary may be it for the next.
+    everything = {"primary_task": compare_file.primaries[0], "candidate_tasks": None}
+    first = open_run_file(
+        compare_file.model_copy(update=everything),
+        manager,
+        check_task_names=functools.partial(check_tasks, compare_file, settings),
+    ).session
+    on_opened(first)
+    left = TrainingsLeft(first, compare_file, settings)
+
+    def before(primary: str, part: str | None) -> None:
+        expect(*left.before(primary, part))
+
+    finished: dict[str, PrimaryResult] = {}
+    for primary in compare_file.primaries:
+        one = _OnePrimary(compare_file, primary, first, settings, report, before)
+        finished[primary] = one.compare()
+        comparison = Comparison(compare_file.evaluation_seeds, dict(finished))
+        write_json_atomic(compare_file.output_dir / COMPARISON, to_json(comparison))
+        _write_tables(compare_file, comparison)
+    return comparison
+
+
+@dataclass(frozen=True)
+class _OnePrimary:
+    """All methods for one primary."""
+
+    file: CompareFile
+    primary: str
+    first: Session
+    settings: MethodSettings
+    report: Callable[[str], None]
+    before: Callable[[str, str | None], None]
+
+    def compare(self) -> PrimaryResult:
+        """Every method, then the oracle."""
+        shared = settings_of(self.file, self.primary, None)
+        # What scores selections is no method's: its costs and weights are counted nowhere.
+        scoring = reopen(
+            self.first, shared, output_dir=self.first.output_dir / "scores" / self.primary
+        )
+        chosen = {name: self._choose(name, scoring) for name in self.file.methods}
+        self.before(self.primary, None)
+        rankings = [outcome.ranking for outcome, _ in chosen.values() if outcome.ranking]
+        trials = self._trained_subsets(scoring, rankings)
+        for _, trial in chosen.values():
+            if not trial.num_kept and not trial.mixing_ratios:
+                trials.setdefault(_key(trial.auxiliary_tasks), trial)
+        alone, subsets = trials[()], tuple(trials.values())
+        oracle = best_subset(subsets)
+        return PrimaryResult(
+            alone=alone,
+            oracle=oracle,
+            subsets=subsets,
+            methods={
+                name: method_result(
+                    outcome.selection,
+                    _values(outcome.ranking),
+                    trial,
+                    outcome.cost,
+                    alone=alone,
+                    oracle=oracle,
+                    subsets=subsets,
+                )
+                for name, (outcome, trial) in chosen.items()
+            },
+        )
+
+    def _choose(self, name: str, scoring: Engine) -> tuple[Outcome, Trial]:
+        folder = self.first.output_dir / "methods" / self.primary / check_folder_name(name)
+        engine = reopen(self.first, self.settings[self.primary, name], output_dir=folder)
+        self.before(self.primary, name)
+        outcome = run.choose(engine)
+        # Only scores are compared, and weights are large.
+        engine.trainings.weights.remove_all()
+        trial = evaluate(scoring, outcome.selection)
+        self.report(
+            f"{self.primary}, {name}: {', '.join(trial.auxiliary_tasks) or 'none'} scores "
+            f"{shown_score(trial.score)} after {outcome.cost.num_steps} steps, "
+            f"{outcome.cost.seconds:.0f} s"
+        )
+        return outcome, trial
+
+    def _trained_subsets(
+        self, scoring: Engine, rankings: list[Ranking]
+    ) -> dict[tuple[str, ...], Trial]:
+        candidates = shared_candidates(self.first, scoring.session.settings)
+        trials = {(): evaluate_subset(scoring, ())}
+        order = oracle_order(candidates, rankings)
+        for subset in oracle_subsets(candidates, order) if self.file.oracle else ():
+            trials[_key(subset)] = trial = evaluate_subset(scoring, subset)
+            shown = shown_score(trial.score)
+            self.report(f"{self.primary}, oracle: {', '.join(subset) or 'none'} {shown}")
+        return trials
+
+
+def evaluate(scoring: Engine, selection: Selection) -> Trial:
+    """Trains a selection over all evaluation seeds, and keeps no weights.
+
+    Args:
+        scoring: the run whose settings say how long selections are trained, and with which seeds.
+        selection: what is trained.
+    """
+    return _evaluated(
+        scoring,
+        TrialRequest(
+            selection.auxiliary_tasks,
+            scoring.trainings.trial_seeds(),
+            selection.kept_instances,
+            selection.mixing_ratios,
+            selection.block_steps,
+        ),
+    )
+
+
+def evaluate_subset(scoring: Engine, auxiliary_tasks: tuple[str, ...]) -> Trial:
+    """Trains a subset of whole candidates over all evaluation seeds (see `evaluate`)."""
+    return _evaluated(scoring, TrialRequest(auxiliary_tasks, scoring.trainings.trial_seeds()))
+
+
+def _evaluated(scoring: Engine, request: TrialRequest) -> Trial:
+    trial = scoring.trainings.score(request)
+    scoring.trainings.weights.remove_all()
+    return trial
+
+
+def _write_tables(compare_file: CompareFile, comparison: Comparison) -> None:
+    length = compare_file.training
+    trained = f"{length.max_steps} steps" if length.max_steps else f"{length.epochs:g} epochs"
+    text = (
+        "# Selection methods compared\n\n"
+        f"Each selection is trained for {trained}, over {comparison.seeds} seeds; methods choose "
+        "with other ones, unless they name a `seed`. ± is the standard deviation over the seeds "
+        "(of a gain: of the differences seed by seed). Steps, examples and seconds: until the "
+        "selection is known, with nothing stored.\n\n"
+        f"{markdown(comparison)}\n"
+    )
+    write_bytes_atomic(compare_file.output_dir / COMPARISON_TABLES, text.encode())
+
+
+def _values(ranking: Ranking | None) -> dict[str, float] | None:
+    if ranking is None:
+        return None
+    return {candidate.task_name: candidate.tau for candidate in ranking.candidates}
+
+
+def _key(auxiliary_tasks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(auxiliary_tasks))

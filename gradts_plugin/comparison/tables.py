@@ -1,0 +1,89 @@
+"""A comparison as Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradts_plugin.comparison.results import Comparison, MethodResult, PrimaryResult
+from gradts_plugin.records import Trial
+from gradts_plugin.scores import Score, mean_score, score_spread, shown_score
+
+#: Name of the tables in the comparison's output folder.
+COMPARISON_TABLES = "comparison.md"
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison as Markdown tables: one for each primary, and the means."""
+    parts = []
+    for primary, result in comparison.primaries.items():
+        parts += [
+            f"## {primary}",
+            f"Alone {with_spread(result.alone.score, result.alone.spread)}; oracle: "
+            f"{_tasks(result.oracle)} {with_spread(result.oracle.score, result.oracle.spread)}, "
+            f"the best of {len(result.subsets)} subsets.",
+            _table(
+                ("method", "selected", "dev score", "gain", "regret", "steps", "examples", "s"),
+                [_row(name, found) for name, found in result.methods.items()],
+            ),
+        ]
+        if any(found.trial.test_scores for found in result.methods.values()):
+            parts.append(_table(("method", "test score", "test gain"), _test_rows(result)))
+    return "\n\n".join([*parts, "## Means over the primaries", _means(comparison)])
+
+
+def with_spread(score: Score, spread: Score, form: str = ".4f") -> str:
+    """A score or gain in words, with its standard deviation where there is one."""
+    return shown_score(score, form) + (f" ± {spread:.4f}" if spread is not None else "")
+
+
+def _row(name: str, found: MethodResult) -> Sequence[str]:
+    return (
+        name,
+        _tasks(found.trial),
+        with_spread(found.trial.score, found.trial.spread),
+        with_spread(found.gain, found.gain_spread, "+.4f"),
+        shown_score(found.regret),
+        f"{found.cost.num_steps}",
+        f"{found.cost.num_examples}",
+        f"{found.cost.seconds:.0f}",
+    )
+
+
+def _tasks(trial: Trial) -> str:
+    return ", ".join(trial.auxiliary_tasks) or "none"
+
+
+def _test_rows(result: PrimaryResult) -> list[tuple[str, str, str]]:
+    rows = []
+    for name, found in result.methods.items():
+        scores = found.trial.test_scores
+        shown = with_spread(mean_score(scores), score_spread(scores)) if scores else ""
+        rows.append((name, shown, shown_score(found.test_gain, "+.4f") if scores else ""))
+    return rows
+
+
+def _means(comparison: Comparison) -> str:
+    means = comparison.means
+    with_test = any(row.test_gain is not None for row in means.values())
+    header = ["method", "regret", "gain", "worst gain", *["test gain"] * with_test]
+    header += ["ranking against single gains (tau)", "steps", "examples", "s"]
+    rows = [
+        [
+            name,
+            shown_score(row.regret),
+            shown_score(row.gain, "+.4f"),
+            shown_score(row.worst_gain, "+.4f"),
+            *["" if row.test_gain is None else f"{row.test_gain:+.4f}"] * with_test,
+            "" if row.agreement is None else f"{row.agreement:+.2f}",
+            f"{row.num_steps:.0f}",
+            f"{row.num_examples:.0f}",
+            f"{row.seconds:.0f}",
+        ]
+        for name, row in means.items()
+    ]
+    return _table(header, rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

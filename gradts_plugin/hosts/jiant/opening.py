@@ -1,0 +1,107 @@
+"""Opens jiant: for a run file, whose tasks are prepared first, or on a set-up that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradts_plugin.hosts.jiant.arguments import HostArguments
+from gradts_plugin.hosts.jiant.encoder import check_encoder
+from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
+from gradts_plugin.hosts.jiant.host import JiantHost
+from gradts_plugin.hosts.jiant.preparing.checking import check_data
+from gradts_plugin.hosts.jiant.preparing.prepare import link_prepared, prepare
+from gradts_plugin.hosts.jiant.preparing.task_values import read_task_configs
+from gradts_plugin.hosts.jiant.tasks.attaching import attach
+from gradts_plugin.records import Selection, TrainingPlan, TrainStep
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.settings.selection import GradTSSettings
+
+
+class JiantOpening:
+    """A run file's jiant, not prepared yet (see `protocols.HostOpening`)."""
+
+    def __init__(
+        self,
+        run_file: RunFile,
+        task_configs: Mapping[str, Path],
+        hook: Any,
+    ) -> None:
+        attach_tasks(hook)
+        self._run_file = run_file
+        self._hook = hook
+        self._encoder = check_encoder(run_file.model)
+        self._tasks = read_task_configs(run_file, task_configs)
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of the run file."""
+        return tuple(self._tasks)
+
+    def check(self) -> None:
+        """Reads the training and dev data of each task that is not tokenised yet."""
+        check_data(self._run_file, self._tasks)
+
+    def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> JiantHost:
+        """Exports the encoder, tokenises and caches the tasks, and writes a container config."""
+        run_file = self._run_file
+        if prepared_in is not None:
+            link_prepared(prepared_in, run_file, self._tasks)
+        config, arguments = prepare(
+            run_file, self._tasks, encoder=self._encoder, hook=self._hook, log_file=log_file
+        )
+        return open_host(
+            config, arguments, run_file, self._hook, work_dir=run_file.output_dir, log_file=log_file
+        )
+
+
+def open_host(
+    container_config: Mapping[str, Any],
+    arguments: HostArguments,
+    settings: GradTSSettings,
+    hook: Any,
+    *,
+    work_dir: Path,
+    log_file: Path | None,
+) -> JiantHost:
+    """jiant on a task-container config.
+
+    Args:
+        container_config: the config, without its `gradts` block's record of an earlier selection.
+        arguments: jiant's own.
+        settings: say which of jiant's faults are mended, and which tasks are used.
+        hook: the hooks.
+        work_dir: where filtered data goes.
+        log_file: where jiant's output goes; None: nowhere.
+    """
+    attach_tasks(hook)
+
+    def on_step(plan: TrainingPlan, step: TrainStep) -> None:
+        hook.after_train_step(plan=plan, step=step)
+
+    def rewrite(config: Mapping[str, Any], selection: Selection, folder: Path) -> dict[str, Any]:
+        rewritten: dict[str, Any] = hook.rewrite_config(
+            config=config, selection=selection, output_dir=folder
+        )
+        return rewritten
+
+    return JiantHost(
+        container_config,
+        arguments,
+        switches=FaultSwitches.of(settings),
+        further_tasks=(settings.primary_task, *(settings.candidate_tasks or ())),
+        work_dir=work_dir,
+        on_step=on_step,
+        rewrite_config=rewrite,
+        log_file=log_file,
+    )
+
+
+def attach_tasks(hook: Any) -> None:
+    """Lets jiant load the tasks that plugins know, and custom task configs, in this process."""
+
+    def load_task(config: Mapping[str, Any], base_path: Path) -> Any:
+        return hook.load_task(config=config, base_path=base_path)
+
+    attach(load_task)

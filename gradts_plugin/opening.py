@@ -1,0 +1,212 @@
+"""Opens runs: from a run file, or on a host that is there; and keeps each in its own folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.session import Session, Stores, candidate_tasks
+from gradts_plugin.errors import ConfigError
+from gradts_plugin.listeners.attaching import attach_logs, check_logs
+from gradts_plugin.plugins import Registry, collect_registry
+from gradts_plugin.protocols import Host, HostOpening
+from gradts_plugin.run import RESULT
+from gradts_plugin.settings.reading import read_json
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.files import write_json_atomic
+
+#: Marks an output folder and says what run it holds.
+RUN_RECORD = "run.json"
+
+#: Of that record, and of everything in the folder; raised when a key changes its meaning.
+FORMAT_VERSION = 2
+
+
+def open_run_file(
+    run_file: RunFile,
+    manager: pluggy.PluginManager,
+    *,
+    prepared_in: Path | None = None,
+    check_task_names: Callable[[Sequence[str]], None] = lambda _: None,
+) -> Engine:
+    """Opens and prepares a run file's host, and the run on it.
+
+    Args:
+        run_file: the run, with absolute paths.
+        manager: the plugins.
+        prepared_in: another output folder, whose prepared tasks are used where they fit.
+        check_task_names: may refuse the names of the tasks before anything is written.
+
+    Raises:
+        GradTSError: see the parts; nothing is lost.
+    """
+    check_names(manager, run_file)
+    check_output_dir(run_file.output_dir, run_file)
+    Stores.open(run_file.store or run_file.output_dir / "store")
+    opening = _open_host(run_file, manager)
+    check_task_names(opening.task_names)
+    candidate_tasks(run_file, opening.task_names)
+    opening.check()
+    # Only now is anything written.
+    claim_output_dir(run_file.output_dir, run_file)
+    attach_logs(manager, run_file, run_file.output_dir)
+    manager.hook.before_phase(phase="load", num_units=len(opening.task_names))
+    start = time.perf_counter()
+    log_file = run_file.output_dir / "host.log"
+    host = opening.prepare(log_file=log_file, prepared_in=prepared_in)
+    seconds = time.perf_counter() - start
+    manager.hook.after_phase(phase="load", seconds=seconds)
+    given = run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
+    given["training"] = run_file.training.model_dump(exclude_unset=True)  # its length at least
+    settings = GradTSSettings.model_validate(given)
+    engine = open_session(host, settings, manager, output_dir=run_file.output_dir)
+    engine.session.accounts.seconds["load"] = seconds
+    return engine
+
+
+def _open_host(run_file: RunFile, manager: pluggy.PluginManager) -> HostOpening:
+    extra: dict[str, Path] = {}
+    for named in reversed(manager.hook.extend_task_configs()):
+        extra |= named
+    opening: HostOpening | None = manager.hook.open_host(
+        run_file=run_file, task_configs=extra, hook=manager.hook
+    )
+    if opening is None:
+        raise ConfigError(f"host: unknown value {run_file.host!r}; jiant, or one of a plugin")
+    return opening
+
+
+def open_session(
+    host: Host,
+    settings: GradTSSettings,
+    manager: pluggy.PluginManager,
+    *,
+    output_dir: Path,
+) -> Engine:
+    """Opens a run on a host.
+
+    Args:
+        host: loads and trains.
+        settings: the settings.
+        manager: the plugins.
+        output_dir: where the run writes.
+    """
+    registry = check_names(manager, settings)
+    stores = Stores.open(settings.store or output_dir / "store")
+    attach_logs(manager, settings, output_dir)
+    session = Session(host, settings, manager, registry, stores, output_dir)
+    return Engine.of(session, delivered=_delivered_in(output_dir))
+
+
+def reopen(opened: Session, settings: GradTSSettings, *, output_dir: Path) -> Engine:
+    """A run with other settings on the same host, sharing the stores.
+
+    Args:
+        opened: a run on the same tasks and encoder.
+        settings: the other settings; their `store` is not looked at.
+        output_dir: where the new run writes.
+    """
+    attach_logs(opened.manager, settings, output_dir)
+    session = opened.with_settings(settings, output_dir=output_dir)
+    return Engine.of(session, delivered=_delivered_in(output_dir))
+
+
+@contextlib.contextmanager
+def run_file_to_plan(run_file: RunFile, manager: pluggy.PluginManager) -> Iterator[Engine]:
+    """Opens a run file in a temporary folder, to look at it: its output folder stays untouched.
+
+    What the output folder or the store holds already is found.
+
+    Raises:
+        GradTSError: as `open_run_file`.
+    """
+    output_dir = run_file.output_dir
+    check_output_dir(output_dir, run_file)
+    with tempfile.TemporaryDirectory(prefix="gradts-plan-") as folder:
+        elsewhere = run_file.model_copy(
+            update={"output_dir": Path(folder), "store": run_file.store or output_dir / "store"}
+        )
+        yield open_run_file(elsewhere, manager, prepared_in=output_dir)
+
+
+def check_names(manager: pluggy.PluginManager, settings: GradTSSettings) -> Registry:
+    """Refuses what the settings name and nobody offers, before anything runs."""
+    registry = collect_registry(manager)
+    registry.check(settings)
+    check_logs(settings)
+    return registry
+
+
+# --- the output folder ----------------------------------------------------------------------------
+
+
+def check_output_dir(folder: Path, run_file: RunFile) -> None:
+    """Checks that an output folder is free, or this run's already; writes nothing.
+
+    Raises:
+        ConfigError: the folder holds another run, a run of another version, or other files.
+    """
+    wanted = _identity(run_file)
+    record = folder / RUN_RECORD
+    if record.exists():
+        found = read_json(record)
+        if not isinstance(found, dict):
+            raise ConfigError(f"{record} is damaged: expected the record of a run")
+        if found.get("format_version") != FORMAT_VERSION:
+            raise ConfigError(
+                f"output_dir {folder} holds a run of another version of this plugin; choose "
+                "another output_dir"
+            )
+        for key in sorted({*found, *wanted}):
+            if found.get(key) != wanted.get(key):
+                raise ConfigError(
+                    f"output_dir {folder} holds another run: its {key} is "
+                    f"{_short(found.get(key))}, here it is {_short(wanted.get(key))}; choose "
+                    f"another output_dir (set store to share what is already probed)"
+                )
+        return
+    if folder.is_file():
+        raise ConfigError(f"output_dir {folder} is a file")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"output_dir {folder} holds other files; choose an empty or new folder")
+
+
+def claim_output_dir(folder: Path, run_file: RunFile) -> None:
+    """Marks an output folder as this run's (see `check_output_dir`).
+
+    Raises:
+        StoreError: the disk is full, read-only or not permitted.
+    """
+    if not (folder / RUN_RECORD).exists():
+        write_json_atomic(folder / RUN_RECORD, _identity(run_file))
+
+
+def _identity(run_file: RunFile) -> dict[str, Any]:
+    """What makes two runs the same run, as JSON values."""
+    names = type(run_file).names_that_affect("run")
+    return {"format_version": FORMAT_VERSION, **run_file.model_dump(mode="json", include=names)}
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _delivered_in(folder: Path) -> list[Path]:
+    """Weights that earlier results in an output folder delivered."""
+    if not (folder / RESULT).exists():
+        return []
+    found = read_json(folder / RESULT)
+    if not isinstance(found, dict):
+        return []
+    listed = [*found.get("weights", []), *found.get("earlier_weights", [])]
+    return [Path(path) for path in listed]

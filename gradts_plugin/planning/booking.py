@@ -1,0 +1,279 @@
+"""An engine that computes nothing: what is stored is found, and what is not is booked."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.probes import ProbeRequest, Probes
+from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.trainings import Trainings, TrialRequest, trial_of
+from gradts_plugin.engine.values import Values
+from gradts_plugin.engine.weights import Weights
+from gradts_plugin.offers import Computation
+from gradts_plugin.planning.books import Books, Probing, Training
+from gradts_plugin.protocols import Host, ProbeTarget, Schedule
+from gradts_plugin.records import (
+    Cost,
+    FloatArray,
+    IntArray,
+    TrainingPlan,
+    TrainingResult,
+    Trial,
+)
+from gradts_plugin.stores.importances import StoredImportance
+
+#: (the highest score so far, the lowest so far) -> a score that is made up.
+Answer = Callable[[float, float], float]
+
+
+class NotStoredError(Exception):
+    """Something would have to be computed that cannot be made up.
+
+    Attributes:
+        all_is_booked: False where more may follow than was booked.
+    """
+
+    def __init__(self, *, all_is_booked: bool) -> None:
+        super().__init__()
+        self.all_is_booked = all_is_booked
+
+
+class _DryHost:
+    """A host without everything that computes or writes."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("fine_tuned", "untrained", "train", "rewrite"):
+            return self._refuse
+        return getattr(self._host, name)
+
+    def _refuse(self, *_arguments: Any, **_keywords: Any) -> NoReturn:
+        raise NotStoredError(all_is_booked=False)
+
+
+class _KeptWeights(Weights):
+    """Removes nothing."""
+
+    def remove(self, folder: Path | None) -> None:
+        """Leaves the folder as it is."""
+
+
+class BookingTrainings(Trainings):
+    """Finds trainings, or books them and makes their scores up.
+
+    Attributes:
+        order_is_known: False where the candidates' order is made up: then only the primary's own
+            training can be looked up.
+    """
+
+    def __init__(self, session: Session, weights: Weights, books: Books, answer: Answer) -> None:
+        super().__init__(session, weights)
+        self.order_is_known = True
+        self._books = books
+        self._answer = answer
+        self._seen = [0.0]  # scores, by mean
+        self._made_up: dict[str, float] = {}  # digest -> score
+
+    def score(self, request: TrialRequest) -> Trial:
+        """Looks the trainings of a trial up; where one is missing the trial's mean is made up."""
+        what = "final trainings" if self._books.phase == "train" else "trials"
+        found: list[TrainingResult | None] = []
+        for number, seed in enumerate(request.seeds):
+            needs_weights = (
+                request.weights_needed and number < self._session.settings.training_seeds
+            )
+            found.append(
+                self._look_up(
+                    self.trial_plan(request, seed, "trial"),
+                    request,
+                    what,
+                    needs_weights=needs_weights,
+                )
+            )
+        scores = [None if result is None else result.score for result in found]
+        missing = [place for place, result in enumerate(found) if result is None]
+        if missing:
+            self._books.made_up = True
+            mean = self._answer(max(self._seen), min(self._seen))
+            known = sum(score or 0.0 for score in scores)
+            for place in missing:
+                scores[place] = (mean * len(scores) - known) / len(missing)
+        results = [
+            result or TrainingResult(score, {}, (), 0, 0, 0.0, None)
+            for result, score in zip(found, scores, strict=True)
+        ]
+        results = [
+            dataclasses.replace(result, score=score)
+            for result, score in zip(results, scores, strict=True)
+        ]
+        trial = trial_of(request, results, self._session.settings.training_seeds, trained=0)
+        if trial.score is not None:
+            self._seen.append(trial.score)
+        return trial
+
+    def _look_up(
+        self, plan: TrainingPlan, request: TrialRequest, what: str, *, needs_weights: bool
+    ) -> TrainingResult | None:
+        training = self._training(plan)
+        can_be_known = self.order_is_known or not request.auxiliary_tasks
+        found = None
+        if can_be_known:
+            found = self._session.stores.trainings.find(training.key_with_test)
+        if found is not None and (not needs_weights or self.weights.has(found)):
+            self._books.found(what, training.digest)
+            return found
+        self._books.to_make(what, training.digest, self._dearest(plan, request))
+        return None
+
+    def _dearest(self, plan: TrainingPlan, request: TrialRequest) -> Training:
+        """The training, or where its tasks or instances may be others the dearest such."""
+        tasks = plan.train_tasks
+        if request.mixing_ratios:  # chosen by scores that are not known
+            tasks = tuple(self._session.tasks)
+        elif not request.kept_instances:
+            return Training(tasks, plan.recipe)
+        settings = self._session.settings.training
+        return Training(tasks, self._session.host.recipe(settings, tasks, {}))
+
+    def scheduled(self, schedule: Schedule, *, num_rounds: int, seed: int) -> TrainingResult:
+        """Looks a scheduled training up, or goes through its rounds with scores made up."""
+        plan = self.scheduled_plan(schedule, num_rounds, seed)
+        training = self._training(plan)
+        found = self._session.stores.trainings.find(training.key)
+        if found is not None:
+            self._books.found("trials", training.digest)
+            schedule.scheduler.restore(found.scheduler_state or {})
+            return found
+        self._books.to_make("trials", training.digest, Training(plan.train_tasks, plan.recipe))
+        self._books.made_up = True
+        history = []
+        for _ in range(num_rounds):
+            schedule.scheduler.next_task()
+            history.append(self._answer(max([0.0, *history]), min([0.0, *history])))
+            schedule.scheduler.observe(history[-1])
+        return TrainingResult(history[-1], {}, tuple(history), 0, 0, 0.0, None)
+
+    @contextlib.contextmanager
+    def fine_tuned(self, task_names: Sequence[str], seed: int) -> Iterator[ProbeTarget]:
+        """Books a fine-tuning; a model cannot be made up."""
+        self.book_fine_tuning(task_names, seed, f"fine-tunings for {self._ranker_name}")
+        raise NotStoredError(all_is_booked=False)
+        yield  # pragma: no cover  # makes this a generator
+
+    def book_fine_tuning(self, task_names: Sequence[str], seed: int, what: str) -> None:
+        """Books a fine-tuning."""
+        plan = self.fine_tuning_plan(task_names, seed)
+        recipe = {**plan.recipe, "evaluations": 1}
+        digest = f"{what} {self._training(plan).digest}"
+        self._books.to_make(what, digest, Training(plan.train_tasks, recipe, quick_dev=True))
+
+    @property
+    def _ranker_name(self) -> str:
+        return self._session.ranker[0].name
+
+
+class BookingProbes(Probes):
+    """Finds probes, or books them."""
+
+    def __init__(self, session: Session, trainings: BookingTrainings, books: Books) -> None:
+        super().__init__(session, trainings)
+        self._booking = trainings
+        self._books = books
+
+    def of_tasks(self) -> dict[str, list[StoredImportance]]:
+        """Finds all, controls included, or books those that are missing."""
+        if not self._books.num_heads_total or self._of_tasks is None:
+            self._find_or_book([*self.needed(), *self.needed_controls()], "probes")
+        return super().of_tasks()
+
+    def whole(self, task_name: str) -> list[StoredImportance]:
+        """Finds the probes of all instances of a task, or books them."""
+        self._find_or_book(self.needed_whole(task_name), "probes of whole auxiliaries")
+        return super().whole(task_name)
+
+    def _find_or_book(self, requests: Sequence[ProbeRequest], what: str) -> None:
+        is_missing = False
+        for request in requests:
+            digest = self._key(request).digest
+            found = self.find(request)
+            if found is not None:
+                self._books.found(what, digest)
+                self._books.num_heads_total = found.shape[1] * found.shape[2]
+                continue
+            is_missing = True
+            fits_head = request.probing.model == "frozen"
+            if not fits_head:
+                self._booking.book_fine_tuning((request.info.name,), request.seed, "fine-tunings")
+            probing = Probing(request.info.name, request.num_instances, fits_head)
+            self._books.to_make(what, digest, probing)
+        if is_missing:
+            raise NotStoredError(all_is_booked=True)
+
+
+class BookingValues(Values):
+    """Finds computed values, or books what computing them would train."""
+
+    def __init__(self, session: Session, books: Books) -> None:
+        super().__init__(session)
+        self._books = books
+
+    def all_of(self, computations: Sequence[Computation]) -> list[Mapping[str, Any]]:
+        """Finds all, or books those that are missing."""
+        store, values = self._session.stores.computed, []
+        for computation in computations:
+            key = self.key(computation)
+            found = store.find(key)
+            if found is not None:
+                values.append(found["values"])
+                if Cost(**found["cost"]).num_steps:
+                    ranker, _ = self._session.ranker
+                    self._books.found(f"fine-tunings for {ranker.name}", store.digest(key))
+                continue
+            with contextlib.suppress(NotStoredError):
+                computation.compute()
+        if len(values) < len(computations):
+            raise NotStoredError(all_is_booked=True)
+        return values
+
+
+@dataclasses.dataclass(frozen=True)
+class BookingEngine(Engine):
+    """An engine whose parts book."""
+
+    trainings: BookingTrainings
+
+    @classmethod
+    def on(cls, session: Session, books: Books, answer: Answer) -> BookingEngine:
+        """The engine of a session, whose host and hooks are left alone.
+
+        Args:
+            session: without listeners.
+            books: where everything is booked.
+            answer: makes scores up.
+        """
+        host: Any = _DryHost(session.host)
+        dry = dataclasses.replace(session, host=host)
+        trainings = BookingTrainings(dry, _KeptWeights(host, dry.output_dir), books, answer)
+        probes = BookingProbes(dry, trainings, books)
+        return cls(dry, probes, trainings, BookingValues(dry, books))
+
+    def instance_taus(
+        self, task_name: str, *, complete: bool = False
+    ) -> tuple[IntArray, FloatArray]:
+        """Taus where all is stored; else so many that some are kept and some are not."""
+        try:
+            if complete:
+                self.probes.whole(task_name)
+            return super().instance_taus(task_name, complete=complete)
+        except NotStoredError:
+            num_train = self.session.tasks[task_name].num_train
+            return np.arange(num_train), np.linspace(-1.0, 1.0, num_train)

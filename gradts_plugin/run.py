@@ -1,0 +1,191 @@
+"""The method from end to end: probe, rank, select, rewrite, train.
+
+What the host loads comes before (`engine.opening`). Nothing here computes: probes, trainings and
+values are found or made by the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gradts_plugin.engine.context import Context
+from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.errors import SelectionError, nearest
+from gradts_plugin.json_forms import to_json
+from gradts_plugin.records import Outcome, Ranking, Selection, TrainingPlan, Trial
+from gradts_plugin.stores.files import write_json_atomic
+
+#: Name of the rewritten host configuration in the output folder.
+REWRITTEN_CONFIG = "selected_config.json"
+
+#: Name of the outcome in the output folder.
+RESULT = "result.json"
+
+
+def run(engine: Engine) -> Outcome:
+    """Runs all phases, and the training that was asked for.
+
+    Args:
+        engine: the run.
+
+    Returns:
+        The outcome; also written to `result.json` in the output folder.
+    """
+    outcome = choose(engine)
+    selected, alone = train_selection(engine, outcome.selection)
+    outcome = dataclasses.replace(
+        outcome,
+        selected=selected,
+        alone=alone,
+        weights=engine.trainings.weights.paths_of(selected),
+    )
+    _write_result(engine.session, outcome)
+    return outcome
+
+
+def choose(engine: Engine, config_path: Path | None = None) -> Outcome:
+    """Probes, ranks, selects and rewrites; the training is left to the host.
+
+    Args:
+        engine: the run.
+        config_path: where the rewritten configuration goes; None: into the output folder.
+
+    Returns:
+        The outcome, without final training; also written to `result.json`.
+    """
+    session = engine.session
+    method, _ = session.method
+    ranking = rank(engine) if method.needs_ranking else None
+    selection = select(engine, ranking)
+    cost = session.accounts.cost
+    path = config_path or session.output_dir / REWRITTEN_CONFIG
+    outcome = Outcome(
+        ranking=ranking,
+        selection=selection,
+        config_path=rewrite(session, selection, ranking, path),
+        selected=None,
+        alone=None,
+        done=session.accounts.counters,
+        seconds=session.accounts.seconds,
+        cost=cost,
+        earlier_weights=engine.trainings.weights.delivered_before,
+    )
+    _write_result(session, outcome)
+    return outcome
+
+
+def rank(engine: Engine) -> Ranking:
+    """Ranks the candidates with the ranker that the settings name."""
+    session = engine.session
+    ranker, own = session.ranker
+    if ranker.needs_probes:
+        engine.probes.of_tasks()  # before, so that it is a phase of its own
+    with session.phase("rank", 1), _selection_errors(session):
+        ranking = ranker.rank(Context(engine), own)
+        session.hook.after_candidates_ranked(ranking=ranking)
+    return ranking
+
+
+def select(engine: Engine, ranking: Ranking | None) -> Selection:
+    """Chooses auxiliaries (and instances) with the method that the settings name."""
+    session = engine.session
+    method, own = session.method
+    candidates = tuple(session.tasks)[1:]
+    most_trials = (1 + len(candidates)) * session.settings.training_seeds
+    with _selection_errors(session), session.phase("select", most_trials):
+        selection = method.select(Context(engine, ranking), own)
+        unknown = [name for name in selection.auxiliary_tasks if name not in candidates]
+        if unknown:
+            raise SelectionError(
+                f"method {method.name!r} selected {unknown[0]!r}, which is no candidate; "
+                f"{nearest(unknown[0], candidates)}"
+            )
+        session.hook.after_tasks_selected(selection=selection)
+    return selection
+
+
+def rewrite(session: Session, selection: Selection, ranking: Ranking | None, path: Path) -> Path:
+    """Writes the host configuration that trains exactly the selection."""
+    with session.phase("rewrite", 1), _selection_errors(session):
+        config = session.host.rewrite(selection, session.settings.training, path.parent)
+        config["gradts"] = {
+            **session.settings.model_dump(mode="json", exclude_unset=True),
+            "selection": {
+                **config.get("gradts", {}).get("selection", {}),
+                **_provenance(session, selection, ranking),
+            },
+        }
+        write_json_atomic(path, config)
+        session.hook.after_config_rewritten(path=path)
+    return path
+
+
+def _provenance(session: Session, selection: Selection, ranking: Ranking | None) -> dict[str, Any]:
+    """Where a configuration comes from; what differs from run to run (times) is left out."""
+    infos = session.tasks.values()
+    return {
+        **session.host.provenance,
+        "encoder_fingerprint": session.host.encoder_fingerprint,
+        "task_fingerprints": {info.name: info.fingerprint for info in infos},
+        **to_json(selection),
+        "trials": [
+            to_json(trial, only=("auxiliary_tasks", "scores")) for trial in selection.trials
+        ],
+        "ranking": None if ranking is None else to_json(ranking.candidates),
+    }
+
+
+def train_selection(engine: Engine, selection: Selection) -> tuple[Trial, Trial]:
+    """Trains the selection, and the primary alone to compare; stored runs are not repeated.
+
+    Returns:
+        The selection's run, whose weights are kept, and the primary's own.
+    """
+    session, trainings = engine.session, engine.trainings
+    # With as many seeds as it was tried with: more than others, where it was confirmed.
+    tried = selection.trial_of_selected()
+    seeds = trainings.trial_seeds(
+        max(session.settings.training_seeds, 0 if tried is None else len(tried.scores))
+    )
+    with session.phase("train", 2 * len(seeds)):
+        selected = trainings.score(_final_request(selection, seeds))
+        trainings.weights.deliver(selected)
+        if not selection.auxiliary_tasks:
+            return selected, selected
+        return selected, trainings.score(TrialRequest((), seeds))
+
+
+def final_plan(engine: Engine, selection: Selection) -> TrainingPlan:
+    """The selection's training, as the hooks are told of it."""
+    seeds = engine.trainings.trial_seeds()
+    return engine.trainings.trial_plan(_final_request(selection, seeds), seeds[0], "training")
+
+
+def _final_request(selection: Selection, seeds: range) -> TrialRequest:
+    return TrialRequest(
+        selection.auxiliary_tasks,
+        seeds,
+        selection.kept_instances,
+        selection.mixing_ratios,
+        selection.block_steps,
+        weights_needed=True,
+    )
+
+
+def _write_result(session: Session, outcome: Outcome) -> None:
+    write_json_atomic(session.output_dir / RESULT, to_json(outcome))
+
+
+@contextlib.contextmanager
+def _selection_errors(session: Session) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        session.hook.on_selection_error(primary_task=session.settings.primary_task, error=error)
+        raise
