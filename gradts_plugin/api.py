@@ -16,12 +16,17 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from gradts_plugin import console, pipeline, sessions
+from gradts_plugin import run as phases
+from gradts_plugin.engine.engine import Engine
+from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.records import Cost, Ranking, Selection, Trial
+from gradts_plugin.records import Cost, Counters, Outcome, Ranking, Selection, Trial
 from gradts_plugin.report.writing import write_report
 from gradts_plugin.settings.parsing import parse_settings
-from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.settings.run_file import RunFile, read_run_file, with_absolute_paths
+from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin.terminal.tables import coverage_note, ranking_table
+from gradts_plugin.terminal.words import format_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +60,7 @@ class RankingResult(_Shown, Ranking):
 
     def __rich__(self) -> Group:
         """The table that `gradts-select rank` prints."""
-        return Group(console.ranking_table(self), Text(console.coverage_note(self), style="dim"))
+        return Group(ranking_table(self), Text(coverage_note(self), style="dim"))
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per candidate: task, tau, low, high, probability_above_next."""
@@ -86,7 +91,7 @@ class Trials(_Shown, tuple[Trial, ...]):
         for trial in self:
             table.add_row(
                 ", ".join(trial.auxiliary_tasks) or "none",
-                console.format_score(trial),
+                format_score(trial),
                 str(trial.num_steps),
             )
         return table
@@ -160,7 +165,7 @@ class Result(_Shown):
     weights_paths: tuple[Path, ...]
     report_path: Path
     cost: Cost
-    counters: pipeline.Counters
+    counters: Counters
 
     def __rich__(self) -> Group:
         """Ranking, selection, trials and scores, one below the other."""
@@ -217,7 +222,7 @@ class GradTS:
             **settings,
         }
         run_file = parse_settings(RunFile, values, where="GradTS")
-        self._begin(sessions.with_absolute_paths(run_file, Path.cwd()), progress, plugins)
+        self._begin(with_absolute_paths(run_file, Path.cwd()), progress, plugins)
 
     @classmethod
     def from_run_file(
@@ -229,7 +234,7 @@ class GradTS:
             ConfigError: it is missing, broken or wrong.
         """
         run = cls.__new__(cls)
-        run._begin(sessions.read_run_file(Path(path)), progress, plugins)
+        run._begin(read_run_file(Path(path)), progress, plugins)
         return run
 
     def _begin(self, run_file: RunFile, progress: bool | None, plugins: Iterable[object]) -> None:
@@ -248,7 +253,7 @@ class GradTS:
         Raises:
             GradTSError: settings, data or the host are at fault; one line.
         """
-        ranking = self._with_session(pipeline.rank)
+        ranking = self._with_engine(phases.rank)
         return RankingResult(**vars(ranking))
 
     def select(self) -> Result:
@@ -257,7 +262,7 @@ class GradTS:
         Raises:
             GradTSError: settings, data or the host are at fault; one line.
         """
-        return self._with_session(lambda session: _reported(session, pipeline.choose(session)))
+        return self._with_engine(lambda engine: _reported(engine, phases.choose(engine)))
 
     def run(self) -> Result:
         """Ranks, selects, trains the selection, and the primary alone for comparison.
@@ -265,23 +270,22 @@ class GradTS:
         Raises:
             GradTSError: settings, data or the host are at fault; one line.
         """
-        return self._with_session(lambda session: _reported(session, pipeline.run(session)))
+        return self._with_engine(lambda engine: _reported(engine, phases.run(engine)))
 
-    def _with_session(self, work: Callable[[pipeline.Session], _Answer]) -> _Answer:
+    def _with_engine(self, work: Callable[[Engine], _Answer]) -> _Answer:
         terminal = Console(stderr=True)
         shown = terminal.is_terminal if self._progress is None else self._progress
-        progress = console.ProgressPlugin(terminal, quiet=not shown)
+        progress = ProgressPlugin(terminal, quiet=not shown)
         manager = make_plugin_manager([progress, *self._plugins])
         try:
-            return work(sessions.open_run_file(self.settings, manager))
+            return work(open_run_file(self.settings, manager))
         finally:
             progress.close()
 
 
-def _reported(session: pipeline.Session, outcome: pipeline.Outcome) -> Result:
+def _reported(engine: Engine, outcome: Outcome) -> Result:
     """An outcome as a result, its report written."""
     selected, alone = outcome.selected, outcome.alone
-    folders = selected.output_dirs if selected else ()
     return Result(
         ranking=RankingResult(**vars(outcome.ranking)) if outcome.ranking else None,
         selection=SelectionResult(**vars(outcome.selection)),
@@ -289,8 +293,8 @@ def _reported(session: pipeline.Session, outcome: pipeline.Outcome) -> Result:
         score=selected.score if selected else None,
         score_alone=alone.score if alone else None,
         config_path=outcome.config_path,
-        weights_paths=tuple(folder / pipeline.WEIGHTS_FILE for folder in folders),
-        report_path=write_report(session, outcome),
+        weights_paths=outcome.weights,
+        report_path=write_report(engine, outcome),
         cost=outcome.cost,
-        counters=outcome.counters,
+        counters=outcome.done,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from gradts_plugin.errors import ConfigError
 
@@ -56,17 +56,9 @@ def from_json(record: type[RecordT], values: Any, *, where: str) -> RecordT:
         ConfigError: it is not the form of such a record.
     """
     try:
-        adapter = TypeAdapter(record, config=_CONFIG if _takes_config(record) else None)
-        return adapter.validate_python(values)
+        return TypeAdapter(record).validate_python(values)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"]) or "the whole file"
         message = problem["msg"][:1].lower() + problem["msg"][1:]
         raise ConfigError(f"{where} is damaged: {place}: {message}") from error
-
-
-_CONFIG = ConfigDict(arbitrary_types_allowed=True)
-
-
-def _takes_config(record: type) -> bool:
-    return not dataclasses.is_dataclass(record)

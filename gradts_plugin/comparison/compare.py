@@ -159,7 +159,7 @@ class _OnePrimary:
         self, scoring: Engine, rankings: list[Ranking]
     ) -> dict[tuple[str, ...], Trial]:
         candidates = shared_candidates(self.first, scoring.session.settings)
-        trials = {(): evaluate_subset(scoring, ())}
+        trials: dict[tuple[str, ...], Trial] = {(): evaluate_subset(scoring, ())}
         order = oracle_order(candidates, rankings)
         for subset in oracle_subsets(candidates, order) if self.file.oracle else ():
             trials[_key(subset)] = trial = evaluate_subset(scoring, subset)

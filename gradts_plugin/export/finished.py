@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import ConfigError
-from gradts_plugin.pipeline import REWRITTEN_CONFIG
+from gradts_plugin.run import REWRITTEN_CONFIG
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.selection import GradTSSettings

@@ -22,7 +22,6 @@ from gradts_plugin.export.finished import read_selection
 from gradts_plugin.export.rows import lines_of, write_lines, write_train
 from gradts_plugin.export.script import script_of
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.sessions import attach_tasks
 from gradts_plugin.stores.files import disk_errors, folder_in_the_making, publish_folder
 
 #: MT-DNN leaves out longer training instances.
@@ -69,12 +68,13 @@ def export_selection(
         StoreError: the disk refused; nothing half is left.
     """
     from gradts_plugin.hosts.jiant.cached import tokenized_tasks
+    from gradts_plugin.hosts.jiant.opening import attach_tasks
 
     finished = read_selection(run)
     encoder_type = encoder_type_of(finished)
     if output_dir.exists() and (output_dir.is_file() or any(output_dir.iterdir())):
         raise ConfigError(f"{output_dir} holds other files; choose an empty or new folder")
-    attach_tasks(make_plugin_manager(plugins))
+    attach_tasks(make_plugin_manager(plugins).hook)
     tasks = tokenized_tasks(finished.config, finished.tasks)
     for task in tasks:
         check_kind(task)

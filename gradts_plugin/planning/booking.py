@@ -155,7 +155,7 @@ class BookingTrainings(Trainings):
             return found
         self._books.to_make("trials", training.digest, Training(plan.train_tasks, plan.recipe))
         self._books.made_up = True
-        history = []
+        history: list[float] = []
         for _ in range(num_rounds):
             schedule.scheduler.next_task()
             history.append(self._answer(max([0.0, *history]), min([0.0, *history])))

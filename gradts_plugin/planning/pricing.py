@@ -58,7 +58,7 @@ class Pricing:
             return piece.num_instances * probed(piece.task_name) * share
         sizes = {name: step_size(piece.recipe, name) for name in piece.train_tasks}
         steps = {name: self._infos[name].num_train / size for name, size in sizes.items()}
-        share = piece.recipe["max_steps"] / sum(steps.values())
+        share = int(piece.recipe["max_steps"]) / sum(steps.values())
         trained = sum(share * steps[name] * size * step(name) for name, size in sizes.items())
         first = piece.train_tasks[0]
         num_dev = self._infos[first].num_dev

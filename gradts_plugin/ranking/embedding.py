@@ -52,7 +52,13 @@ def rank_by_embedding(context: RankingContext, settings: SamplingSettings) -> Ra
                     "mean embedding",
                     identity,
                     (name,),
-                    partial(_mean_embedding, target, name, **identity),
+                    partial(
+                        _mean_embedding,
+                        target,
+                        name,
+                        max_instances=settings.max_instances,
+                        seed=context.settings.ranking.seed,
+                    ),
                 )
                 for name in names
             ]

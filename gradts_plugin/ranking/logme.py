@@ -61,7 +61,13 @@ def rank_by_logme(context: RankingContext, settings: SamplingSettings) -> Rankin
                     **sample,
                 },
                 (context.primary_task, name),
-                partial(_score, context, name, **sample),
+                partial(
+                    _score,
+                    context,
+                    name,
+                    max_instances=settings.max_instances,
+                    seed=run.ranking.seed,
+                ),
             )
             for name in context.candidate_tasks
         ]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from gradts_plugin.comparison import Comparison, MethodMeans
+from gradts_plugin.comparison.results import Comparison, MethodMeans
 from gradts_plugin.records import Trial
 from gradts_plugin.report.record import RunReport
 from gradts_plugin.report.words import duration, signed
 from gradts_plugin.scores import score_difference, score_differences
-
-# Methods whose selection is the best of several scores on the dev set that is reported.
-_CHOSEN_BY_SCORE = ("trial", "fg", "autosem")
 
 
 def difference(selected: Trial | None, alone: Trial | None) -> str | None:
@@ -46,7 +43,7 @@ def _about_difference(report: RunReport) -> str | None:
     if number < 2 or number != len(alone.scores):
         return (
             f"The difference of {gained} rests on one training seed: its spread is unknown, "
-            "and it may be chance. Set trial.seeds to 2 or more."
+            "and it may be chance. Set training_seeds to 2 or more."
         )
     differences = score_differences(selected.scores, alone.scores)
     better = sum(1 for found in differences if found is not None and found > 0)
@@ -75,7 +72,7 @@ def _about_border(report: RunReport) -> str | None:
 
 
 def _about_dev_score(report: RunReport) -> str | None:
-    if report.selection.method not in _CHOSEN_BY_SCORE or not report.selection.trials:
+    if not report.selection.trials:
         return None
     return (
         f"The selection was chosen as the best of {len(report.selection.trials)} trials by the "
@@ -93,34 +90,34 @@ def _about_seeds(report: RunReport) -> str | None:
     )
 
 
-def comparison_certainty(comparison: Comparison, found: Sequence[MethodMeans]) -> list[str]:
+def comparison_certainty(comparison: Comparison, found: Mapping[str, MethodMeans]) -> list[str]:
     """What makes the order of the methods sure or doubtful, one sentence each."""
-    best, *others = found
+    (best_name, best), *others = found.items()
     sentences = []
-    spread = _spread(comparison, best.method)
+    spread = _spread(comparison, best_name)
     if comparison.seeds < 2:
         sentences.append(
             "Each score rests on one seed, so the spread is unknown and the order may be chance. "
             "Set evaluation_seeds to 3 or more."
         )
     elif spread is None or best.gain is None:
-        sentences.append(f"Scores of {best.method} are undefined, so the order says little.")
+        sentences.append(f"Scores of {best_name} are undefined, so the order says little.")
     else:
         sentences.append(
             f"The scores of one selection differ by {spread:.4f} between seeds (standard "
             f"deviation, {comparison.seeds} seeds). Smaller differences between methods say little."
         )
         cheaper = [
-            method
-            for method in others
+            (name, method)
+            for name, method in others
             if method.gain is not None
             and best.gain - method.gain <= spread
             and method.seconds < best.seconds
         ]
         if cheaper:
-            cheapest = min(cheaper, key=lambda method: method.seconds)
+            name, cheapest = min(cheaper, key=lambda pair: pair[1].seconds)
             sentences.append(
-                f"Within that spread of {best.method}, {cheapest.method} costs least: "
+                f"Within that spread of {best_name}, {name} costs least: "
                 f"{duration(cheapest.seconds)} for {signed(cheapest.gain)}."
             )
     if len(comparison.primaries) == 1:
@@ -135,10 +132,9 @@ def comparison_certainty(comparison: Comparison, found: Sequence[MethodMeans]) -
 def _spread(comparison: Comparison, name: str) -> float | None:
     """The usual standard deviation between seeds: the root of the mean variance."""
     spreads = [
-        found.trial.spread
-        for result in comparison.primaries
-        for found in result.methods
-        if found.method == name
+        result.methods[name].trial.spread
+        for result in comparison.primaries.values()
+        if name in result.methods
     ]
     known = [spread for spread in spreads if spread is not None]
     return math.hypot(*known) / math.sqrt(len(known)) if known else None

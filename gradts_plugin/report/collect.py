@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gradts_plugin.pipeline import Outcome, Session, candidate_instance_taus, tasks_of
+from gradts_plugin.engine.engine import Engine
 from gradts_plugin.ranking.correlation import layer_normal
-from gradts_plugin.records import FloatArray, IntArray, Selection
+from gradts_plugin.records import FloatArray, IntArray, Outcome, Selection
 from gradts_plugin.report.record import (
     HeadMap,
     InstanceExample,
@@ -29,19 +29,19 @@ _NUM_EXAMPLES = 3
 _TEXT_LENGTH = 300
 
 
-def collect(session: Session, outcome: Outcome) -> RunReport:
+def collect(engine: Engine, outcome: Outcome) -> RunReport:
     """Everything a report shows of a finished run; nothing is trained or probed for it.
 
     Args:
-        session: the run, after its last phase.
+        engine: the run, after its last phase.
         outcome: what it came to.
 
     Raises:
         StoreError: a stored probe went away or is damaged.
     """
     kept = outcome.selection.kept_instances
-    sources = session.sources or {}
-    infos = tasks_of(session)
+    session, sources = engine.session, engine.probes.known
+    infos = session.tasks
     rewritten = json.loads(outcome.config_path.read_text(encoding="utf-8"))
     return RunReport(
         outcome=dataclasses.replace(
@@ -53,7 +53,7 @@ def collect(session: Session, outcome: Outcome) -> RunReport:
         probes=tuple(
             _probe_info(name, source) for name, of_task in sources.items() for source in of_task
         ),
-        instances=_instances_info(session, outcome, sources) if sources else None,
+        instances=_instances_info(engine, outcome, sources) if sources else None,
         shares_before=session.host.task_shares(),
         shares_after=session.host.task_shares(rewritten, kept),
         settings=session.settings.model_dump(mode="json"),
@@ -82,7 +82,7 @@ def _probe_info(name: str, source: StoredImportance) -> ProbeInfo:
 
 
 def _instances_info(
-    session: Session, outcome: Outcome, sources: Mapping[str, Sequence[StoredImportance]]
+    engine: Engine, outcome: Outcome, sources: Mapping[str, Sequence[StoredImportance]]
 ) -> InstancesInfo:
     selection = outcome.selection
     order = outcome.ranking.task_order if outcome.ranking else tuple(sources)
@@ -94,7 +94,7 @@ def _instances_info(
     ]
     # GradTS-fg has probed all instances of what it filtered, the ranking perhaps a sample.
     taus = {
-        name: candidate_instance_taus(session, name, complete=name in selection.kept_instances)
+        name: engine.instance_taus(name, complete=name in selection.kept_instances)
         for name in names
     }
     every = np.concatenate([values for _, values in taus.values()])
@@ -103,13 +103,13 @@ def _instances_info(
         threshold=selection.threshold if selection.method == "fg" else None,
         edges=tuple(edges.tolist()),
         tasks=tuple(
-            _instance_taus(session, selection, name, *taus[name], edges=edges) for name in names
+            _instance_taus(engine, selection, name, *taus[name], edges=edges) for name in names
         ),
     )
 
 
 def _instance_taus(
-    session: Session,
+    engine: Engine,
     selection: Selection,
     name: str,
     ids: IntArray,
@@ -131,7 +131,7 @@ def _instance_taus(
     highest = order[is_kept[order]][:_NUM_EXAMPLES]
     lowest = order[~is_kept[order]][::-1][:_NUM_EXAMPLES]
     shown = [int(ids[place]) for place in (*highest, *lowest)]
-    texts = session.host.instance_texts(name, shown)
+    texts = engine.session.host.instance_texts(name, shown)
 
     def examples(places: IntArray) -> tuple[InstanceExample, ...]:
         return tuple(

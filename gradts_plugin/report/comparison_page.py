@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradts_plugin.comparison import COMPARISON, Comparison
+from gradts_plugin.comparison.results import COMPARISON, Comparison
 from gradts_plugin.report.certainty import comparison_certainty
 from gradts_plugin.report.figures.comparison import comparison_pictures
 from gradts_plugin.report.figures.methods import by_gain
@@ -39,9 +39,15 @@ def render_comparison_page(comparison: Comparison) -> str:
         .get_template("comparison.html.j2")
         .render(
             comparison=comparison,
-            found=found,
+            best=next(iter(found)),
+            found=list(found.values()),
             overall=overall,
-            primaries=list(zip(comparison.primaries, single, strict=True)),
+            primaries=[
+                (name, result, picture)
+                for (name, result), picture in zip(
+                    comparison.primaries.items(), single, strict=True
+                )
+            ],
             certainty=comparison_certainty(comparison, found),
             source=COMPARISON,
         )

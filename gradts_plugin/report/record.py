@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import ConfigDict
-
-from gradts_plugin.comparison import Comparison
-from gradts_plugin.pipeline import Outcome
-from gradts_plugin.records import Ranking, Selection, TaskInfo, TaskShares
+from gradts_plugin.comparison.results import Comparison
+from gradts_plugin.records import Outcome, Ranking, Selection, TaskInfo, TaskShares
 from gradts_plugin.scores import Score
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -141,7 +138,7 @@ class RunReport:
     provenance: Mapping[str, Any]
     comparison: Comparison | None = None
 
-    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)  # arrays
+    unwritten: ClassVar[tuple[str, ...]] = ("comparison",)  # has a file of its own
 
     @property
     def selection(self) -> Selection:

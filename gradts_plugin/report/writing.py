@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gradts_plugin.pipeline import Outcome, Session
+    from gradts_plugin.engine.engine import Engine
+    from gradts_plugin.records import Outcome
 
 
-def write_report(session: Session, outcome: Outcome) -> Path:
+def write_report(engine: Engine, outcome: Outcome) -> Path:
     """Writes `report.json`, and `report.html` where what draws it is installed.
 
     Args:
-        session: the run, after its last phase.
+        engine: the run, after its last phase.
         outcome: what it came to.
 
     Returns:
@@ -26,13 +27,14 @@ def write_report(session: Session, outcome: Outcome) -> Path:
     from gradts_plugin.report.collect import collect
     from gradts_plugin.report.files import REPORT_HTML, read_report, write_report_json
 
-    path = write_report_json(collect(session, outcome), session.output_dir)
+    folder = engine.session.output_dir
+    path = write_report_json(collect(engine, outcome), folder)
     if not _can_draw():
         return path
     from gradts_plugin.report.run_page import write_run_page
 
-    page = session.output_dir / REPORT_HTML
-    write_run_page(read_report(session.output_dir), page)
+    page = folder / REPORT_HTML
+    write_run_page(read_report(folder), page)
     return page
 
 

@@ -9,13 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gradts_plugin.comparison import (
-    Comparison,
-    MethodMeans,
-    best_method,
-    means,
-    shown_gain,
-)
+from gradts_plugin.comparison.results import Comparison, MethodMeans
+from gradts_plugin.comparison.tables import with_spread
 from gradts_plugin.scores import shown_score
 from gradts_plugin.terminal.tables import print_next
 from gradts_plugin.terminal.words import format_duration, format_score, shown_path
@@ -36,9 +31,9 @@ def print_comparison(
         files: where all figures lie.
         next_commands: what can be typed next.
     """
-    for result in comparison.primaries:
+    for primary, result in comparison.primaries.items():
         table = Table(
-            title=f"{result.primary_task}: alone {format_score(result.alone)}; best of "
+            title=f"{primary}: alone {format_score(result.alone)}; best of "
             f"{len(result.subsets)} subsets {format_score(result.oracle)} "
             f"({', '.join(result.oracle.auxiliary_tasks) or 'none'})",
             title_justify="left",
@@ -47,17 +42,17 @@ def print_comparison(
         table.add_column("selected")
         table.add_column("dev score", justify="right")
         table.add_column("gain", justify="right")
-        for found in result.methods:
+        for name, found in result.methods.items():
             table.add_row(
-                Text(found.method),
+                Text(name),
                 Text(", ".join(found.trial.auxiliary_tasks) or "none"),
                 shown_score(found.trial.score),
-                shown_gain(found.trial, result.alone),
+                with_spread(found.gain, found.gain_spread, "+.4f"),
             )
         console.print(table)
     console.print(means_table(comparison))
     console.print(
-        f"Least mean regret: {best_method(comparison)}. Steps and time: until the selection is "
+        f"Least mean regret: {comparison.best_method}. Steps and time: until the selection is "
         "known, with nothing stored.",
         highlight=False,
         markup=False,
@@ -74,13 +69,13 @@ def means_table(comparison: Comparison) -> Table:
         title=f"Means over {count} {'primary' if count == 1 else 'primaries'}",
         title_justify="left",
     )
-    found = means(comparison)
-    with_test = any(row.test_gain is not None for row in found)
+    found = comparison.means
+    with_test = any(row.test_gain is not None for row in found.values())
     table.add_column("method")
-    for name in ("regret", "gain", *["test gain"] * with_test, "steps", "time"):
-        table.add_column(name, justify="right")
-    for row in found:
-        table.add_row(Text(row.method), *_means_cells(row, with_test=with_test))
+    for column in ("regret", "gain", *["test gain"] * with_test, "steps", "time"):
+        table.add_column(column, justify="right")
+    for name, row in found.items():
+        table.add_row(Text(name), *_means_cells(row, with_test=with_test))
     return table
 
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gradts_plugin.planning.plan import Plan
 from gradts_plugin.terminal.tables import print_next
 from gradts_plugin.terminal.words import format_bytes, format_duration
 
 
 def print_plan(
     console: Console,
-    plan: Any,
+    plan: Plan,
     *,
     prepared_bytes: int | None = None,
     next_commands: Sequence[str] = (),
 ) -> None:
-    """What a run will do (`plan.Plan`).
+    """What a run will do.
 
     Args:
         console: where it goes.

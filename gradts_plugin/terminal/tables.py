@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gradts_plugin.records import (
-    Ranking,
-    Selection,
-)
+from gradts_plugin.records import Outcome, Ranking, Selection
 from gradts_plugin.scores import score_difference, shown_score
 from gradts_plugin.terminal.words import describe_tasks, format_duration, format_score, shown_path
 
@@ -77,7 +73,7 @@ def print_selection(console: Console, selection: Selection) -> None:
 
 def print_outcome(
     console: Console,
-    outcome: Any,
+    outcome: Outcome,
     *,
     files: Mapping[str, Path] | None = None,
     next_commands: Sequence[str] = (),
@@ -86,7 +82,7 @@ def print_outcome(
 
     Args:
         console: where it goes.
-        outcome: `pipeline.Outcome`.
+        outcome: of the run.
         files: further files the run wrote: what -> where.
         next_commands: what can be typed next.
     """
@@ -98,19 +94,18 @@ def print_outcome(
     print_selection(console, outcome.selection)
     console.print()
     console.print(summary_table(outcome))
-    weights = outcome.selected.output_dirs[:1] if outcome.selected is not None else ()
     console.print()
     for what, path in (
         ("Rewritten jiant configuration", outcome.config_path),
-        *(("Trained weights", folder / "best_model.p") for folder in weights),
+        *(("Trained weights", weights) for weights in outcome.weights[:1]),
         *(files or {}).items(),
     ):
         console.print(f"{what}: {shown_path(path)}", highlight=False, markup=False, soft_wrap=True)
     print_next(console, next_commands)
 
 
-def summary_table(outcome: Any) -> Table:
-    """What a run came to, one row per figure (`pipeline.Outcome`)."""
+def summary_table(outcome: Outcome) -> Table:
+    """What a run came to, one row per figure."""
     table = Table(title="Summary", title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
@@ -126,7 +121,7 @@ def summary_table(outcome: Any) -> Table:
             difference = score_difference(outcome.selected.score, outcome.alone.score)
             gained = shown_score(difference, "+.4f")
             table.add_row("", Text(f"{together}: {format_score(outcome.selected)} ({gained})"))
-    done = outcome.counters
+    done = outcome.done
     if done.training_steps == 0 and done.probes == 0:
         nothing = "Nothing was trained or probed: all was found stored."
         table.add_row("done", Text(nothing))

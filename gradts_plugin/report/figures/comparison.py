@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradts_plugin.comparison import Comparison
+from gradts_plugin.comparison.results import Comparison
 from gradts_plugin.report.figures.methods import by_gain, methods_picture
 from gradts_plugin.report.figures.picture import Picture
 from gradts_plugin.report.figures.scores import scores_picture
@@ -10,8 +10,8 @@ from gradts_plugin.report.figures.scores import scores_picture
 
 def comparison_pictures(comparison: Comparison) -> tuple[Picture, ...]:
     """The means, then the methods of each primary."""
-    order = [found.method for found in by_gain(comparison)]
+    order = list(by_gain(comparison))
     return (
         methods_picture(comparison),
-        *(scores_picture(result, order) for result in comparison.primaries),
+        *(scores_picture(name, result, order) for name, result in comparison.primaries.items()),
     )

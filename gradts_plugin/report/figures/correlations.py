@@ -45,7 +45,7 @@ class CorrelationFigureInfo:
     task_names: tuple[str, ...]
     taus: FloatArray
     num_heads_total: int
-    null_sd: float
+    null_sd: float | None
     limit: float
     primary_task: str
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from gradts_plugin.comparison import MethodResult, PrimaryResult, gain
-from gradts_plugin.records import Trial
+from gradts_plugin.comparison.results import MethodResult, PrimaryResult
 from gradts_plugin.report.figures.picture import Cell, Drawing, Picture, Table
 from gradts_plugin.report.figures.style import (
     MUTED,
@@ -20,12 +19,11 @@ from gradts_plugin.report.words import UNDEFINED, score, seed_scores
 from gradts_plugin.scores import mean_score
 
 
-def scores_picture(result: PrimaryResult, order: Sequence[str]) -> Picture:
+def scores_picture(primary: str, result: PrimaryResult, order: Sequence[str]) -> Picture:
     """The dev score of a primary with each method's selection, in an order of the methods."""
-    methods = sorted(result.methods, key=lambda found: order.index(found.method))
+    methods = {name: result.methods[name] for name in order if name in result.methods}
     oracle = ", ".join(result.oracle.auxiliary_tasks) or "none"
-    primary = result.primary_task
-    tested = all(found.trial.test_scores for found in methods)
+    tested = all(found.trial.test_scores for found in methods.values())
     return Picture(
         name=f"methods-{file_name(primary)}",
         title=f"What each method selects for {primary}",
@@ -50,24 +48,24 @@ def scores_picture(result: PrimaryResult, order: Sequence[str]) -> Picture:
                 "mixing ratio",
                 "scores per seed",
             ),
-            tuple(_scores_row(found, result.alone) for found in methods),
+            tuple(_scores_row(name, found) for name, found in methods.items()),
             scores=("score", "gain", "regret", *(("test score",) if tested else ())),
         ),
-        draw=lambda: _draw_scores(result, methods),
+        draw=lambda: _draw_scores(primary, result, methods),
     )
 
 
-def _scores_row(method: MethodResult, alone: Trial) -> tuple[Cell, ...]:
+def _scores_row(name: str, method: MethodResult) -> tuple[Cell, ...]:
     trial = method.trial
     counts = (
         ", ".join(f"{t} {n}" for t, n in of.items()) for of in (trial.num_kept, trial.mixing_ratios)
     )
     return (
-        method.method,
+        name,
         ", ".join(trial.auxiliary_tasks) or "none",
         trial.score,
         trial.spread,
-        gain(trial, alone),
+        method.gain,
         method.regret,
         method.cost.seconds,
         method.cost.num_steps,
@@ -78,7 +76,9 @@ def _scores_row(method: MethodResult, alone: Trial) -> tuple[Cell, ...]:
     )
 
 
-def _draw_scores(result: PrimaryResult, methods: Sequence[MethodResult]) -> Drawing:
+def _draw_scores(
+    primary: str, result: PrimaryResult, methods: Mapping[str, MethodResult]
+) -> Drawing:
     number = len(methods)
     figure, axes = new_axes(3.1, 0.27 * number + 0.1)
     titles: dict[str, Sequence[str]] = {}
@@ -88,7 +88,7 @@ def _draw_scores(result: PrimaryResult, methods: Sequence[MethodResult]) -> Draw
     ):
         if trial.score is not None:
             axes.axvline(trial.score, color=MUTED, linewidth=1, linestyle=style, label=words)
-    for place, method in enumerate(methods):
+    for place, (name, method) in enumerate(methods.items()):
         trial = method.trial
         shown = UNDEFINED if trial.score is None else figure_number(trial.score)
         axes.text(1.02, place, shown, transform=axes.get_yaxis_transform(), va="center")
@@ -106,8 +106,8 @@ def _draw_scores(result: PrimaryResult, methods: Sequence[MethodResult]) -> Draw
             )
         axes.plot(trial.score, place, "o", color=STRONG, markersize=6.5, gid=f"method-{place}")
         selected = ", ".join(trial.auxiliary_tasks) or "none"
-        titles[f"method-{place}"] = (f"{method.method} ({selected}): {score(trial)}",)
-    axes.set_yticks(range(number), [short_name(method.method) for method in methods])
+        titles[f"method-{place}"] = (f"{name} ({selected}): {score(trial)}",)
+    axes.set_yticks(range(number), [short_name(name) for name in methods])
     rule_rows(axes, number, margin=0.08)
-    axes.set_xlabel(f"dev score of {short_name(result.primary_task)}")
+    axes.set_xlabel(f"dev score of {short_name(primary)}")
     return Drawing(figure, titles)

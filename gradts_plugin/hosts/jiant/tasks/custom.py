@@ -16,8 +16,8 @@ from gradts_plugin.hosts.jiant.tasks.examples import (
     TokenizedText,
     regression_row,
 )
+from gradts_plugin.tasks import examples as task_data
 from gradts_plugin.tasks import reading
-from gradts_plugin.tasks.examples import Example
 from gradts_plugin.tasks.kinds import Split
 from gradts_plugin.tasks.task_configs import TaskConfig, parse_task_config
 
@@ -78,7 +78,7 @@ class CustomTask(Task):  # type: ignore[misc]  # jiant is untyped
         )
         return [self._example(f"{split}-{example.index}", example) for example in examples]
 
-    def _example(self, guid: str, example: Example) -> Any:
+    def _example(self, guid: str, example: task_data.Example) -> Any:
         raise NotImplementedError
 
 
@@ -97,7 +97,7 @@ class ClassificationTask(CustomTask):
         positive_id = None if positive is None else self.LABEL_TO_ID[positive]
         return LabelScheme(self.config.metric, positive_id)
 
-    def _example(self, guid: str, example: Example) -> TextExample:
+    def _example(self, guid: str, example: task_data.Example) -> TextExample:
         target = _NO_LABEL if example.label is None else self.LABEL_TO_ID[example.label]
         return TextExample(guid, example.text_a, example.text_b, target, sst.DataRow)
 
@@ -115,7 +115,7 @@ class RegressionTask(CustomTask):
         """How the task is scored."""
         return CorrelationScheme(self.config.metric)
 
-    def _example(self, guid: str, example: Example) -> TextExample:
+    def _example(self, guid: str, example: task_data.Example) -> TextExample:
         target = float(_NO_LABEL if example.label is None else example.label)
         return TextExample(guid, example.text_a, example.text_b, target, regression_row)
 
@@ -133,7 +133,7 @@ class TaggingTask(CustomTask):
         """How the task is scored."""
         return TagScheme(self.config.metric)
 
-    def _example(self, guid: str, example: Example) -> TaggingExample:
+    def _example(self, guid: str, example: task_data.Example) -> TaggingExample:
         ids = tuple(self.LABEL_TO_ID[label] for label in example.labels)
         return TaggingExample(guid, example.tokens, ids or (_NO_LABEL,) * len(example.tokens))
 
@@ -157,7 +157,7 @@ class MultipleChoiceTask(CustomTask):
         """How the task is scored."""
         return LabelScheme(self.config.metric, None)
 
-    def _example(self, guid: str, example: Example) -> ChoiceExample:
+    def _example(self, guid: str, example: task_data.Example) -> ChoiceExample:
         prompt = " ".join(text for text in (example.text_a, example.text_b) if text)
         target = _NO_LABEL if example.label is None else int(example.label)
         return ChoiceExample(guid, prompt, example.choices, target)
