@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import write_run_file
@@ -10,7 +16,7 @@ from gradts_plugin import sessions
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.testing.fake_host import FakeHost
-from gradts_plugin.testing.fake_model import FakeTask
+from gradts_plugin.testing.fake_model import FakeTarget, FakeTask
 from gradts_plugin.testing.host_checks import OpenedHost
 from gradts_plugin.testing.host_contract import HostContract
 
@@ -22,9 +28,12 @@ TASKS = (
 )
 
 
-def fake(**changes):
+CHANCE = itertools.count()
+
+
+def fake(kind=FakeHost, **changes):
     steps = []
-    host = FakeHost(TASKS, on_step=lambda plan, step: steps.append(step), **changes)
+    host = kind(TASKS, on_step=lambda plan, step: steps.append(step), **changes)
     return OpenedHost(host, steps)
 
 
@@ -40,6 +49,157 @@ class TestFakeHost(HostContract):
     @pytest.fixture
     def undefined(self):
         return fake(score=lambda training: None)
+
+
+# --- hosts that break it --------------------------------------------------------------------------
+
+
+class ForgetsKept(FakeHost):
+    def train(self, plan, output_dir, schedule=None):
+        return super().train(replace(plan, kept_instances={}), output_dir, schedule)
+
+
+class ForgetsKeptInRecipes(FakeHost):
+    def recipe(self, settings, train_tasks, kept_instances):
+        return super().recipe(settings, train_tasks, {})
+
+
+class ForgetsRatios(FakeHost):
+    def train(self, plan, output_dir, schedule=None):
+        recipe = {key: value for key, value in plan.recipe.items() if key != "mixing_ratios"}
+        return super().train(replace(plan, recipe=recipe), output_dir, schedule)
+
+
+class ForgetsSeeds(FakeHost):
+    def train(self, plan, output_dir, schedule=None):
+        return super().train(replace(plan, seed=0), output_dir, schedule)
+
+
+class ForgetsTheSchedule(FakeHost):
+    def train(self, plan, output_dir, schedule=None):
+        return super().train(plan, output_dir)
+
+
+class TellsNoScores(FakeHost):
+    def train(self, plan, output_dir, schedule=None):
+        if schedule is not None:
+            schedule.scheduler.observe = lambda score: None
+        return super().train(plan, output_dir, schedule)
+
+
+class ScoresByChance(FakeHost):
+    def train(self, plan, output_dir, schedule=None):
+        return replace(super().train(plan, output_dir, schedule), score=next(CHANCE))
+
+
+class MakesUpScores(FakeHost):
+    def train(self, plan, output_dir, schedule=None):
+        return replace(super().train(plan, output_dir, schedule), score=float("nan"))
+
+
+class KeepsNoWeights(FakeHost):
+    def weights_of(self, output_dir):
+        return output_dir.parent / "elsewhere.p"
+
+
+class LeavesHooks(FakeHost):
+    @contextmanager
+    def fine_tuned(self, plan):
+        with super().fine_tuned(plan) as target:
+            target.encoder.register_forward_hook(lambda *_: None)
+            yield target
+
+
+class LendsOneModel(FakeHost):
+    @contextmanager
+    def untrained(self, task_names, seed):
+        with super().untrained(task_names, 0) as target:
+            yield target
+
+
+class SamplesAlike(FakeHost):
+    def _lend(self, *given):
+        return SampledAlike(**vars(super()._lend(*given)))
+
+
+class SampledAlike(FakeTarget):
+    def batches(self, **options):
+        return super().batches(**{**options, "seed": 0})
+
+
+class NumbersByBatch(FakeHost):
+    def _lend(self, *given):
+        return NumberedByBatch(**vars(super()._lend(*given)))
+
+
+class NumberedByBatch(FakeTarget):
+    def batches(self, **options):
+        for batch in super().batches(**options):
+            yield replace(batch, example_ids=np.arange(len(batch.example_ids)))
+
+
+class MeanLosses(FakeHost):
+    def _lend(self, *given):
+        return MeanOfLosses(**vars(super()._lend(*given)))
+
+
+class MeanOfLosses(FakeTarget):
+    def batches(self, **options):
+        for batch in super().batches(**options):
+            yield replace(batch, instance_losses=lambda batch=batch: batch.instance_losses().mean())
+
+
+class RewritesInPlace(FakeHost):
+    def rewrite(self, selection, output_dir):
+        selection.kept_instances.get("second", np.zeros(1))[:] = 0
+        return super().rewrite(selection, output_dir)
+
+
+class RewritesOneConfig(FakeHost):
+    def rewrite(self, selection, output_dir):
+        if not hasattr(self, "config"):
+            self.config = super().rewrite(selection, output_dir)
+        return self.config
+
+
+class NewFingerprints(FakeHost):
+    def tasks(self):
+        return [replace(info, fingerprint=f"{id(self):064x}") for info in super().tasks()]
+
+
+BROKEN = {
+    ForgetsKept: "kept_instances_reach_the_training",
+    ForgetsKeptInRecipes: "a_recipe_knows_of_kept_instances",
+    ForgetsRatios: "mixing_ratios_reach_the_training",
+    ForgetsSeeds: "another_seed_is_another_training",
+    ForgetsTheSchedule: "a_schedule_is_followed_and_told_every_score",
+    TellsNoScores: "a_schedule_is_followed_and_told_every_score",
+    ScoresByChance: "the_same_plan_is_the_same_training",
+    MakesUpScores: "an_undefined_score_is_none",
+    KeepsNoWeights: "the_same_plan_is_the_same_training",
+    LeavesHooks: "a_lent_model_can_be_probed_and_keeps_no_hook",
+    LendsOneModel: "a_lent_model_depends_on_its_seed_alone",
+    SamplesAlike: "instances_keep_their_ids",
+    NumbersByBatch: "instances_keep_their_ids",
+    MeanLosses: "batches_have_the_promised_shapes",
+    RewritesInPlace: "rewriting_changes_nothing_but_what_it_returns",
+    RewritesOneConfig: "rewriting_changes_nothing_but_what_it_returns",
+    NewFingerprints: "another_host_on_the_same_data_says_the_same",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda host: host.__name__)
+def test_the_contract_finds_a_host_that_breaks_it(broken, tmp_path):
+    test = getattr(HostContract(), f"test_{BROKEN[broken]}")
+    opened = fake(broken)
+    fixtures = {"opened": opened, "undefined": opened, "reopened": broken(TASKS)}
+    fixtures["tmp_path"] = tmp_path
+    names = list(inspect.signature(test).parameters)
+    with pytest.raises(AssertionError):
+        test(**{name: fixtures[name] for name in names})
+
+
+# --- jiant ----------------------------------------------------------------------------------------
 
 
 class StepTimes:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from types import SimpleNamespace
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -160,8 +160,10 @@ class FakeModel(nn.Module):
 
     def hidden_states(self, instances: Instances) -> Tensor:
         """Last hidden states, (B, T, d) or (B, C, T, d)."""
-        flat: Tensor = self.encoder(instances.tokens.flatten(0, -2))
-        return flat.reshape(*instances.tokens.shape, _WIDTH)
+        if instances.tokens.dim() == 2:
+            return cast("Tensor", self.encoder(instances.tokens))
+        # One call per choice: a probe needs one row per instance in each.
+        return torch.stack([self.encoder(tokens) for tokens in instances.tokens.unbind(1)], dim=1)
 
     def instance_losses(self, task: FakeTask, instances: Instances) -> Tensor:
         """Each instance's own mean loss, (B,)."""

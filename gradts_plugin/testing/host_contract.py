@@ -4,8 +4,7 @@
         @pytest.fixture
         def opened(self): ...
 
-Called in a conftest, `pytest.register_assert_rewrite("gradts_plugin.testing.host_contract")` makes
-a failure say more.
+`pytest.register_assert_rewrite("gradts_plugin.testing")` in a conftest makes a failure say more.
 """
 
 from __future__ import annotations
@@ -207,12 +206,12 @@ class HostContract:
 
     def test_a_lent_model_can_be_probed_and_keeps_no_hook(self, opened: OpenedHost) -> None:
         """Importance of every head, from a trained and an untrained model."""
-        name = opened.names[0]
-        lent: tuple[AbstractContextManager[ProbeTarget], ...] = (
-            opened.host.untrained((name,), 1),
-            opened.host.fine_tuned(opened.alone(name)),
-        )
-        for lending in lent:
+        lent: dict[str, AbstractContextManager[ProbeTarget]] = {
+            name: opened.host.untrained((name,), 1) for name in opened.names
+        }
+        lent["fine-tuned"] = opened.host.fine_tuned(opened.alone(opened.names[0]))
+        shapes = set()
+        for lending in lent.values():
             with lending as target:
                 batches = target.batches(batch_size=4, max_instances=6, seed=0)
                 probed = probe(
@@ -220,10 +219,11 @@ class HostContract:
                 )
                 found = np.concatenate([raw for _, raw in probed])
                 model = target.model
-            assert found.shape[0] == 6
-            assert found.ndim == 3
+            shapes.add(found.shape)
             assert (found > 0).any()
             assert not hooks_of(model)
+        assert {(len(shape), shape[0]) for shape in shapes} == {(3, 6)}
+        assert len(shapes) == 1
 
     def test_rewriting_changes_nothing_but_what_it_returns(
         self, opened: OpenedHost, tmp_path: Path
