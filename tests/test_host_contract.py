@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from tiny_encoders import save_tiny_encoder
+from tiny_jiant import cache_task, container_config, export_weights, write_task
 from tiny_runs import write_run_file
 
 from gradts_plugin import sessions
+from gradts_plugin.config import GradTSSettings
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.training import HostArguments
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.testing.fake_host import FakeHost
 from gradts_plugin.testing.fake_model import FakeTarget, FakeTask
 from gradts_plugin.testing.host_checks import OpenedHost
 from gradts_plugin.testing.host_contract import HostContract
+
+apply_mends()  # before tiny_jiant imports jiant
 
 TASKS = (
     FakeTask("first"),
@@ -233,3 +240,26 @@ class TestJiantHost(HostContract):
     def reopened(self, jiant, tmp_path):
         session, _ = jiant
         return sessions.reopen(session, session.settings, output_dir=tmp_path / "other").host
+
+    @pytest.fixture
+    def undefined(self, tmp_path):
+        """jiant's own stsb, all of whose dev labels are the same: no correlation."""
+        encoder = save_tiny_encoder("bert", tmp_path / "encoder")
+        paths, caches = {}, {}
+        for name in ("stsb", "cola"):
+            paths[name] = write_task(tmp_path / "tasks", name, 8, 4)
+            if name == "stsb":
+                path = tmp_path / "tasks" / "stsb.val"
+                rows = [json.loads(line) for line in path.read_text().splitlines()]
+                path.write_text("".join(json.dumps({**row, "label": 2.0}) + "\n" for row in rows))
+            caches[name] = cache_task(paths[name], encoder, tmp_path / "caches" / name)
+        config = container_config({name: str(path) for name, path in paths.items()}, caches, 4)
+        weights = export_weights(encoder, tmp_path / "weights.p")
+        session = sessions.open_session(
+            config,
+            HostArguments(str(encoder), str(weights), no_cuda=True),
+            GradTSSettings(primary_task="stsb"),
+            make_plugin_manager([]),
+            output_dir=tmp_path / "out",
+        )
+        return OpenedHost(session.host)
