@@ -18,7 +18,7 @@ def test_everything_comes_back_with_its_type_and_value(tmp_path):
         "plain": [None, True, 3, 0.1, "text"],
         "empty": ({}, [], ()),
         "by number": {0: {"step": 2, "exp_avg": weight.to(torch.bfloat16)}},
-        "shared": {"first": weight, "again": weight, "view": weight.T},
+        "shared": {"first": weight, "again": weight, "part": weight[1:], "view": weight.T},
         "scalar": torch.tensor(1.5),
         "random": (random.getstate(), np.random.get_state(), torch.get_rng_state()),
     }

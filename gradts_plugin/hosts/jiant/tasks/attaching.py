@@ -1,5 +1,7 @@
 """The two places where jiant learns of custom tasks."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

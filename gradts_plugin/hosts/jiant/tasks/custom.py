@@ -1,5 +1,6 @@
 """Custom tasks as jiant tasks."""
 
+# No `from __future__ import annotations`: jiant looks at the types of fields.
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

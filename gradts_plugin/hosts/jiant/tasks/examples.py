@@ -1,5 +1,6 @@
 """One example of a custom task, on its way to jiant's rows."""
 
+# No `from __future__ import annotations`: jiant looks at the types of fields.
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -63,7 +63,7 @@ def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
     for name in sorted(tensors, key=int):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
@@ -72,8 +72,12 @@ def _packed(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, torch.Tensor):
+        kept = value.detach().cpu().contiguous()
+        memory = kept.untyped_storage().data_ptr()
+        if any(memory == other.untyped_storage().data_ptr() for other in tensors.values()):
+            kept = kept.clone()  # the format has no tensors that share their memory
         name = str(len(tensors))
-        tensors[name] = value.detach().cpu().contiguous().clone()  # none may share its memory
+        tensors[name] = kept
         return {"tensor": name}
     if isinstance(value, np.ndarray):
         return {"array": value.tolist(), "dtype": str(value.dtype)}
