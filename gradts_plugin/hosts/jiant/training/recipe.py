@@ -53,24 +53,9 @@ def resolve_recipe(
         )
         for name, size in sizes.items()
     )
-    own_train = container_config["global_train_config"]
-    if settings.epochs is not None:
-        max_steps = max(1, round(settings.epochs * steps_per_epoch))
-    elif settings.max_steps is not None:
-        max_steps = settings.max_steps
-    else:
-        max_steps = own_train["max_steps"]
-    if max_steps is None or max_steps <= 0:
-        raise ConfigError(
-            f"global_train_config.max_steps is {max_steps!r}: give training.epochs or "
-            f"training.max_steps"
-        )
-    if settings.warmup_proportion is not None:
-        warmup_steps = round(settings.warmup_proportion * max_steps)
-    elif settings.epochs is None and settings.max_steps is None:
-        warmup_steps = own_train["warmup_steps"]
-    else:
-        warmup_steps = round(0.1 * max_steps)
+    max_steps, warmup_steps = _length(
+        settings, container_config["global_train_config"], steps_per_epoch
+    )
     sampler: str | dict[str, Any] = settings.sampler
     own_sampler = restrict_sampler_config(container_config["sampler_config"], train_tasks)
     if sampler == "host" and len(train_tasks) > 1 and own_sampler != _PROPORTIONAL:
@@ -88,6 +73,30 @@ def resolve_recipe(
         "evaluations": settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
         "precision": resolve_precision(settings.precision, no_cuda=arguments.no_cuda),
     }
+
+
+def _length(
+    settings: TrainingSettings, own_train: Mapping[str, Any], steps_per_epoch: int
+) -> tuple[int, int]:
+    """How many steps are trained, and how many of them warm up."""
+    if settings.epochs is not None:
+        max_steps = max(1, round(settings.epochs * steps_per_epoch))
+    elif settings.max_steps is not None:
+        max_steps = settings.max_steps
+    else:
+        max_steps = own_train["max_steps"]
+    if max_steps is None or max_steps <= 0:
+        raise ConfigError(
+            f"global_train_config.max_steps is {max_steps!r}: give training.epochs or "
+            f"training.max_steps"
+        )
+    if settings.warmup_proportion is not None:
+        warmup_steps = round(settings.warmup_proportion * max_steps)
+    elif settings.epochs is None and settings.max_steps is None:
+        warmup_steps = own_train["warmup_steps"]
+    else:
+        warmup_steps = round(0.1 * max_steps)
+    return max_steps, warmup_steps
 
 
 def resolve_precision(precision: str, *, no_cuda: bool) -> str:

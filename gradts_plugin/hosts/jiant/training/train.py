@@ -102,12 +102,8 @@ def train(
         for state in states:
             if state.global_steps not in at_steps:
                 continue
-            found = evaluate_dev(runner, plan.primary_task, whole_dev_set=not is_fine_tuning)
-            if schedule is None and not is_fine_tuning and "test_labels" in folders:
-                test_score = score_test(runner, plan.primary_task, folders)
-                found = replace(found, metrics={**found.metrics, TEST_SCORE: test_score})
-            history.append(found)
-            if output_dir is not None and best_evaluation(history) is found:
+            history.append(_evaluate(runner, plan, folders if schedule is None else {}))
+            if output_dir is not None and best_evaluation(history) is history[-1]:
                 weights = torch_utils.copy_state_dict(
                     torch_utils.get_model_for_saving(runner.jiant_model).state_dict(),
                     target_device=torch_utils.CPU_DEVICE,
@@ -129,6 +125,17 @@ def train(
         scheduler_state=None if schedule is None else schedule.scheduler.state(),
     )
     return TrainedRun(runner=runner, result=result)
+
+
+def _evaluate(runner: Any, plan: TrainingPlan, caches: Mapping[str, str]) -> Evaluation:
+    """Scores the primary's dev set, and its test set where the caches hold a labelled one."""
+    if plan.purpose == "fine-tuning":
+        return evaluate_dev(runner, plan.primary_task, whole_dev_set=False)
+    found = evaluate_dev(runner, plan.primary_task, whole_dev_set=True)
+    if "test_labels" not in caches:
+        return found
+    test_score = score_test(runner, plan.primary_task, caches)
+    return replace(found, metrics={**found.metrics, TEST_SCORE: test_score})
 
 
 def _num_examples(recipe: Mapping[str, Any], task_steps: Mapping[str, int]) -> int:
