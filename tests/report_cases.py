@@ -6,9 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+from gradts_plugin.pipeline import Counters, Outcome
 
 from gradts_plugin.comparison import Comparison, MethodResult, PrimaryResult
-from gradts_plugin.pipeline import Counters, Outcome
 from gradts_plugin.records import Cost, RankedTask, Ranking, Selection, TaskInfo, TaskShares, Trial
 from gradts_plugin.report.record import (
     HeadMap,

@@ -17,9 +17,9 @@ from tiny_runs import TRAINING, run_command, write_task
 
 from gradts_plugin import comparison
 from gradts_plugin.comparison import gain_agreement, oracle_order, oracle_subsets
+from gradts_plugin.records import Cost, RankedTask, Ranking, TrainingPlan, TrainingResult, Trial
 from gradts_plugin.terminal.comparison_progress import ComparisonProgress
 from gradts_plugin.terminal.comparison_tables import print_comparison
-from gradts_plugin.records import Cost, RankedTask, Ranking, TrainingPlan, TrainingResult, Trial
 
 
 def trial(auxiliary_tasks: tuple[str, ...], score: float) -> Trial:

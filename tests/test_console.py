@@ -10,15 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from gradts_plugin.pipeline import Counters, Outcome
+from gradts_plugin.plan import Part, Plan
 from rich.console import Console
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
 from gradts_plugin import console as terminal
-from gradts_plugin.terminal.progress import ProgressPlugin
-from gradts_plugin.terminal.words import format_bytes, format_duration, time_left
-from gradts_plugin.pipeline import Counters, Outcome
-from gradts_plugin.plan import Part, Plan
 from gradts_plugin.records import (
     Cost,
     RankedTask,
@@ -31,6 +29,8 @@ from gradts_plugin.records import (
     Trial,
 )
 from gradts_plugin.settings.training import TrainingSettings
+from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin.terminal.words import format_bytes, format_duration, time_left
 
 WIDTH = 80
 

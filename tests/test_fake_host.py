@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from gradts_plugin.config import GradTSSettings
+from gradts_plugin.store import GradientStore
+from gradts_plugin.trials import ComputedValues, TrialLedger
 
 from gradts_plugin import pipeline
-from gradts_plugin.config import GradTSSettings
 from gradts_plugin.plugins import collect_registry, make_plugin_manager
-from gradts_plugin.store import GradientStore
 from gradts_plugin.testing.fake_host import FakeHost, additive_score
 from gradts_plugin.testing.fake_model import FakeTask
 from gradts_plugin.testing.fake_training import FakeTraining
-from gradts_plugin.trials import ComputedValues, TrialLedger
 
 TASKS = (
     FakeTask("goal", topic="goal", has_test=True),

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gradts_plugin.config import GradTSSettings
 from tiny_encoders import save_tiny_encoder
 from tiny_jiant import cache_task, container_config, export_weights, write_task
 from tiny_runs import write_run_file
 
 from gradts_plugin import sessions
-from gradts_plugin.config import GradTSSettings
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.training import HostArguments

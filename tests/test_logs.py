@@ -11,9 +11,9 @@ from tiny_encoders import save_tiny_encoder
 from tiny_runs import Recorder, run_command, with_plugins, write_run_file
 
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.listeners.attaching import attach_logs
 from gradts_plugin.listeners.jsonlines import JsonLinesLog
 from gradts_plugin.listeners.tensorboard import TensorBoardLog, run_name
-from gradts_plugin.listeners.attaching import attach_logs
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import TrainingPlan, TrainStep
 from gradts_plugin.settings.selection import GradTSSettings

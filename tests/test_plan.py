@@ -7,12 +7,12 @@ import math
 import re
 
 import pytest
+from gradts_plugin.plan import FORWARD_SHARE, PROBE_SHARE
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import TRAINING, Recorder, files_below, run_command, with_plugins, write_run_file
 
 from gradts_plugin import pipeline, plan, sessions
 from gradts_plugin.hookspecs import hookimpl
-from gradts_plugin.plan import FORWARD_SHARE, PROBE_SHARE
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Selection
 

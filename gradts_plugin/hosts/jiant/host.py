@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
-import hashlib
 import importlib.metadata
-import io
 import sys
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from gradts_plugin.errors import DataError, HostError
+from gradts_plugin.errors import HostError
 from gradts_plugin.hosts.jiant.architectures import require_supported_encoder
 from gradts_plugin.hosts.jiant.arguments import HostArguments
-from gradts_plugin.hosts.jiant.caches import hash_cache, open_cache, with_filtered_caches
+from gradts_plugin.hosts.jiant.caches import open_cache, with_filtered_caches
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.container import check_container_config
+from gradts_plugin.hosts.jiant.container_files import original_parts
 from gradts_plugin.hosts.jiant.encoder import (
     fingerprint_encoder,
     read_model_type,
@@ -30,7 +26,8 @@ from gradts_plugin.hosts.jiant.encoder import (
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.launch import training_command
 from gradts_plugin.hosts.jiant.lending import LentModel
-from gradts_plugin.hosts.jiant.quiet import silence_transformers
+from gradts_plugin.hosts.jiant.quiet import silenced
+from gradts_plugin.hosts.jiant.reading import describe_task, read_texts
 from gradts_plugin.hosts.jiant.shares import shares_of
 from gradts_plugin.hosts.jiant.training.recipe import resolve_recipe
 from gradts_plugin.hosts.jiant.training.train import WEIGHTS_FILE, TrainedRun, set_up, train
@@ -45,14 +42,12 @@ from gradts_plugin.records import (
     TrainStep,
 )
 from gradts_plugin.settings.training import TrainingSettings
-from gradts_plugin.stores.files import disk_errors
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
 # ruff: noqa: E402
 from jiant.proj.main.components import container_setup
 from jiant.utils import torch_utils
-from transformers import AutoTokenizer
 
 #: Of how trainings run here; raised when the same recipe gives other numbers.
 HOST_VERSION = 1
@@ -95,7 +90,12 @@ class JiantHost:
             )
         # Tasks that the container only evaluates need no training cache.
         used = {*self._config["task_run_config"]["train_task_list"], *further_tasks}
-        self._infos = tuple(self._describe(name) for name in self._tasks if name in used)
+        caches = self._config["task_cache_config_dict"]
+        self._infos = tuple(
+            describe_task(task, caches.get(name, {}))
+            for name, task in self._tasks.items()
+            if name in used
+        )
         self._encoder_fingerprint: str | None = None
 
     @property
@@ -226,15 +226,7 @@ class JiantHost:
                 "max_steps": recipe["max_steps"],
                 "warmup_steps": recipe["warmup_steps"],
             }
-        original = {
-            "task_run_config": self._config["task_run_config"],
-            "sampler_config": self._config["sampler_config"],
-            "global_train_config": self._config["global_train_config"],
-            "train_caches": {
-                name: self._config["task_cache_config_dict"][name]["train"]
-                for name in selection.kept_instances
-            },
-        }
+        original = original_parts(self._config, tuple(selection.kept_instances))
         rewritten["gradts"] = {"selection": {"original": original}}
         return rewritten
 
@@ -268,17 +260,9 @@ class JiantHost:
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
         """Decodes rows of the training cache; a bar sets texts of a pair, or choices, apart."""
-        wanted = set(example_ids)
-        texts: dict[int, str] = {}
-        tokenizer = AutoTokenizer.from_pretrained(self._arguments.hf_pretrained_model_name_or_path)
         folder = self._config["task_cache_config_dict"][task_name]["train"]
-        for row in open_cache(task_name, "train", folder).iter_all():
-            if len(texts) == len(wanted):
-                break
-            example_id = int(row["metadata"]["example_id"])
-            if example_id in wanted:
-                texts[example_id] = _decode(tokenizer, row["data_row"].input_ids)
-        return texts
+        encoder = self._arguments.hf_pretrained_model_name_or_path
+        return read_texts(open_cache(task_name, "train", folder), example_ids, encoder)
 
     # --- jiant's side -----------------------------------------------------------------------------
 
@@ -310,68 +294,9 @@ class JiantHost:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             self._on_step(plan, step)
 
-    def _describe(self, name: str) -> TaskInfo:
-        caches = self._config["task_cache_config_dict"].get(name, {})
-        for phase in ("train", "val", "val_labels"):
-            if phase not in caches:
-                raise DataError(
-                    f"task {name!r} has no {phase} cache in task_cache_config_dict; "
-                    f"tokenise its {phase.removesuffix('_labels')} split first"
-                )
-        train_cache = open_cache(name, "train", caches["train"])
-        if not len(train_cache):
-            raise DataError(f"task {name!r}: the train split is empty")
-        return TaskInfo(
-            name=name,
-            kind=self._tasks[name].TASK_TYPE.value,
-            num_train=len(train_cache),
-            num_dev=len(open_cache(name, "val", caches["val"])),
-            fingerprint=hash_cache(caches["train"]),
-            dev_fingerprint=_hash_text(
-                hash_cache(caches["val"], caches["val_labels"]), _metric_of(self._tasks[name])
-            ),
-            test_fingerprint=(
-                hash_cache(caches["test"], caches["test_labels"]) if "test_labels" in caches else ""
-            ),
-        )
-
     @contextlib.contextmanager
     def _quiet(self) -> Iterator[None]:
-        """Sends what jiant prints and warns of to the log file."""
-        with contextlib.ExitStack() as stack:
-            if self._log_file is not None:
-                with disk_errors("write", self._log_file):
-                    self._log_file.parent.mkdir(parents=True, exist_ok=True)
-                stream: Any = stack.enter_context(self._log_file.open("a", encoding="utf-8"))
-            else:
-                stream = io.StringIO()
-            self._streams = sys.stdout, sys.stderr
-            stack.enter_context(contextlib.redirect_stdout(stream))
-            stack.enter_context(contextlib.redirect_stderr(stream))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            stack.callback(silence_transformers())
+        """Silences jiant; `_tell` still reaches the streams of before."""
+        self._streams = sys.stdout, sys.stderr
+        with silenced(self._log_file):
             yield
-
-
-def _decode(tokenizer: Any, input_ids: Any) -> str:
-    """The text of token ids of shape (T,) or (C, T)."""
-    parts: list[str] = []
-    for ids in np.atleast_2d(input_ids):
-        text = tokenizer.decode(ids[ids != tokenizer.pad_token_id])
-        for mark in (tokenizer.cls_token, tokenizer.sep_token):
-            text = text.replace(mark, "\n")
-        parts += [part.strip() for part in text.split("\n") if part.strip()]
-    return " | ".join(parts)
-
-
-def _metric_of(task: Any) -> str:
-    """What a task is scored by: our tasks say it in their config, jiant's own by their class."""
-    config = getattr(task, "config", None)
-    if config is None:
-        return type(task).__name__
-    return f"{config.metric} {config.positive_label}"
-
-
-def _hash_text(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
+
+from gradts_plugin.stores.files import disk_errors
 
 
 def silence_transformers() -> Callable[[], None]:
@@ -27,16 +31,21 @@ def silence_transformers() -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def log_output(log_file: Path) -> Iterator[None]:
-    """Sends what jiant and transformers print to the log file."""
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log_file.open("a", encoding="utf-8") as stream,
-        contextlib.redirect_stdout(stream),
-        contextlib.redirect_stderr(stream),
-        warnings.catch_warnings(),
-        contextlib.ExitStack() as stack,
-    ):
+def silenced(log_file: Path | None) -> Iterator[None]:
+    """Sends what jiant and transformers print and warn of to a file; None: nowhere.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        stream: TextIO = io.StringIO()
+        if log_file is not None:
+            with disk_errors("write", log_file):
+                log_file.parent.mkdir(parents=True, exist_ok=True)
+                stream = stack.enter_context(log_file.open("a", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(stream))
+        stack.enter_context(contextlib.redirect_stderr(stream))
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.callback(silence_transformers())
         yield

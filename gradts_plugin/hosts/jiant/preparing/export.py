@@ -11,7 +11,7 @@ import torch
 from gradts_plugin.errors import HostError
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.hosts.jiant.quiet import log_output
+from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.stores.files import write_json_atomic
 
@@ -47,7 +47,7 @@ def export_encoder(name: str, folder: Path, log_file: Path) -> HostArguments:
     else:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        with log_output(log_file), torch.random.fork_rng():
+        with silenced(log_file), torch.random.fork_rng():
             torch.manual_seed(0)  # heads that the checkpoint lacks are made at random
             try:
                 export_model.export_model(

@@ -11,7 +11,7 @@ from typing import Any
 from gradts_plugin.errors import DataError, GradTSError
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
-from gradts_plugin.hosts.jiant.quiet import log_output
+from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.run_file import ModelSettings, RunFile
 from gradts_plugin.stores.files import write_json_atomic
@@ -41,7 +41,7 @@ def tokenise(
         return True
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    with log_output(log_file):
+    with silenced(log_file):
         try:
             tokenize_and_cache.main(
                 tokenize_and_cache.RunConfiguration(
