@@ -24,11 +24,14 @@ from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
 from gradts_plugin import comparison
-from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin.comparison.compare import compare
+from gradts_plugin.comparison.results import Comparison
+from gradts_plugin.comparison.tables import markdown
 from gradts_plugin.demo import run_file_values
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.terminal.progress import ProgressPlugin
 
 POOL = ("rte", "mrpc", "cola", "stsb", "mnli", "qqp", "pos")
 PRIMARIES = ("stsb", "mrpc", "cola", "rte")
@@ -127,7 +130,7 @@ def main() -> None:
         }
     values["evaluation_seeds"] = arguments.seeds
     console = Console(stderr=True)
-    found = comparison.compare(
+    found = compare(
         parse_settings(CompareFile, values, where="benchmark"),
         make_plugin_manager([ProgressPlugin(console, quiet=True)]),
         report=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
@@ -138,7 +141,7 @@ def main() -> None:
             "# Selection methods side by side",
             f"{described(values)} {arguments.seeds} seeds that no method chose with. Every other "
             "task is a candidate. Cost: until the selection is known, with nothing stored.",
-            comparison.markdown(found),
+            markdown(found),
             "## Against AUTOSEM",
             "Score less AUTOSEM's, seed by seed (standard deviation), and cost as a share of "
             "AUTOSEM's: optimiser steps, instances trained on or probed, seconds.",
@@ -165,7 +168,7 @@ def described(values: dict[str, Any]) -> str:
     )
 
 
-def against_autosem(found: comparison.Comparison) -> str:
+def against_autosem(found: Comparison) -> str:
     """GradTS's and AUTOSEM's selections side by side, as a Markdown table."""
     rows = []
     for result in found.primaries:

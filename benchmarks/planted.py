@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 from provenance import markdown_table, provenance, write_results
 
-from gradts_plugin import pipeline, sessions
+from gradts_plugin import pipeline
 from gradts_plugin.demo import run_file_values, write_demo_tasks
+from gradts_plugin.engine.session import Session
+from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.ranking.correlation import kendall
 from gradts_plugin.ranking.heads import rank_candidates
+from gradts_plugin.run import rank
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
 
@@ -96,8 +99,8 @@ def rank_one(name: str, seed: int, steps: int, work: Path) -> dict[str, Any]:
     training = {**values["training"], "max_steps": steps}
     values["fine_tuning"] = training
     run_file = parse_settings(RunFile, values, where="benchmark")
-    session = sessions.open_run_file(run_file, make_plugin_manager())
-    ranking = pipeline.rank(session)
+    session = open_run_file(run_file, make_plugin_manager())
+    ranking = rank(session)
     taus = {candidate.task_name: candidate.tau for candidate in ranking.candidates}
     if name == LESS_SHUFFLED:
         taus = {task: tau - null for task, tau, null in with_null_taus(session, taus)}
@@ -118,9 +121,7 @@ def rank_one(name: str, seed: int, steps: int, work: Path) -> dict[str, Any]:
     }
 
 
-def with_null_taus(
-    session: pipeline.Session, taus: dict[str, float]
-) -> Iterator[tuple[str, float, float]]:
+def with_null_taus(session: Session, taus: dict[str, float]) -> Iterator[tuple[str, float, float]]:
     """(candidate, tau, mean tau with its labels shuffled)."""
     probes = pipeline.probe_tasks(session)
     primary, *candidates = probes

@@ -18,8 +18,7 @@ import numpy as np
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
-from gradts_plugin import sessions
-from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing.convex import fit_head, fitted_batches
 from gradts_plugin.probing.prober import frozen, probe
@@ -27,6 +26,7 @@ from gradts_plugin.ranking.correlation import kendall, layer_normal
 from gradts_plugin.records import FloatArray
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.terminal.progress import ProgressPlugin
 
 TASKS = ("cola", "sst2", "mrpc", "wnli", "rte", "qqp")
 MEASURES = ("rows", "columns", "gate")
@@ -105,7 +105,7 @@ def probe_all(arguments: argparse.Namespace) -> dict[tuple[str, str, str], Float
             "max_train_examples": arguments.instances,
         }
         run_file = parse_settings(RunFile, values, where="benchmark")
-        session = sessions.open_run_file(run_file, manager)
+        session = open_run_file(run_file, manager)
         for name in TASKS:
             with session.host.untrained((name,), 0) as target:
                 given = list(target.batches(batch_size=32, max_instances=None, seed=0))

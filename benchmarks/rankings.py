@@ -31,9 +31,11 @@ from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 from scipy.stats import kendalltau
 
-from gradts_plugin import comparison, pipeline, sessions
-from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin import comparison, pipeline
+from gradts_plugin.comparison.methods import settings_of
+from gradts_plugin.engine.session import Session
 from gradts_plugin.hosts.jiant.training import runner as host_runner
+from gradts_plugin.opening import open_run_file, reopen
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing import importance
 from gradts_plugin.probing.convex import fit_head, fitted_batches
@@ -43,6 +45,7 @@ from gradts_plugin.ranking.correlation import kendall, layer_shares, without_com
 from gradts_plugin.records import FloatArray, ProbeBatch, Ranking
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.terminal.progress import ProgressPlugin
 
 MEASURES: dict[str, HeadImportanceMeasure] = {
     "rows": importance.rows,
@@ -277,13 +280,13 @@ def probe_all(arguments: argparse.Namespace) -> tuple[Probes, dict[tuple[str, st
         {**values, "output_dir": folder / "run", "methods": {"alone": METHODS["alone"]}},
         where="benchmark",
     ).model_copy(update={"primary_task": POOL[0]})
-    session: pipeline.Session | None = None
+    session: Session | None = None
     probes: Probes = {}
     seconds = {}
     for model, task in itertools.product(arguments.models, POOL):
         path = folder / f"{model.replace(' ', '_').replace(',', '')}-{task}.npz"
         if not path.exists():
-            session = session or sessions.open_run_file(compare_file, manager)
+            session = session or open_run_file(compare_file, manager)
             start = time.perf_counter()
             found = probe_one(session, model, task, arguments.instances)
             np.savez(path, seconds=time.perf_counter() - start, **found)
@@ -294,9 +297,7 @@ def probe_all(arguments: argparse.Namespace) -> tuple[Probes, dict[tuple[str, st
     return probes, seconds
 
 
-def probe_one(
-    session: pipeline.Session, model: str, task: str, instances: int
-) -> dict[str, FloatArray]:
+def probe_one(session: Session, model: str, task: str, instances: int) -> dict[str, FloatArray]:
     """Measure -> importances (N, L, H) of one task."""
     if model.startswith("frozen"):
         with session.host.untrained((task,), 0) as target:
@@ -479,15 +480,15 @@ def rank_fewer(arguments: argparse.Namespace) -> dict[tuple[str, int | None, int
         "output_dir": folder,
     }
     compare_file = parse_settings(CompareFile, values, where="benchmark")
-    opened = sessions.open_run_file(
+    opened = open_run_file(
         compare_file.model_copy(update={"primary_task": PRIMARIES[0]}),
         make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)]),
     )
 
     def rank(name: str, primary: str) -> Answer:
-        settings = comparison.settings_of(compare_file, primary, name)
-        session = sessions.reopen(opened, settings, output_dir=folder / primary)
-        return pipeline.rank(session), session.cost.seconds
+        settings = settings_of(compare_file, primary, name)
+        session = reopen(opened, settings, output_dir=folder / primary)
+        return rank(session), session.cost.seconds
 
     answers: dict[tuple[str, int | None, int], Answer] = {}
     for primary in PRIMARIES:
@@ -590,14 +591,14 @@ def measured_gains(arguments: argparse.Namespace) -> Gains:
         "output_dir": folder,
     }
     compare_file = parse_settings(CompareFile, values, where="benchmark")
-    opened = sessions.open_run_file(
+    opened = open_run_file(
         compare_file.model_copy(update={"primary_task": arguments.primaries[0]}),
         make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)]),
     )
     gains: Gains = {}
     for primary in arguments.primaries:
-        settings = comparison.settings_of(compare_file, primary, "alone")
-        session = sessions.reopen(opened, settings, output_dir=folder / primary)
+        settings = settings_of(compare_file, primary, "alone")
+        session = reopen(opened, settings, output_dir=folder / primary)
         alone = comparison.evaluate(session, settings, (), arguments.seeds).score
         gains[primary, f"{arguments.steps} steps"] = {
             task: comparison.evaluate(session, settings, (task,), arguments.seeds).score - alone

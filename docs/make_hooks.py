@@ -17,8 +17,8 @@ import pluggy
 from rich.console import Console
 
 from gradts_plugin import builtin, hookspecs
-from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.terminal.progress import ProgressPlugin
 
 PAGE: Final = Path(__file__).with_name("hooks.md")
 

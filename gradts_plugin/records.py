@@ -277,10 +277,10 @@ class Trial:
 
     auxiliary_tasks: tuple[str, ...]
     scores: tuple[Score, ...]
-    num_kept: Mapping[str, int]
-    num_steps: int
-    seconds: float
-    reused: bool
+    num_kept: Mapping[str, int] = field(default_factory=dict)
+    num_steps: int = 0
+    seconds: float = 0.0
+    reused: bool = False
     output_dirs: tuple[Path, ...] = ()
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     test_scores: tuple[Score, ...] = ()

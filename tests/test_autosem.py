@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from gradts_plugin.config import GradTSSettings
 from test_mixing import peaked
 
 from gradts_plugin.records import TrainingResult, Trial
 from gradts_plugin.selection.autosem import select_by_mixing, select_by_utility
+from gradts_plugin.settings.selection import GradTSSettings
 
 
 class Context:

@@ -17,6 +17,8 @@ from tiny_runs import TRAINING, run_command, write_task
 
 from gradts_plugin import comparison
 from gradts_plugin.comparison import gain_agreement, oracle_order, oracle_subsets
+from gradts_plugin.comparison.results import Comparison
+from gradts_plugin.comparison.tables import markdown
 from gradts_plugin.records import Cost, RankedTask, Ranking, TrainingPlan, TrainingResult, Trial
 from gradts_plugin.terminal.comparison_progress import ComparisonProgress
 from gradts_plugin.terminal.comparison_tables import print_comparison
@@ -80,7 +82,7 @@ def scored(auxiliary_tasks: tuple[str, ...], *scores: float, test: tuple[float, 
     return dataclasses.replace(found, scores=scores, test_scores=test)
 
 
-def compared() -> comparison.Comparison:
+def compared() -> Comparison:
     """Two primaries, two methods: a helps the first primary and hurts the second."""
     results = []
     for primary, with_a in (
@@ -97,7 +99,7 @@ def compared() -> comparison.Comparison:
             )
         )
         results.append(comparison.PrimaryResult(primary, alone, (alone, with_a), oracle, methods))
-    return comparison.Comparison(tuple(results), seeds=2)
+    return Comparison(tuple(results), seeds=2)
 
 
 def test_gains_are_taken_seed_by_seed() -> None:
@@ -129,10 +131,10 @@ def test_a_missing_test_score_is_left_blank_and_no_mean_is_made_up() -> None:
             trial=dataclasses.replace(second.methods[1].trial, test_scores=()),
         ),
     )
-    found = comparison.Comparison((first, dataclasses.replace(second, methods=methods)), 2)
+    found = Comparison((first, dataclasses.replace(second, methods=methods)), 2)
     assert comparison.means(found)[1].test_gain is None
-    assert "| [red] |  |  |" in comparison.markdown(found)
-    assert "| [red] | 0.6000 ± 0.1414 | +0.1000 |" in comparison.markdown(found)
+    assert "| [red] |  |  |" in markdown(found)
+    assert "| [red] | 0.6000 ± 0.1414 | +0.1000 |" in markdown(found)
 
 
 def test_the_tables_in_the_terminal_end_with_means_and_what_to_type() -> None:

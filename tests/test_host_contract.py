@@ -10,16 +10,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gradts_plugin.config import GradTSSettings
 from tiny_encoders import save_tiny_encoder
 from tiny_jiant import cache_task, container_config, export_weights, write_task
 from tiny_runs import write_run_file
 
-from gradts_plugin import sessions
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.training import HostArguments
+from gradts_plugin.opening import open_run_file, open_session, reopen
 from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.settings.run_file import read_run_file
+from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.testing.fake_host import FakeHost
 from gradts_plugin.testing.fake_model import FakeTarget, FakeTask
 from gradts_plugin.testing.host_checks import OpenedHost
@@ -226,7 +227,7 @@ def jiant(tmp_path_factory):
     path = write_run_file(folder, encoder, ("topic", "words", "degree", "ending"))
     listener = StepTimes()
     manager = make_plugin_manager([listener])
-    return sessions.open_run_file(sessions.read_run_file(path), manager), listener.steps
+    return open_run_file(read_run_file(path), manager), listener.steps
 
 
 class TestJiantHost(HostContract):
@@ -239,7 +240,7 @@ class TestJiantHost(HostContract):
     @pytest.fixture
     def reopened(self, jiant, tmp_path):
         session, _ = jiant
-        return sessions.reopen(session, session.settings, output_dir=tmp_path / "other").host
+        return reopen(session, session.settings, output_dir=tmp_path / "other").host
 
     @pytest.fixture
     def undefined(self, tmp_path):
@@ -255,7 +256,7 @@ class TestJiantHost(HostContract):
             caches[name] = cache_task(paths[name], encoder, tmp_path / "caches" / name)
         config = container_config({name: str(path) for name, path in paths.items()}, caches, 4)
         weights = export_weights(encoder, tmp_path / "weights.p")
-        session = sessions.open_session(
+        session = open_session(
             config,
             HostArguments(str(encoder), str(weights), no_cuda=True),
             GradTSSettings(primary_task="stsb"),

@@ -11,10 +11,13 @@ from gradts_plugin.plan import FORWARD_SHARE, PROBE_SHARE
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import TRAINING, Recorder, files_below, run_command, with_plugins, write_run_file
 
-from gradts_plugin import pipeline, plan, sessions
+from gradts_plugin import pipeline
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.opening import run_file_to_plan
+from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Selection
+from gradts_plugin.settings.run_file import read_run_file
 
 NAMES = ("topic", "match", "words")
 
@@ -304,13 +307,13 @@ def test_times_are_measured_on_real_steps(tmp_path, encoder, monkeypatch):
 
 
 def test_longer_tasks_take_longer(tmp_path, encoder):
-    run_file = sessions.read_run_file(write_run_file(tmp_path, encoder, NAMES))
+    run_file = read_run_file(write_run_file(tmp_path, encoder, NAMES))
     from gradts_plugin.planning.rates import measure
 
     manager = make_plugin_manager(entry_points=False)
-    with sessions.run_file_to_plan(run_file, manager) as session:
+    with run_file_to_plan(run_file, manager) as session:
         rates = measure(session)
-        known = plan.make_plan(session, final_training=True, rates=rates)
+        known = make_plan(session, final_training=True, rates=rates)
         weights = pipeline.tasks_of(session)
     assert set(rates.step_seconds) == set(weights)
     assert all(seconds > 0 for seconds in rates.step_seconds.values())

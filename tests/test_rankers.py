@@ -15,8 +15,8 @@ from tiny_encoders import save_tiny_encoder
 from tiny_runs import TASKS, Recorder, run_command, with_plugins, write_run_file
 from torch import nn
 
-from gradts_plugin import pipeline, sessions
 from gradts_plugin.errors import SelectionError, TrainingError
+from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.ranking import gradients
 from gradts_plugin.ranking.by_value import ranked_by_value
@@ -26,6 +26,8 @@ from gradts_plugin.ranking.logme import class_columns, log_evidence
 from gradts_plugin.ranking.random_order import rank_at_random
 from gradts_plugin.ranking.size import rank_by_size
 from gradts_plugin.records import ProbeBatch, TaskInfo
+from gradts_plugin.run import rank
+from gradts_plugin.settings.run_file import read_run_file
 from gradts_plugin.settings.selection import GradTSSettings
 
 
@@ -368,8 +370,8 @@ def test_every_ranker_ranks_tasks_of_every_kind_and_is_found_stored(
 
 
 def rank_with(run_file):
-    session = sessions.open_run_file(sessions.read_run_file(run_file), make_plugin_manager())
-    return pipeline.rank(session), session
+    session = open_run_file(read_run_file(run_file), make_plugin_manager())
+    return rank(session), session
 
 
 @pytest.mark.parametrize("primary", ["words", "degree", "ending"])

@@ -7,11 +7,11 @@ import itertools
 import json
 import re
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from report_cases import changed, comparison_of, report_of, trial_of
+from report_page import Page
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
@@ -30,31 +30,6 @@ from gradts_plugin.report.run_page import render_run_page
 from gradts_plugin.report.words import cell, duration
 
 SMALL = {"names": ("p", "a", "b", "c"), "num_layers": 2, "num_heads": 3}
-
-
-class Page(HTMLParser):
-    """Texts and elements of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.texts, self.within = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self.within.append(tag)
-
-    def handle_endtag(self, tag):
-        while self.within and self.within.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        if not {"style", "script"} & set(self.within) and data.strip():
-            self.texts.append(" ".join(data.split()))
-
-    @property
-    def text(self):
-        return " ".join(self.texts)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -41,8 +41,8 @@ class TrialRequest:
 
     auxiliary_tasks: tuple[str, ...]
     seeds: range
-    kept_instances: KeptInstances = _NOTHING
-    mixing_ratios: Mapping[str, int] = _NOTHING
+    kept_instances: KeptInstances = field(default_factory=dict)
+    mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     block_steps: int | None = None
     weights_needed: bool = False
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradts_plugin.engine.session import Session
+from gradts_plugin.json_forms import to_json
 from gradts_plugin.offers import Computation
 from gradts_plugin.plugins import RANKER
 from gradts_plugin.records import Cost
@@ -40,7 +40,7 @@ class Values:
         found = store.find(key)
         if found is None:
             values, cost = computation.compute()
-            found = {"values": dict(values), "cost": dataclasses.asdict(cost)}
+            found = {"values": dict(values), "cost": to_json(cost)}
             store.record(key, found)
         self._session.accounts.costs[store.digest(key)] = Cost(**found["cost"])
         values = found["values"]

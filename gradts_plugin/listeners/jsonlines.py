@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gradts_plugin import __version__
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.json_forms import to_json
 from gradts_plugin.records import (
     Ranking,
     Selection,
@@ -67,7 +65,7 @@ class JsonLinesLog:
     @hookimpl
     def after_tasks_loaded(self, tasks: tuple[TaskInfo, ...]) -> None:
         """Lists the tasks."""
-        self._write("after_tasks_loaded", tasks=[dataclasses.asdict(task) for task in tasks])
+        self._write("after_tasks_loaded", tasks=tasks)
 
     @hookimpl
     def before_training(self, plan: TrainingPlan) -> None:
@@ -191,7 +189,7 @@ class JsonLinesLog:
             self._write(
                 "run",
                 task=self._settings.primary_task,
-                method=self._settings.method,
+                method=self._settings.method.name,
                 seed=self._settings.seed,
                 version=__version__,
             )
@@ -199,7 +197,7 @@ class JsonLinesLog:
         entry = {"time": now, "event": event, "phase": self._phase, **values}
         # Opened for each event, so that nothing is left open whatever ends the run.
         with disk_errors("write", self.path), self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_plain(entry), ensure_ascii=False) + "\n")
+            stream.write(json.dumps(to_json(entry), ensure_ascii=False) + "\n")
 
 
 def _begin(path: Path) -> None:
@@ -222,14 +220,3 @@ def _training(plan: TrainingPlan) -> dict[str, Any]:
 
 def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _plain(value: Any) -> Any:
-    """The same value as JSON can hold it."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gradts_plugin.hookspecs import hookimpl
-from gradts_plugin.records import (
-    Ranking,
-    TrainingPlan,
-    TrainingResult,
-    TrainStep,
-    Trial,
-)
+from gradts_plugin.records import Ranking, TrainingPlan, TrainingResult, TrainStep, Trial
 from gradts_plugin.stores.files import disk_errors
 
 #: Longer lists of tasks are shortened in names of TensorBoard runs.

@@ -19,14 +19,7 @@ from gradts_plugin.engine.weights import Weights
 from gradts_plugin.offers import Computation
 from gradts_plugin.planning.books import Books, Probing, Training
 from gradts_plugin.protocols import Host, ProbeTarget, Schedule
-from gradts_plugin.records import (
-    Cost,
-    FloatArray,
-    IntArray,
-    TrainingPlan,
-    TrainingResult,
-    Trial,
-)
+from gradts_plugin.records import Cost, FloatArray, IntArray, TrainingPlan, TrainingResult, Trial
 from gradts_plugin.stores.importances import StoredImportance
 
 #: (the highest score so far, the lowest so far) -> a score that is made up.

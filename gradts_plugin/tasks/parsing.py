@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from gradts_plugin.errors import DataError, nearest
 from gradts_plugin.tasks.examples import Example
+from gradts_plugin.tasks.formats.rows import Values
 from gradts_plugin.tasks.kinds import label_name
 from gradts_plugin.tasks.task_configs import TaskConfig
 
@@ -29,7 +30,7 @@ class RowParser:
     labels: tuple[str, ...] | None
     unlabelled: bool
 
-    def example(self, index: int, place: str, row: Mapping[str, Any]) -> Example:
+    def example(self, index: int, place: str, row: Values) -> Example:
         """The example in a row; errors begin with its place."""
         if self.config.kind == "tagging":
             return self._tagging_example(index, place, row)
@@ -46,7 +47,7 @@ class RowParser:
             choices=choices,
         )
 
-    def _tagging_example(self, index: int, place: str, row: Mapping[str, Any]) -> Example:
+    def _tagging_example(self, index: int, place: str, row: Values) -> Example:
         tokens = self._texts(row, "tokens", place)
         if not tokens:
             _fail(place, f"field {self.names['tokens']!r} has no words")
@@ -60,9 +61,7 @@ class RowParser:
         labels = tuple(self._class_label(item, place) for item in value)
         return Example(index=index, tokens=tokens, labels=labels)
 
-    def _value(
-        self, row: Mapping[str, Any], role: str, place: str, *, optional: bool = False
-    ) -> Any:
+    def _value(self, row: Values, role: str, place: str, *, optional: bool = False) -> Any:
         name = self.names[role]
         if not isinstance(name, str):
             return [_lookup(row, one, place) for one in name]
@@ -77,19 +76,19 @@ class RowParser:
         empty = isinstance(value, str) and not value.strip() and value not in self.config.label_map
         return empty or (isinstance(value, float) and math.isnan(value))
 
-    def _text(self, row: Mapping[str, Any], role: str, place: str) -> str:
+    def _text(self, row: Values, role: str, place: str) -> str:
         value = self._value(row, role, place)
         if not isinstance(value, str):
             _fail(place, f"field {self.names[role]!r} is no text but {value!r:.60}")
         return _whole(value, place)
 
-    def _texts(self, row: Mapping[str, Any], role: str, place: str) -> tuple[str, ...]:
+    def _texts(self, row: Values, role: str, place: str) -> tuple[str, ...]:
         value = self._value(row, role, place)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             _fail(place, f"field {self.names[role]!r} is no list of texts but {value!r:.60}")
         return tuple(_whole(item, place) for item in value)
 
-    def _choices(self, row: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    def _choices(self, row: Values, place: str) -> tuple[str, ...]:
         choices = self._texts(row, "choices", place)
         if len(choices) < 2:
             _fail(place, f"{len(choices)} choices, at least two are needed")
@@ -160,7 +159,7 @@ def positions(count: int) -> tuple[str, ...]:
     return tuple(str(position) for position in range(count))
 
 
-def _lookup(row: Mapping[str, Any], name: str, place: str, *, optional: bool = False) -> Any:
+def _lookup(row: Values, name: str, place: str, *, optional: bool = False) -> Any:
     """A field's value; a dot leads into nested objects."""
     if name in row:
         return row[name]

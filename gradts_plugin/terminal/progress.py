@@ -20,13 +20,7 @@ from rich.text import Text
 
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.planning.work import FINE_TUNING_SHARE, FORWARD_SHARE, PROBE_SHARE, QUICK_DEV
-from gradts_plugin.records import (
-    TaskInfo,
-    TrainingPlan,
-    TrainingResult,
-    TrainStep,
-    Trial,
-)
+from gradts_plugin.records import TaskInfo, TrainingPlan, TrainingResult, TrainStep, Trial
 from gradts_plugin.scores import shown_score
 from gradts_plugin.terminal.words import describe_tasks, format_duration, format_score, time_left
 

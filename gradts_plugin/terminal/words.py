@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gradts_plugin.records import (
-    Trial,
-)
+from gradts_plugin.records import Trial
 from gradts_plugin.scores import shown_score
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -79,6 +79,7 @@ class FakeHost:
         epoch = sum(math.ceil(num_train[name] / (size * accumulation)) for name in train_tasks)
         return {
             **settings.model_dump(mode="json", exclude={"recipe", "epochs", "batch_size"}),
+            "host": {"name": "fake", "version": 1},
             "max_steps": settings.max_steps or max(1, round((settings.epochs or 1) * epoch)),
             "evaluations": settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
             "batches": {
@@ -119,7 +120,9 @@ class FakeHost:
         """The file with a training's kept weights."""
         return output_dir / WEIGHTS_FILE
 
-    def rewrite(self, selection: Selection, output_dir: Path) -> dict[str, Any]:
+    def rewrite(
+        self, selection: Selection, training: TrainingSettings, output_dir: Path
+    ) -> dict[str, Any]:
         """A configuration that names what is trained; writes the kept instances."""
         self.asked["rewrite"] += 1
         files = {}
@@ -130,7 +133,20 @@ class FakeHost:
             "train_tasks": [selection.primary_task, *selection.auxiliary_tasks],
             "kept_instances": files,
             "mixing_ratios": dict(selection.mixing_ratios),
+            "training": training.model_dump(mode="json", exclude_unset=True),
         }
+
+    def training_command(
+        self,
+        config_path: Path,
+        training: TrainingSettings,  # noqa: ARG002  # it stands in the configuration
+        *,
+        seed: int,
+        output_dir: Path,
+        shown: Callable[[Path], str] = str,
+    ) -> str:
+        """A command that nobody can type."""
+        return f"fake-train {shown(config_path)} --seed {seed} --output {shown(output_dir)}"
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
         """Words that are the numbers of the tokens."""

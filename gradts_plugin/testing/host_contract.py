@@ -233,15 +233,16 @@ class HostContract:
         ids = opened.some_ids(second, 4)
         selection = Selection("test", first, (second,), "because", kept_instances={second: ids})
         infos, before = list(opened.host.tasks()), copy.deepcopy(selection)
-        config = opened.host.rewrite(selection, tmp_path)
+        config = opened.host.rewrite(selection, TrainingSettings(), tmp_path)
         kept = copy.deepcopy(config)
         assert json.loads(json.dumps(config)) == config
         assert (ids == before.kept_instances[second]).all()
         assert replace(selection, kept_instances={}) == replace(before, kept_instances={})
         assert list(opened.host.tasks()) == infos
         config.clear()
-        assert opened.host.rewrite(selection, tmp_path) == kept
-        alone = opened.host.rewrite(Selection("test", first, (), "because"), tmp_path)
+        assert opened.host.rewrite(selection, TrainingSettings(), tmp_path) == kept
+        none = Selection("test", first, (), "because")
+        alone = opened.host.rewrite(none, TrainingSettings(), tmp_path)
         assert alone != kept
 
     def test_instances_can_be_read(self, opened: OpenedHost) -> None:

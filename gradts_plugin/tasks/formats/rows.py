@@ -9,8 +9,11 @@ from typing import Any
 from gradts_plugin.errors import DataError
 from gradts_plugin.tasks.task_configs import TaskConfig
 
-#: A row as it was read, with its place for error messages: (place, row).
-Row = tuple[str, Mapping[str, Any]]
+#: The fields of a row as they were read.
+Values = Mapping[str, Any]
+
+#: A row with its place for error messages: (place, values).
+Row = tuple[str, Values]
 
 #: Reads one split of a settled task config, from what the config calls it: a path, or the name of a
 #: dataset's split.

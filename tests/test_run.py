@@ -1,0 +1,52 @@
+"""The method from end to end, on the fake host."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_runs import TASKS, open_fake
+
+from gradts_plugin import run
+from gradts_plugin.testing.fake_host import FakeHost
+
+METHODS = ("trial", "thres", "fg", "top", "alone", "all", "autosem-p1", "autosem")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_and_a_rerun_computes_nothing(tmp_path, method):
+    outcome = run.run(open_fake(tmp_path, {"method": method}))
+    assert outcome.selection.method == method
+    assert outcome.done.training_runs > 0
+    again = run.run(open_fake(tmp_path, {"method": method}))
+    assert (again.done.training_runs, again.done.probes) == (0, 0)
+    assert again.selection.auxiliary_tasks == outcome.selection.auxiliary_tasks
+    assert again.cost == outcome.cost
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["selection"]["auxiliary_tasks"] == list(outcome.selection.auxiliary_tasks)
+    assert [Path(path).exists() for path in written["weights"]] == [True]
+
+
+def test_only_the_delivered_weights_are_left(tmp_path):
+    outcome = run.run(open_fake(tmp_path, {"training_seeds": 2}))
+    assert sorted(tmp_path.glob("trials/*/best_model.p")) == sorted(outcome.weights)
+    assert len(outcome.weights) == 2
+
+
+def test_a_run_leaves_the_weights_of_another_run_alone(tmp_path):
+    host = FakeHost(TASKS)
+    store = {"store": str(tmp_path / "store")}
+    delivered = run.run(open_fake(tmp_path / "first", store, host=host)).weights
+    # The same trainings are found, and lose or win, in the second run's folder.
+    run.run(open_fake(tmp_path / "second", {**store, "training_seeds": 2}, host=host))
+    assert all(path.exists() for path in delivered)
+
+
+def test_what_an_earlier_result_in_the_folder_delivered_stays(tmp_path):
+    first = run.run(open_fake(tmp_path, {"method": "all"}))
+    second = run.run(open_fake(tmp_path, {"method": "alone"}))
+    third = run.run(open_fake(tmp_path, {"method": "trial"}))
+    for outcome in (first, second, third):
+        assert all(path.exists() for path in outcome.weights)
+    assert set(third.earlier_weights) >= set(first.weights)
