@@ -1,13 +1,14 @@
 """Every error a user can cause, as one tree.
 
-The command line prints the message of a `GradTSError` on one line and exits with code 2; any other
-exception is a defect and keeps its traceback.
+The command line prints the message of a `GradTSError` on one line, that of a `SettingsError` on a
+line for each mistake, and exits with code 2; any other exception is a defect and keeps its
+traceback.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class GradTSError(Exception):
@@ -16,6 +17,20 @@ class GradTSError(Exception):
 
 class ConfigError(GradTSError):
     """A setting, run file, container config or task config is wrong."""
+
+
+class SettingsError(ConfigError):
+    """Settings are wrong, in one place or in several.
+
+    Attributes:
+        where: file or place.
+        mistakes: a line for each.
+    """
+
+    def __init__(self, where: str, mistakes: Sequence[str]) -> None:
+        self.where, self.mistakes = where, tuple(mistakes)
+        counted = [f"{len(mistakes)} mistakes"] if len(mistakes) > 1 else []
+        super().__init__(f"{where}: " + "\n  ".join([*counted, *mistakes]))
 
 
 class DataError(GradTSError):

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gradts_plugin.errors import ConfigError, nearest
+from gradts_plugin.errors import ConfigError, SettingsError, nearest
 
 #: What a setting changes. `run`: an output folder belongs to one value of it. The others are kinds
 #: of stored numbers, which are made anew for another value.
@@ -68,17 +68,14 @@ def parse_settings(model: type[SettingsT], values: Any, *, where: str) -> Settin
         The settings.
 
     Raises:
-        ConfigError: a line for each mistake: the key, what was found and the nearest valid choice.
+        SettingsError: a line for each mistake: the key, what was found, the nearest valid choice.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: expected a mapping of settings, found {type(values).__name__}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        problems = list(_problems(model, error))
-        if len(problems) > 1:
-            problems = [f"{len(problems)} mistakes", *problems]
-        raise ConfigError(f"{where}: " + "\n  ".join(problems)) from error
+        raise SettingsError(where, list(_problems(model, error))) from error
 
 
 def _problems(model: type[BaseModel], error: ValidationError) -> Iterator[str]:

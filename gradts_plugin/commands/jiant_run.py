@@ -1,0 +1,107 @@
+"""`gradts-select run <jiant's arguments>`: trains as jiant's run script does, phases added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pluggy
+
+from gradts_plugin.commands import options
+from gradts_plugin.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gradts_plugin.records import Outcome, TrainStep
+    from gradts_plugin.settings.selection import GradTSSettings
+    from gradts_plugin.terminal.progress import ProgressPlugin
+
+
+@click.command(cls=options.UnreadCommand, add_help_option=False)
+def command(*, arguments: tuple[str, ...]) -> int:
+    """Trains, and prints what was selected before."""
+    for flag in ("--dry-run", "--json", "--no-measure"):
+        if flag in arguments:
+            raise ConfigError(
+                f"{flag} needs a run file; for a jiant set-up: gradts-select select {flag} "
+                "with the same arguments"
+            )
+    from rich.console import Console
+
+    from gradts_plugin.commands.showing import progress_shown
+    from gradts_plugin.terminal.tables import print_outcome
+
+    own = {name: f"--{name}" in arguments for name in ("quiet", "plain", "tensorboard")}
+    tensorboard = own.pop("tensorboard")
+    given = [each for each in arguments if each not in ("--quiet", "--plain", "--tensorboard")]
+    with progress_shown(options.Shown(**own)) as (manager, progress):
+        outcome = _run(given, manager, progress, tensorboard=tensorboard)
+    if outcome is not None:
+        print_outcome(Console(), outcome)
+    return 0
+
+
+def _run(
+    arguments: Sequence[str],
+    manager: pluggy.PluginManager,
+    progress: ProgressPlugin,
+    *,
+    tensorboard: bool,
+) -> Outcome | None:
+    """Selects and trains; None where nothing was selected: plain jiant, or a continued run."""
+    from gradts_plugin import run
+    from gradts_plugin.commands.jiant_setup import open_setup
+    from gradts_plugin.commands.showing import expect
+    from gradts_plugin.hosts.jiant import runs
+    from gradts_plugin.hosts.jiant.opening import attach_tasks
+    from gradts_plugin.hosts.jiant.original_config import require_other_file
+
+    mode, rest, gradts_config = runs.split_arguments(arguments)
+    attach_tasks(manager.hook)
+    if mode == "continue":
+        configuration, checkpoint_path = runs.checkpointed_run(rest)
+    else:
+        configuration, checkpoint_path = runs.parse_run_arguments(rest), None
+    config_path = Path(configuration.jiant_task_container_config_path)
+    config, settings = _read(config_path, gradts_config, tensorboard=tensorboard)
+    if settings is None:
+        runs.run_plainly(mode, rest)
+        return None
+    if checkpoint_path is not None:
+        runs.resume_mended(configuration, checkpoint_path, settings=settings)
+        return None
+    folder = Path(configuration.output_dir).absolute() / "gradts"
+    require_other_file(config_path, folder / run.REWRITTEN_CONFIG)
+    engine = open_setup(config, runs.host_arguments(configuration), settings, manager, folder)
+    expect(progress, engine, "probe", "rank", "select")
+    outcome = run.choose(engine)
+    plan = run.final_plan(engine, outcome.selection)
+
+    def observe(step: TrainStep) -> None:
+        manager.hook.after_train_step(plan=plan, step=step)
+
+    with engine.session.phase("train", 1):
+        runs.run_mended(
+            mode,
+            configuration,
+            container_config_path=outcome.config_path,
+            settings=settings,
+            observe=observe,
+        )
+    return outcome
+
+
+def _read(
+    path: Path, gradts_config: Path | None, *, tensorboard: bool
+) -> tuple[dict[str, Any], GradTSSettings | None]:
+    """A container config, and its settings; None where the plugin is not enabled."""
+    from gradts_plugin.hosts.jiant.original_config import read_container_config
+    from gradts_plugin.settings.block import merge_settings
+
+    config, block = read_container_config(path)
+    if gradts_config is None and not block.get("enabled", bool(block)):
+        return config, None
+    flags = {"tensorboard": tensorboard or None}
+    settings = merge_settings(block, gradts_config, flags, where=f"{path}: gradts")
+    return config, settings if settings.enabled else None

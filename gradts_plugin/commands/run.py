@@ -1,0 +1,71 @@
+"""`gradts-select run`: a run file from end to end; jiant's own arguments go to `jiant_run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gradts_plugin.commands import jiant_run, options
+from gradts_plugin.commands.plan import plan_run_file
+
+if TYPE_CHECKING:
+    from gradts_plugin.settings.run_file import RunFile
+
+#: Flags of `run` that are not jiant's.
+_OWN_FLAGS = ("--json", "--quiet", "--plain", "--tensorboard", "--dry-run", "--no-measure")
+
+
+class _Run(options.Command):
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Reads our own arguments; jiant's are passed on unread."""
+        if _names_run_file(args):
+            return super().make_context(info_name, args, parent, **extra)
+        return jiant_run.command.make_context(info_name, args, parent, **extra)
+
+
+def _names_run_file(arguments: Sequence[str]) -> bool:
+    """True for `run FILE [flags]`, False for jiant's arguments; help is ours."""
+    own = [argument for argument in arguments if argument not in _OWN_FLAGS]
+    if not own or any(argument in ("-h", "--help") for argument in own):
+        return True
+    # jiant's command line begins with its mode or an option, never with a file.
+    return not own[0].startswith("-") and own[0] not in ("run", "continue", "run_with_continue")
+
+
+@click.command(cls=_Run)
+@options.argument("run_file", "YAML run file, or jiant's own arguments")
+@options.takes(options.Shown, options.Logged, options.Planned)
+def command(
+    shown: options.Shown, logged: options.Logged, planned: options.Planned, *, run_file: Path
+) -> int:
+    """Runs a run file, or only plans it."""
+    if planned.dry_run:
+        return plan_run_file(run_file, shown, no_measure=planned.no_measure)
+    from gradts_plugin.settings.run_file import read_run_file
+
+    read = read_run_file(run_file)
+    if logged.tensorboard:
+        read = read.model_copy(update={"tensorboard": True})
+    return run_to_the_end(read, shown)
+
+
+def run_to_the_end(run_file: RunFile, shown: options.Shown) -> int:
+    """Runs a run file that was read, and prints what it came to."""
+    from gradts_plugin import opening, run
+    from gradts_plugin.commands.showing import expect, print_result, progress_shown
+
+    with progress_shown(shown) as (manager, progress):
+        engine = opening.open_run_file(run_file, manager)
+        expect(progress, engine, "probe", "rank", "select", "train")
+        outcome = run.run(engine)
+    print_result(engine, outcome, shown)
+    return 0
