@@ -14,21 +14,22 @@ from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.testing.fake_host import FakeHost
 from gradts_plugin.testing.fake_model import FakeTask
 
-#: The primary, two candidates that are like it, and two that are not; of different sizes.
+#: One task of each kind; `related` is like the primary, `goal`.
 TASKS = (
-    FakeTask("primary", num_train=12),
-    FakeTask("near", num_train=16, topic="primary"),
-    FakeTask("far", num_train=24),
-    FakeTask("tags", "tagging", num_train=10),
-    FakeTask("degree", "regression", num_train=8),
+    FakeTask("goal", topic="goal", has_test=True),
+    FakeTask("related", topic="goal"),
+    FakeTask("words", "tagging", num_train=9),
+    FakeTask("degree", "regression"),
+    FakeTask("ending", "multiple_choice"),
 )
 
 
 def settings_of(values: Mapping[str, Any] | None = None) -> GradTSSettings:
-    """Settings for the primary, with short trainings and few draws."""
+    """Settings for `goal`, with short trainings and few draws."""
     given = {
-        "primary_task": "primary",
-        "training": {"epochs": 1},
+        "primary_task": "goal",
+        "training": {"max_steps": 4},
+        "fine_tuning": {"max_steps": 2},
         "ranking": {"bootstrap": 100},
         **(values or {}),
     }

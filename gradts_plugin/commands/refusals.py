@@ -57,7 +57,7 @@ def old_keys_told() -> Iterator[None]:
     """Says each warning of a key of an earlier version once, as a line of the program's."""
     told: set[str] = set()
 
-    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         # By its name: nothing of the settings is imported for help.
         if category.__name__ != "OldKeyWarning":
             others(message, category, *rest)

@@ -20,6 +20,7 @@ from gradts_plugin.offers import Computation
 from gradts_plugin.planning.books import Books, Probing, Training
 from gradts_plugin.protocols import Host, ProbeTarget, Schedule
 from gradts_plugin.records import Cost, FloatArray, IntArray, TrainingPlan, TrainingResult, Trial
+from gradts_plugin.scores import mean_score
 from gradts_plugin.stores.importances import StoredImportance
 
 #: (the highest score so far, the lowest so far) -> a score that is made up.
@@ -74,58 +75,47 @@ class BookingTrainings(Trainings):
         self._books = books
         self._answer = answer
         self._seen = [0.0]  # scores, by mean
-        self._made_up: dict[str, float] = {}  # digest -> score
+        self._made_up: dict[str, float] = {}  # digest of a subset's first training -> score
 
     def score(self, request: TrialRequest) -> Trial:
-        """Looks the trainings of a trial up; where one is missing the trial's mean is made up."""
-        what = "final trainings" if self._books.phase == "train" else "trials"
-        found: list[TrainingResult | None] = []
-        for number, seed in enumerate(request.seeds):
-            needs_weights = (
-                request.weights_needed and number < self._session.settings.training_seeds
-            )
-            found.append(
-                self._look_up(
-                    self.trial_plan(request, seed, "trial"),
-                    request,
-                    what,
-                    needs_weights=needs_weights,
-                )
-            )
-        scores = [None if result is None else result.score for result in found]
-        missing = [place for place, result in enumerate(found) if result is None]
-        if missing:
+        """Looks the trainings of a trial up; a subset keeps the score that was made up for it."""
+        found = [
+            self._look_up(request, seed, is_kept=number < self._session.settings.training_seeds)
+            for number, seed in enumerate(request.seeds)
+        ]
+        if None in found:
             self._books.made_up = True
-            mean = self._answer(max(self._seen), min(self._seen))
-            known = sum(score or 0.0 for score in scores)
-            for place in missing:
-                scores[place] = (mean * len(scores) - known) / len(missing)
-        results = [
-            result or TrainingResult(score, {}, (), 0, 0, 0.0, None)
-            for result, score in zip(found, scores, strict=True)
-        ]
-        results = [
-            dataclasses.replace(result, score=score)
-            for result, score in zip(results, scores, strict=True)
-        ]
+        results = [result or self._made_up_result(request, found) for result in found]
         trial = trial_of(request, results, self._session.settings.training_seeds, trained=0)
         if trial.score is not None:
             self._seen.append(trial.score)
         return trial
 
-    def _look_up(
-        self, plan: TrainingPlan, request: TrialRequest, what: str, *, needs_weights: bool
-    ) -> TrainingResult | None:
+    def _made_up_result(
+        self, request: TrialRequest, found: Sequence[TrainingResult | None]
+    ) -> TrainingResult:
+        """The subset's own score where one seed is known; else one by the way that is gone."""
+        known = mean_score([result.score for result in found if result is not None])
+        first = self._training(self.trial_plan(request, request.seeds[0], "trial")).digest
+        if first not in self._made_up:
+            answer = self._answer(max(self._seen), min(self._seen))
+            self._made_up[first] = answer if known is None else known
+        return TrainingResult(self._made_up[first], {}, (), 0, 0, 0.0, None)
+
+    def _look_up(self, request: TrialRequest, seed: int, *, is_kept: bool) -> TrainingResult | None:
+        """A stored training; booked is also one whose weights have to be made again."""
+        what = "final trainings" if self._books.phase == "train" else "trials"
+        plan = self.trial_plan(request, seed, "trial")
         training = self._training(plan)
-        can_be_known = self.order_is_known or not request.auxiliary_tasks
         found = None
-        if can_be_known:
+        if self.order_is_known or not request.auxiliary_tasks:
             found = self._session.stores.trainings.find(training.key_with_test)
+        needs_weights = request.weights_needed and is_kept
         if found is not None and (not needs_weights or self.weights.has(found)):
             self._books.found(what, training.digest)
-            return found
-        self._books.to_make(what, training.digest, self._dearest(plan, request))
-        return None
+        else:
+            self._books.to_make(what, training.digest, self._dearest(plan, request))
+        return found
 
     def _dearest(self, plan: TrainingPlan, request: TrialRequest) -> Training:
         """The training, or where its tasks or instances may be others the dearest such."""
