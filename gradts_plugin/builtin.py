@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
-from gradts_plugin.probing import importance
 from gradts_plugin.ranking import embedding, gradients, heads, logme, random_order, size
 from gradts_plugin.ranking.correlation import kendall
 from gradts_plugin.selection import (
@@ -22,6 +22,9 @@ from gradts_plugin.selection import (
 )
 from gradts_plugin.tasks.shipped import shipped_task_configs
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 
 @hookimpl
 def extend_task_configs() -> Mapping[str, Path]:
@@ -32,11 +35,15 @@ def extend_task_configs() -> Mapping[str, Path]:
 @hookimpl
 def extend_head_importance_measures() -> Sequence[Measure]:
     """Offers the true heads (rows), the published code's split (columns) and the gate gradient."""
-    return [
-        Measure("rows", importance.rows),
-        Measure("columns", importance.columns),
-        Measure("gate", importance.gate),
-    ]
+    return [Measure(name, partial(_measure, name)) for name in ("rows", "columns", "gate")]
+
+
+def _measure(name: str, encoder: nn.Module, instance_losses: Callable[[], Tensor]) -> Tensor:
+    # Imported when it is computed: torch takes seconds, and settings are checked without it.
+    from gradts_plugin.probing import importance
+
+    measured: Tensor = getattr(importance, name)(encoder, instance_losses)
+    return measured
 
 
 @hookimpl

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import pluggy
 
 from gradts_plugin import builtin, hookspecs
-from gradts_plugin.errors import ConfigError, PluginError, nearest
+from gradts_plugin.errors import ConfigError, PluginError, SettingsError, nearest
 from gradts_plugin.hosts.jiant import plugin as jiant
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
-from gradts_plugin.settings.choice import Choice, settings_of
+from gradts_plugin.settings.choice import settings_of
 from gradts_plugin.settings.parsing import Settings
 from gradts_plugin.settings.selection import GradTSSettings
 
@@ -97,25 +97,51 @@ class Registry:
         """The ranker that settings name, and its own settings, or a ConfigError."""
         where, choice = "ranking.ranker", settings.ranking.ranker
         ranker = _named(where, choice.name, self.rankers)
-        return ranker, _own_settings(choice, ranker.settings, {}, settings, where)
+        return ranker, settings_of(choice, ranker.settings, {}, where=where)
 
     def chosen_method(self, settings: GradTSSettings) -> tuple[Method[Any], Settings]:
         """The selection method that settings name, and its own settings, or a ConfigError."""
         method = _named("method", settings.method.name, self.methods)
         defaults = method.faithful if settings.faithful else {}
-        own = _own_settings(settings.method, method.settings, defaults, settings, "method")
-        return method, own
+        return method, settings_of(settings.method, method.settings, defaults, where="method")
 
     def check(self, settings: GradTSSettings) -> None:
         """Refuses settings that name what nobody offers, or that steer it wrongly.
 
         Raises:
-            ConfigError: one line with the nearest valid choice.
+            ConfigError: a line for each, with the nearest valid choice.
         """
-        self.measure(settings.probing.importance)
-        self.correlation(settings.ranking.correlation)
-        self.chosen_ranker(settings)
-        self.chosen_method(settings)
+        mistakes = self.mistakes(settings)
+        if len(mistakes) > 1:
+            raise SettingsError("settings", mistakes)
+        if mistakes:
+            raise ConfigError(*mistakes)
+
+    def mistakes(self, settings: GradTSSettings, *, together: bool = True) -> list[str]:
+        """A line for everything that settings name and nobody offers, or that they steer wrongly.
+
+        Args:
+            settings: what is looked at.
+            together: also what they rule out in one another; not where some could not be read.
+        """
+        found: list[str] = []
+        for where, choose in (
+            ("probing.importance", lambda: self.measure(settings.probing.importance)),
+            ("ranking.correlation", lambda: self.correlation(settings.ranking.correlation)),
+            ("ranking.ranker", lambda: self.chosen_ranker(settings)),
+            ("method", lambda: self.chosen_method(settings)),
+        ):
+            try:
+                chosen = choose()
+                if together and isinstance(chosen, tuple):
+                    chosen[1].check_with(settings)
+            except SettingsError as error:
+                found += [f"{where}: {mistake}" for mistake in error.mistakes]
+            except ConfigError as error:
+                found.append(str(error))
+            except ValueError as error:
+                found.append(f"{where}: {error}")
+        return found
 
     def identity(self, kind: str, name: str) -> dict[str, Any]:
         """An implementation, as the keys of stored numbers hold it."""
@@ -131,21 +157,6 @@ def _named(key: str, name: str, offered: Mapping[str, _ThingT]) -> _ThingT:
     if name not in offered:
         raise ConfigError(f"{key}: unknown value {name!r}; {nearest(name, offered)}")
     return offered[name]
-
-
-def _own_settings(
-    choice: Choice,
-    model: type[Settings],
-    defaults: Mapping[str, Any],
-    run: GradTSSettings,
-    where: str,
-) -> Settings:
-    own = settings_of(choice, model, defaults, where=where)
-    try:
-        own.check_with(run)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    return own
 
 
 def collect_registry(manager: pluggy.PluginManager) -> Registry:

@@ -21,9 +21,9 @@ def command(shown: options.Shown, *, run_file: Path, no_measure: bool) -> int:
 
 def plan_run_file(path: Path, shown: options.Shown, *, no_measure: bool) -> int:
     """Prints what a run file would do; its output folder stays untouched."""
-    from gradts_plugin.settings.run_file import read_run_file
+    from gradts_plugin.commands.reading import read_checked
 
-    run_file = read_run_file(path)
+    run_file = read_checked(path)
     from gradts_plugin.commands.showing import print_plan, progress_shown
     from gradts_plugin.opening import run_file_to_plan
     from gradts_plugin.stores.files import size_on_disk

@@ -50,9 +50,9 @@ def command(
     """Runs a run file, or only plans it."""
     if planned.dry_run:
         return plan_run_file(run_file, shown, no_measure=planned.no_measure)
-    from gradts_plugin.settings.run_file import read_run_file
+    from gradts_plugin.commands.reading import read_checked
 
-    read = read_run_file(run_file)
+    read = read_checked(run_file)
     if logged.tensorboard:
         read = read.model_copy(update={"tensorboard": True})
     return run_to_the_end(read, shown)

@@ -7,14 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings
 from gradts_plugin.errors import TrainingError
 from gradts_plugin.plugins import MEASURE
-from gradts_plugin.probing.convex import fit_head, fitted_batches
-from gradts_plugin.probing.prober import frozen, probe
 from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.records import Cost, FloatArray, IntArray, ProbeBatch, TaskInfo
 from gradts_plugin.settings.probing import ProbingSettings
@@ -177,6 +173,9 @@ class Probes:
     def _probe_frozen(
         self, target: ProbeTarget, request: ProbeRequest, key: ProbeKey
     ) -> StoredImportance:
+        from gradts_plugin.probing.convex import fit_head, fitted_batches
+        from gradts_plugin.probing.prober import frozen
+
         start = time.perf_counter()
         batches = list(_batches(request, target))
         with frozen(target.model):
@@ -204,6 +203,10 @@ class Probes:
         batches: Iterable[ProbeBatch],
         made: Mapping[str, Any],
     ) -> StoredImportance:
+        import torch
+
+        from gradts_plugin.probing.prober import probe
+
         session, probing = self._session, request.probing
         told = {"task_name": request.info.name, "seed": key.seed}
         total = request.num_instances

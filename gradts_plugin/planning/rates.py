@@ -13,7 +13,6 @@ from typing import Any
 
 from gradts_plugin.engine.session import Session
 from gradts_plugin.hookspecs import hookimpl
-from gradts_plugin.probing.prober import probe
 from gradts_plugin.protocols import ProbeTarget, Schedule
 from gradts_plugin.records import TrainingPlan, TrainStep
 from gradts_plugin.scores import Score
@@ -123,6 +122,8 @@ def _timed_probe(
     session: Session, target: ProbeTarget, task_name: str, batch_size: int
 ) -> tuple[float, int]:
     """Seconds per probed instance, and the number of heads."""
+    from gradts_plugin.probing.prober import probe
+
     probing = session.settings.probing
     batches = target.batches(
         batch_size=batch_size, max_instances=2 * batch_size, seed=0, task_name=task_name

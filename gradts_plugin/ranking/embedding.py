@@ -9,11 +9,8 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from gradts_plugin.offers import Computation, Ranker, RankingContext
-from gradts_plugin.probing.convex import mean_pooled
-from gradts_plugin.probing.prober import frozen
 from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.ranking.by_value import ranked_by_value
 from gradts_plugin.ranking.sampling import SamplingSettings
@@ -80,6 +77,11 @@ def cosine_similarity(first: FloatArray, second: FloatArray) -> float:
 def _mean_embedding(
     target: Callable[[], ProbeTarget], task_name: str, *, max_instances: int | None, seed: int
 ) -> tuple[dict[str, Any], Cost]:
+    import torch
+
+    from gradts_plugin.probing.convex import mean_pooled
+    from gradts_plugin.probing.prober import frozen
+
     start = time.perf_counter()
     lent = target()
     rows = []

@@ -6,19 +6,19 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from gradts_plugin.errors import TrainingError
 from gradts_plugin.offers import Computation, Ranker, RankingContext
-from gradts_plugin.probing.prober import frozen
 from gradts_plugin.ranking.by_value import ranked_in_order
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 #: Length of a projected gradient. A prime, so that the entries of one column of a weight, which
 #: are often large together, are spread over all buckets.
@@ -93,6 +93,8 @@ class CountSketch:
             seed: of the signs.
             device: where the parts lie; None: the CPU.
         """
+        import torch
+
         generator = torch.Generator().manual_seed(seed)
         self.dimension = dimension
         self._signs = [
@@ -108,6 +110,9 @@ class CountSketch:
         Returns:
             float32 tensor of shape (k,).
         """
+        import torch
+        from torch.nn import functional
+
         total = torch.zeros(self.dimension, device=self._signs[0].device)
         for signs, part in zip(self._signs, parts, strict=True):
             if part is None:
@@ -192,6 +197,8 @@ def forward_selection(
 def _estimate(
     context: RankingContext, tasks: Sequence[str], max_instances: int | None
 ) -> tuple[dict[str, Any], Cost]:
+    from gradts_plugin.probing.prober import frozen
+
     settings = context.settings
     with context.fine_tuned(tasks, settings.seed) as target:
         start = time.perf_counter()
@@ -239,6 +246,8 @@ def _projected(
     batches: Iterable[ProbeBatch], parameters: Sequence[nn.Parameter], sketch: CountSketch
 ) -> FloatArray:
     """Projected loss gradients of single instances, float64 of shape (N, k)."""
+    import torch
+
     rows = []
     for batch in batches:
         with torch.enable_grad():

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from gradts_plugin.offers import Computation, Ranker, RankingContext
-from gradts_plugin.probing.convex import mean_pooled
-from gradts_plugin.probing.prober import frozen
 from gradts_plugin.ranking.by_value import ranked_by_value
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.records import Cost, FloatArray, IntArray, ProbeBatch, Ranking
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _UNLABELLED = -100
 
@@ -129,6 +127,10 @@ def class_columns(labels: IntArray) -> FloatArray:
 def _score(
     context: RankingContext, candidate: str, *, max_instances: int | None, seed: int
 ) -> tuple[dict[str, Any], Cost]:
+    import torch
+
+    from gradts_plugin.probing.prober import frozen
+
     with context.fine_tuned((candidate,), context.settings.seed) as target:
         start = time.perf_counter()
         batches = target.batches(
@@ -151,6 +153,10 @@ def _score(
 
 def _encoded(batch: ProbeBatch) -> tuple[Tensor, Tensor]:
     """Features (n, d) and labels (n,): of instances, labelled tokens, or choices."""
+    from torch.nn import functional
+
+    from gradts_plugin.probing.convex import mean_pooled
+
     if batch.labels.dim() == 2:
         labelled = batch.labels != _UNLABELLED
         return batch.hidden_states().float()[labelled], batch.labels[labelled]

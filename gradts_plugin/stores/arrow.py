@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from gradts_plugin.errors import DegenerateImportanceError, StoreError
 from gradts_plugin.records import FloatArray, IntArray
@@ -45,6 +44,8 @@ class _ArrowWriter:
     """Collects instances into blocks and appends them to an Arrow IPC file."""
 
     def __init__(self, path: Path, num_layers: int, num_heads: int) -> None:
+        import pyarrow as pa
+
         self.path = path
         self.num_layers = num_layers
         self.num_heads = num_heads
@@ -92,6 +93,8 @@ class _ArrowWriter:
             self._stream.close()
 
     def _flush(self) -> None:
+        import pyarrow as pa
+
         if not self._pending:
             return
         ids = np.concatenate([ids for ids, _ in self._pending])
@@ -119,6 +122,8 @@ def _check_batch(example_ids: IntArray, importances: FloatArray, *, task_name: s
 
 def check_arrow(path: Path, shape: tuple[int, int, int]) -> None:
     """Refuses an Arrow file that does not hold importances of this shape (N, L, H)."""
+    import pyarrow as pa
+
     num_instances, num_layers, num_heads = shape
     with disk_errors("read", path), arrow_errors(path), pa.memory_map(str(path)) as stream:
         reader = pa.ipc.open_file(stream)
@@ -129,9 +134,28 @@ def check_arrow(path: Path, shape: tuple[int, int, int]) -> None:
             raise damaged(path, f"holds {rows} rows of {reader.schema.types}, not {shape}")
 
 
+def read_arrow(
+    path: Path, num_layers: int, num_heads: int
+) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Yields (ids (b,), importances (b, L, H)) of an Arrow file: read-only views of it."""
+    import pyarrow as pa
+
+    with disk_errors("read", path), arrow_errors(path), pa.memory_map(str(path)) as stream:
+        reader = pa.ipc.open_file(stream)
+        for index in range(reader.num_record_batches):
+            batch = reader.get_batch(index)
+            values = batch.column("importance").flatten().to_numpy()
+            yield (
+                batch.column("example_id").to_numpy(),
+                values.reshape(batch.num_rows, num_layers, num_heads),
+            )
+
+
 @contextmanager
 def arrow_errors(path: Path) -> Iterator[None]:
     """Turns Arrow's complaints about a file into a StoreError."""
+    import pyarrow as pa
+
     try:
         yield
     except pa.ArrowException as error:

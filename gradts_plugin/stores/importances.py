@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from gradts_plugin.errors import DegenerateImportanceError, StoreError
 from gradts_plugin.protocols import ImportanceSource
 from gradts_plugin.records import FloatArray, IntArray
-from gradts_plugin.stores.arrow import arrow_errors, check_arrow, damaged, write_arrow
+from gradts_plugin.stores.arrow import check_arrow, damaged, read_arrow, write_arrow
 from gradts_plugin.stores.files import (
     disk_errors,
     folder_in_the_making,
@@ -93,16 +92,7 @@ class StoredImportance:
             StoreError: the file went away or is damaged.
         """
         _, num_layers, num_heads = self.shape
-        path = self.folder / _ARROW_NAME
-        with disk_errors("read", path), arrow_errors(path), pa.memory_map(str(path)) as stream:
-            reader = pa.ipc.open_file(stream)
-            for index in range(reader.num_record_batches):
-                batch = reader.get_batch(index)
-                values = batch.column("importance").flatten().to_numpy()
-                yield (
-                    batch.column("example_id").to_numpy(),
-                    values.reshape(batch.num_rows, num_layers, num_heads),
-                )
+        yield from read_arrow(self.folder / _ARROW_NAME, num_layers, num_heads)
 
     def task_matrix(self) -> FloatArray:
         """Task-level importance: the mean of the raw matrices over all instances.
