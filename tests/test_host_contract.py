@@ -15,9 +15,10 @@ from tiny_jiant import cache_task, container_config, export_weights, write_task
 from tiny_runs import write_run_file
 
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.hosts.jiant.training import HostArguments
-from gradts_plugin.opening import open_run_file, open_session, reopen
+from gradts_plugin.hosts.jiant.opening import open_host
+from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.settings.run_file import read_run_file
 from gradts_plugin.settings.selection import GradTSSettings
@@ -227,7 +228,7 @@ def jiant(tmp_path_factory):
     path = write_run_file(folder, encoder, ("topic", "words", "degree", "ending"))
     listener = StepTimes()
     manager = make_plugin_manager([listener])
-    return open_run_file(read_run_file(path), manager), listener.steps
+    return open_run_file(read_run_file(path), manager).session, listener.steps
 
 
 class TestJiantHost(HostContract):
@@ -240,7 +241,15 @@ class TestJiantHost(HostContract):
     @pytest.fixture
     def reopened(self, jiant, tmp_path):
         session, _ = jiant
-        return reopen(session, session.settings, output_dir=tmp_path / "other").host
+        host = session.host
+        return open_host(
+            host.container_config,
+            host.arguments,
+            session.settings,
+            session.hook,
+            work_dir=tmp_path / "other",
+            log_file=None,
+        )
 
     @pytest.fixture
     def undefined(self, tmp_path):
@@ -256,11 +265,12 @@ class TestJiantHost(HostContract):
             caches[name] = cache_task(paths[name], encoder, tmp_path / "caches" / name)
         config = container_config({name: str(path) for name, path in paths.items()}, caches, 4)
         weights = export_weights(encoder, tmp_path / "weights.p")
-        session = open_session(
+        host = open_host(
             config,
             HostArguments(str(encoder), str(weights), no_cuda=True),
             GradTSSettings(primary_task="stsb"),
-            make_plugin_manager([]),
-            output_dir=tmp_path / "out",
+            make_plugin_manager([]).hook,
+            work_dir=tmp_path / "out",
+            log_file=None,
         )
-        return OpenedHost(session.host)
+        return OpenedHost(host)
