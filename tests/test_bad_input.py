@@ -99,7 +99,7 @@ def test_a_run_file_that_is_no_mapping(run_file):
         ({"candidate_tasks": ["match", "match"]}, ["'match' is named twice"]),
         ({"candidate_tasks": []}, ["no candidate beside the primary task 'topic'"]),
         ({"fine_tuning": {"learning_rate": float("inf")}}, ["learning_rate", "finite"]),
-        ({"threshold": 1.5}, ["threshold"]),
+        ({"method": {"name": "thres", "threshold": 1.5}}, ["method", "threshold", "1.5"]),
         ({"fine_tuning": {"epochs": 1, "max_steps": 2}}, ["epochs or max_steps, not both"]),
         ({"fine_tuning": {"optimizer": "adamx"}}, ["'adamx'", "did you mean 'adamax'?"]),
         ({"model": {"max_seq_length": 32}}, ["'model.name_or_path' is missing"]),

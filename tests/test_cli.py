@@ -100,7 +100,9 @@ def test_ctrl_c_ends_a_real_process_cleanly_and_the_run_goes_on(run_file, tmp_pa
         "            print('waiting', file=sys.stderr, flush=True)\n"
         "            time.sleep(600)\n"
         "make = plugins.make_plugin_manager\n"
-        "plugins.make_plugin_manager = lambda given=(): make([*given, Slow()])\n"
+        "def made(given=(), **options):\n"
+        "    return make([*given, Slow()], **options)\n"
+        "plugins.make_plugin_manager = made\n"
         "main(sys.argv[1:])\n"
     )
     process = subprocess.Popen(

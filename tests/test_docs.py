@@ -21,12 +21,12 @@ from pydantic import BaseModel
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
-from gradts_plugin import config
 from gradts_plugin.commands import jiant_host, jiant_run, main
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
-from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.settings.run_file import ModelSettings, RunFile
 from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.tasks.task_configs import parse_task_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,7 +79,7 @@ def assert_documents(values, model, fields):
             assert given == plain(default), name
 
 
-@pytest.mark.parametrize("model", [GradTSSettings, config.TrainingSettings])
+@pytest.mark.parametrize("model", [GradTSSettings, TrainingSettings])
 def test_settings_page_has_every_key_with_its_default(model):
     assert_documents(documented(model), model, model.model_fields)
 
@@ -87,10 +87,10 @@ def test_settings_page_has_every_key_with_its_default(model):
 def test_settings_page_has_every_key_of_a_run_file():
     own = [name for name in RunFile.model_fields if name not in GradTSSettings.model_fields]
     values = documented(RunFile)
-    order = ["model", "tasks", "output_dir", "data_dir", "max_train_examples", "score_test"]
+    order = ["host", "model", "tasks", "output_dir", "data_dir", "max_train_examples", "score_test"]
     assert sorted(order) == sorted(own)
     assert_documents(values, RunFile, order)
-    model = config.ModelSettings
+    model = ModelSettings
     assert list(values["model"]) == list(model.model_fields)
     assert values["model"]["max_seq_length"] == model.model_fields["max_seq_length"].default
     parse_settings(RunFile, {**values, "primary_task": "rte"}, where="settings.md")
@@ -108,8 +108,8 @@ def test_settings_page_has_every_key_of_a_compare_file():
 @pytest.mark.parametrize(("text", "where"), blocks("yaml"))
 def test_yaml_is_a_run_file_or_settings(text, where):
     values = yaml.safe_load(text)
-    if set(values) == set(config.TrainingSettings.model_fields):
-        model = config.TrainingSettings
+    if set(values) == set(TrainingSettings.model_fields):
+        model = TrainingSettings
     elif "primaries" in values and "model" not in values:
         values |= {"model": {"name_or_path": "m"}, "tasks": ["rte", "mrpc"], "output_dir": "o"}
         model = CompareFile
