@@ -124,10 +124,11 @@ def test_what_settings_rule_out_in_one_another_waits_until_all_can_be_read(refus
 
 
 def test_an_old_key_is_told_once_and_in_one_line(refused):
-    old, mistake = refused(trial={"seeds": 2}, method="none")
-    assert old.startswith("gradts-select: the key 'trial.seeds' is of version 0.1 ")
-    assert old.endswith("it is now training_seeds: 2")
-    assert "unknown value 'none'" in mistake
+    ranking = {"ranker": "logme", "max_instances": 5}
+    old, mistake = refused(ranking=ranking, seeds=0)  # for the mistake it is read once more
+    assert old.startswith("gradts-select: the key 'ranking.max_instances' is of version 0.1 ")
+    assert old.endswith("it is now ranking.ranker: {name: logme, max_instances: ...}")
+    assert mistake.startswith("gradts-select: FILE: seeds: ")
 
 
 def test_the_package_offers_its_class_without_importing_it():
