@@ -17,7 +17,14 @@ import torch
 
 from gradts_plugin.errors import HostError
 from gradts_plugin.protocols import Schedule
-from gradts_plugin.records import KeptInstances, Selection, TaskInfo, TrainingPlan, TrainingResult
+from gradts_plugin.records import (
+    KeptInstances,
+    Selection,
+    TaskInfo,
+    TaskShares,
+    TrainingPlan,
+    TrainingResult,
+)
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.files import write_json_atomic
 from gradts_plugin.testing.fake_model import FakeModel, FakeTarget, FakeTask, Phase, planted
@@ -147,6 +154,20 @@ class FakeHost:
     ) -> str:
         """A command that nobody can type."""
         return f"fake-train {shown(config_path)} --seed {seed} --output {shown(output_dir)}"
+
+    def task_shares(
+        self,
+        rewritten: Mapping[str, Any] | None = None,
+        kept_instances: KeptInstances | None = None,  # noqa: ARG002  # tasks take turns
+    ) -> TaskShares:
+        """Tasks are trained in turn, as often as mixing ratios say."""
+        self.asked["task_shares"] += 1
+        names = [task.name for task in self.planted_tasks]
+        if rewritten is not None:
+            names = rewritten["train_tasks"]
+        ratios = (rewritten or {}).get("mixing_ratios") or dict.fromkeys(names, 1)
+        total = sum(ratios.values())
+        return TaskShares("in turn", {name: count / total for name, count in ratios.items()})
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
         """Words that are the numbers of the tokens."""
