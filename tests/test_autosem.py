@@ -6,11 +6,15 @@ import math
 from functools import partial
 
 import pytest
+from fake_runs import TASKS, open_fake
 from test_mixing import peaked
+from tiny_runs import Recorder
 
 from gradts_plugin.records import TrainingResult, Trial
+from gradts_plugin.run import choose, run
 from gradts_plugin.selection.autosem import METHOD, UTILITY_METHOD
 from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.testing.fake_host import FakeHost
 
 
 def select(method, context):
@@ -155,9 +159,7 @@ def test_the_best_mixture_is_selected_with_its_ratios():
 
 def test_if_every_auxiliary_hurts_the_primary_is_trained_alone():
     arms = {"a": (3, 1, 5)}
-    context = Context(
-        arms, score=lambda ratios: 0.5 - ratios.get("a", 0) / 10, own={"trials": 15}
-    )
+    context = Context(arms, score=lambda ratios: 0.5 - ratios.get("a", 0) / 10, own={"trials": 15})
     selection = select_by_mixing(context)
     assert (selection.auxiliary_tasks, selection.mixing_ratios) == ((), {})
     assert ((), {}) in context.asked
@@ -181,3 +183,56 @@ def test_faithful_tries_ten_random_mixtures_and_takes_the_first_of_the_best():
     assert (selection.auxiliary_tasks, selection.mixing_ratios) == context.asked[0]
     assert any(math.gcd(*ratios.values()) > 1 for _, ratios in context.asked)
     assert selection.reason.endswith("best of 10 random mixtures")
+
+
+# --- whole runs -----------------------------------------------------------------------------------
+
+BANDIT = {"name": "autosem", "rounds": 14, "steps_per_round": 2, "top_k": 2, "trials": 3}
+
+
+def helpful(training):
+    """Only `related` helps, the more the more often it is trained."""
+    ratios = training.mixing_ratios
+    share = ratios.get("related", 0) / sum(ratios.values()) if ratios else 0
+    return 0.5 + share / 10 - training.seed / 1000
+
+
+@pytest.fixture
+def finished(tmp_path):
+    recorder, host = Recorder(), FakeHost(TASKS, score=helpful)
+    engine = open_fake(tmp_path / "out", {"method": BANDIT}, host=host, plugins=[recorder])
+    return run(engine), recorder
+
+
+def test_the_cost_counts_the_bandits_run_and_every_mixture_once(finished):
+    outcome, recorder = finished
+    assert outcome.ranking is None
+    assert recorder.of("after_task_probed") == []
+    assert len(outcome.selection.trials) == 3
+    different = {str(trial.mixing_ratios): trial.num_steps for trial in outcome.selection.trials}
+    assert outcome.cost.num_steps == 28 + sum(different.values())
+
+
+def test_the_delivered_weights_are_those_of_the_mixture(finished):
+    outcome, _ = finished
+    assert outcome.selected.mixing_ratios == outcome.selection.mixing_ratios
+    best = max(outcome.selection.trials, key=lambda trial: trial.score)
+    assert outcome.selected.scores == best.scores
+    # The primary alone, which is trained later and to be compared with, does not displace them.
+    assert all(path.is_file() for path in outcome.weights)
+
+
+def test_a_stored_run_restores_the_bandit_whatever_the_cut(finished, tmp_path):
+    outcome, _ = finished
+    again, host = Recorder(), FakeHost(TASKS)
+    stored = run(open_fake(tmp_path / "out", {"method": BANDIT}, host=host, plugins=[again]))
+    assert again.of("before_training") == []
+    assert stored.selection.reason == outcome.selection.reason
+    assert stored.selection.mixing_ratios == outcome.selection.mixing_ratios
+    assert stored.cost == outcome.cost
+    first = {key: BANDIT[key] for key in ("rounds", "steps_per_round")}
+    cut = {"name": "autosem-p1", **first, "min_utility": 0.0}
+    opened = open_fake(tmp_path / "out", {"method": cut}, host=host)
+    selection = choose(opened).selection
+    assert set(selection.auxiliary_tasks) >= set(outcome.selection.auxiliary_tasks)
+    assert not host.trained
