@@ -114,9 +114,7 @@ def test_seeds_that_choose_score_nothing(compared):
     """Otherwise a lucky training would decide and be scored at once."""
 
     def seeds(length):
-        return {
-            plan.seed for plan in compared.host.trained if plan.recipe["max_steps"] == length
-        }
+        return {plan.seed for plan in compared.host.trained if plan.recipe["max_steps"] == length}
 
     # Those of the evaluation, and one to choose with and one to confirm.
     assert seeds(STEPS) == {0, 1, 2, 3}
@@ -139,7 +137,9 @@ def test_one_host_is_opened_for_all_methods_and_primaries(compared):
 
 def test_no_more_is_trained_than_was_expected(compared):
     parts = [part for _, _, part in compared.expected]
-    assert parts == [f"{name}, {part}" for name in ("goal", "degree") for part in (*METHODS, "oracle")]
+    assert parts == [
+        f"{name}, {part}" for name in ("goal", "degree") for part in (*METHODS, "oracle")
+    ]
     total = len(compared.host.trained)
     for done, left, part in compared.expected:
         assert total - done <= left, part
