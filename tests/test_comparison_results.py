@@ -155,7 +155,7 @@ def test_agreement_follows_the_order_where_the_figures_do_not_fall():
 def compared(*, tested=(True, True)):
     """Two primaries, two methods: a helps the first primary and hurts the second."""
     primaries = {}
-    for primary, with_a, is_tested in zip(
+    for primary, found, is_tested in zip(
         "pq",
         (
             scored("a", 0.7, 0.8, test=(0.5, 0.7)),
@@ -165,8 +165,7 @@ def compared(*, tested=(True, True)):
         strict=True,
     ):
         alone = scored("", 0.6, 0.5, test=(0.5, 0.5))
-        if not is_tested:
-            with_a = dataclasses.replace(with_a, test_scores=())
+        with_a = found if is_tested else dataclasses.replace(found, test_scores=())
         given = {"alone": alone, "oracle": best_subset((alone, with_a))}
         primaries[primary] = PrimaryResult(
             **given,
