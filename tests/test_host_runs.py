@@ -142,9 +142,9 @@ def test_the_provenance_record_says_where_the_selection_comes_from(selected):
     assert set(record["versions"]) >= {"gradts-plugin", "jiant", "torch", "transformers"}
     assert set(record["task_fingerprints"]) == set(TASKS)
     assert len(record["encoder_fingerprint"]) == 64
-    assert [item["task"] for item in record["ranking"]][: len(record["auxiliary_tasks"])] == record[
-        "auxiliary_tasks"
-    ]
+    assert [item["task_name"] for item in record["ranking"]][
+        : len(record["auxiliary_tasks"])
+    ] == record["auxiliary_tasks"]
     assert all(-1 <= item["tau"] <= 1 and item["interval"] for item in record["ranking"])
     assert (record["method"], record["primary_task"]) == ("thres", "cola")
     assert record["reason"]
@@ -186,7 +186,7 @@ def test_rank_prints_json_and_nothing_else(setup, selected):
     output = ("--output_dir", setup.folder / "rank")
     answer = select(setup, selected.before, *output, "--json", command="rank")
     ranking = json.loads(answer.out)
-    assert {item["task"] for item in ranking["candidates"]} == set(TASKS) - {"cola"}
+    assert {item["task_name"] for item in ranking["candidates"]} == set(TASKS) - {"cola"}
     assert ranking["num_heads_total"] == 4
     assert "probed cola (seed 0): 18 instances (stored)" in answer.err
     assert not list((setup.folder / "rank").glob("*.json"))

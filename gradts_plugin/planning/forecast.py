@@ -17,7 +17,7 @@ from gradts_plugin.engine.session import Session
 from gradts_plugin.planning.booking import FINAL_TRAININGS, BookingEngine, NotStoredError
 from gradts_plugin.planning.books import Books
 from gradts_plugin.planning.pricing import Pricing
-from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.plugins import make_silent_manager
 from gradts_plugin.records import RankedTask, Ranking
 
 #: What scores are made up: (the highest so far, the lowest so far) -> the next one.
@@ -58,9 +58,7 @@ def forecast(
         final_training: whether the selection is trained in the end.
         look_ahead: rank where everything for it is stored.
     """
-    dry = dataclasses.replace(
-        session, manager=make_plugin_manager(entry_points=False), accounts=Accounts()
-    )
+    dry = dataclasses.replace(session, manager=make_silent_manager(), accounts=Accounts())
     found = [_Way(dry, pricing, look_ahead, answer) for answer in _WAYS]
     for way in found:
         way.go(final_training=final_training)
