@@ -17,7 +17,6 @@ from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.caches import open_cache, with_filtered_caches
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.container import check_container_config
-from gradts_plugin.hosts.jiant.container_files import original_parts
 from gradts_plugin.hosts.jiant.encoder import (
     fingerprint_encoder,
     read_model_type,
@@ -26,6 +25,7 @@ from gradts_plugin.hosts.jiant.encoder import (
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.launch import training_command
 from gradts_plugin.hosts.jiant.lending import LentModel
+from gradts_plugin.hosts.jiant.original_config import original_parts
 from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.reading import describe_task, read_texts
 from gradts_plugin.hosts.jiant.shares import shares_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,20 @@ def require_other_file(source: Path, target: Path) -> None:
             f"the new config would replace the input config {source}, which is never changed; "
             "choose another --output_config_path or --output_dir"
         )
+
+
+def original_parts(config: Mapping[str, Any], subset_tasks: Sequence[str]) -> dict[str, Any]:
+    """What `read_container_config` restores of a config that a selection was written into.
+
+    Args:
+        config: the config before the selection.
+        subset_tasks: tasks whose training caches are replaced.
+    """
+    return {
+        "task_run_config": config["task_run_config"],
+        "sampler_config": config["sampler_config"],
+        "global_train_config": config["global_train_config"],
+        "train_caches": {
+            name: config["task_cache_config_dict"][name]["train"] for name in subset_tasks
+        },
+    }
