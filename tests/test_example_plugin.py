@@ -18,6 +18,7 @@ from fake_runs import TASKS, fake_file
 from report_page import Page
 from tiny_runs import run_command, with_plugins
 
+from gradts_plugin.plugins import collect_registry, make_plugin_manager
 from gradts_plugin.records import Trial
 from gradts_plugin.testing.fake_host import FakeHost
 from gradts_plugin.testing.fake_opening import FakeHostPlugin
@@ -131,6 +132,23 @@ def test_a_mistake_in_its_settings_is_one_line_before_anything_runs(own, message
     assert len(answer.err.splitlines()) == 1
     assert message in answer.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("installed")
+def test_it_has_its_place_on_the_page_of_methods_and_rankers():
+    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    page = reference.methods_page(collect_registry(make_plugin_manager()))
+    for row in (
+        "| `top-k` | Top k, checked | The k best-ranked candidates, if they help as much as is "
+        "asked for. |",
+        "| `k` | `2` | how many of the best-ranked candidates are tried |",
+        "| `min_gain` | `0.0` | so much better than the primary alone they must score |",
+        "| `similar-size` | Similar size | Tasks with about as many training instances as the "
+        "primary first. |",
+    ):
+        assert row in page.splitlines()
 
 
 # --- by hand --------------------------------------------------------------------------------------
