@@ -155,9 +155,8 @@ class BookingTrainings(Trainings):
     def book_fine_tuning(self, task_names: Sequence[str], seed: int, what: str) -> None:
         """Books a fine-tuning."""
         plan = self.fine_tuning_plan(task_names, seed)
-        recipe = {**plan.recipe, "evaluations": 1}
         digest = f"{what} {self._training(plan).digest}"
-        self._books.to_make(what, digest, Training(plan.train_tasks, recipe, quick_dev=True))
+        self._books.to_make(what, digest, Training(plan.train_tasks, plan.recipe, quick_dev=True))
 
     @property
     def _ranker_name(self) -> str:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from gradts_plugin.errors import HostError
-from gradts_plugin.protocols import Schedule
-from gradts_plugin.records import KeptInstances, Selection, TaskInfo, TrainingPlan, TrainingResult
+from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.protocols import HostConfig, Schedule
+from gradts_plugin.records import (
+    BatchSize,
+    KeptInstances,
+    Recipe,
+    Selection,
+    TaskInfo,
+    TrainingPlan,
+    TrainingResult,
+)
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.files import write_json_atomic
 from gradts_plugin.testing.fake_model import FakeModel, FakeTarget, FakeTask, Phase, planted
@@ -56,7 +64,7 @@ class FakeHost:
         return _sha256("fake encoder")
 
     @property
-    def provenance(self) -> Mapping[str, Any]:
+    def provenance(self) -> JsonObject:
         """Says that this is no real host."""
         return {"host": "fake", "encoder": "fake", "versions": {}}
 
@@ -70,23 +78,25 @@ class FakeHost:
         settings: TrainingSettings,
         train_tasks: Sequence[str],
         kept_instances: KeptInstances,
-    ) -> dict[str, Any]:
+    ) -> Recipe:
         """Training settings with every default filled in."""
         self.asked["recipe"] += 1
         size, accumulation = settings.batch_size or 4, settings.gradient_accumulation_steps or 1
         num_train = {task.name: task.num_train for task in self.planted_tasks}
         num_train |= {name: len(ids) for name, ids in kept_instances.items()}
         epoch = sum(math.ceil(num_train[name] / (size * accumulation)) for name in train_tasks)
-        return {
-            **settings.model_dump(mode="json", exclude={"recipe", "epochs", "batch_size"}),
-            "host": {"name": "fake", "version": 1},
-            "max_steps": settings.max_steps or max(1, round((settings.epochs or 1) * epoch)),
-            "evaluations": settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
-            "batches": {
-                name: {"train_batch_size": size, "gradient_accumulation_steps": accumulation}
-                for name in train_tasks
-            },
+        said = {
+            *("recipe", "epochs", "max_steps", "evaluations"),
+            *("batch_size", "gradient_accumulation_steps"),
         }
+        return Recipe(
+            host="fake",
+            host_version=1,
+            max_steps=settings.max_steps or max(1, round((settings.epochs or 1) * epoch)),
+            evaluations=settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
+            batches=dict.fromkeys(train_tasks, BatchSize(size, accumulation)),
+            own=settings.model_dump(mode="json", exclude=said),
+        )
 
     @contextmanager
     def fine_tuned(self, plan: TrainingPlan) -> Iterator[FakeTarget]:
@@ -122,7 +132,7 @@ class FakeHost:
 
     def rewrite(
         self, selection: Selection, training: TrainingSettings, output_dir: Path
-    ) -> dict[str, Any]:
+    ) -> HostConfig:
         """A configuration that names what is trained; writes the kept instances."""
         self.asked["rewrite"] += 1
         files = {}
@@ -173,7 +183,7 @@ class FakeHost:
         tasks = [self._task(name) for name in plan.train_tasks]
         model = FakeModel(tasks, plan.seed)
         weights = list(model.parameters())
-        for _ in range(min(int(plan.recipe["max_steps"]), _MOST_REAL_STEPS)):
+        for _ in range(min(plan.recipe.max_steps, _MOST_REAL_STEPS)):
             losses = [model.instance_losses(task, planted(task, "train")).mean() for task in tasks]
             # By hand: an optimiser of torch imports its compiler, which takes seconds.
             gradients = torch.autograd.grad(torch.stack(losses).sum(), weights)
