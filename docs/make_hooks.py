@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import pluggy
 from rich.console import Console
 
 from gradts_plugin import builtin, hookspecs
+from gradts_plugin.hosts.jiant import plugin as jiant
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.terminal.progress import ProgressPlugin
 
@@ -62,15 +63,16 @@ _NAMES: Final = Each(
 ORDER: Final = (
     _NAMES,
     "extend_task_configs",
+    "open_host",
     _LOADING,
     "before_phase",
     Each(
         "task of the run file",
         ("before_task_prepared", _LOADING, "after_task_prepared"),
     ),
+    _LOADING,
     "after_phase",
     _NAMES,
-    _LOADING,
     "after_tasks_loaded",
     "before_phase",
     Each(
@@ -144,15 +146,16 @@ A complete package with a correlation and a selection method of its own is in
 - All hooks are called in the process of the command, one after the other. A worker process that a
   plugin starts must make a plugin manager of its own
   (`gradts_plugin.plugins.make_plugin_manager`); a manager cannot be pickled.
-- A plugin has no settings of its own in the `gradts` block: offer one name per variant, or read
-  an existing key.
+- A method or ranker brings settings of its own: a class in its record, checked as ours are, given
+  as `method: {name: mine, patience: 3}`, and listed in [methods](methods.md).
 
-A stored probe is identified by its head importance measure, and by the name and version of the
-package that offers it. Raise your package's version when a measure changes, so that no old probe
-is taken for a new one.
+A stored number is identified by the name, package version and own `version` of the measure or
+ranker that it depends on. Raise one of them when it gives other numbers, so that no old one is
+taken for a new one.
 
 The types of the arguments are explained in
-[`gradts_plugin/records.py`](../gradts_plugin/records.py).
+[`gradts_plugin/records.py`](../gradts_plugin/records.py), what is offered by name in
+[`gradts_plugin/offers.py`](../gradts_plugin/offers.py).
 """
 
 _ORDER_HEAD: Final = """\
@@ -249,9 +252,10 @@ def _answerers(spec: Callable[..., Any], manager: pluggy.PluginManager) -> str:
     name = spec.__name__
     if name.startswith("extend_"):
         offered = getattr(builtin, name)()
-        return f"every plugin; built in: {' '.join(f'`{key}`' for key in offered)}"
+        names = offered if isinstance(offered, Mapping) else [thing.name for thing in offered]
+        return f"every plugin; built in: {' '.join(f'`{key}`' for key in names)}"
     if not name.startswith(("before_", "after_", "on_")):
-        return "the first that does not say `None`; ours, asked last: " + _summary(builtin, name)
+        return "the first that does not say `None`; ours, asked last: " + _summary(jiant, name)
     listens = getattr(manager.hook, name).get_hookimpls()
     return "nobody; our progress bar listens" if listens else "nobody"
 

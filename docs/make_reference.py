@@ -2,19 +2,20 @@
 
     python docs/make_reference.py
 
-The commands come from the parser of the command line, the keys from task_configs/schema.json.
+The commands come from the command line itself, the keys from task_configs/schema.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gradts_plugin import cli
+import click
+
+from gradts_plugin.commands import main
 
 DOCS: Final = Path(__file__).parent
 SCHEMA: Final = DOCS.parent / "task_configs" / "schema.json"
@@ -53,7 +54,7 @@ _PARTS: Final = {
 def pages() -> dict[Path, str]:
     """The generated pages and their texts."""
     return {
-        DOCS / "commands.md": commands_page(cli._parser()),
+        DOCS / "commands.md": commands_page(),
         DOCS / "task_config_keys.md": keys_page(json.loads(SCHEMA.read_text(encoding="utf-8"))),
     }
 
@@ -61,17 +62,16 @@ def pages() -> dict[Path, str]:
 # --- commands -----------------------------------------------------------------------------------
 
 
-def commands_page(parser: argparse.ArgumentParser) -> str:
+def commands_page() -> str:
     """The text of docs/commands.md."""
-    (commands,) = (
-        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
-    )
-    parts = [_COMMANDS_HEAD.format(notice=_NOTICE.format("gradts_plugin/cli.py"))]
+    parts = [_COMMANDS_HEAD.format(notice=_NOTICE.format("gradts_plugin/commands"))]
     seen: dict[str, str] = {}
-    for listed in commands._choices_actions:
-        name = listed.dest
-        parts.append(f"## `{name}`\n\n{_sentence(listed.help)}\n")
-        for title, table in _tables(commands.choices[name]):
+    context = main.GROUP.make_context(main.PROGRAM, [], resilient_parsing=True)
+    for name, (_, text) in main.COMMANDS.items():
+        parts.append(f"## `{name}`\n\n{_sentence(text)}\n")
+        command = main.GROUP.get_command(context, name)
+        assert command is not None
+        for title, table in _tables(command):
             # Some commands share whole groups of arguments.
             shared = seen.setdefault(table, name)
             if shared == name:
@@ -81,39 +81,41 @@ def commands_page(parser: argparse.ArgumentParser) -> str:
     return "\n".join(parts)
 
 
-def _tables(command: argparse.ArgumentParser) -> Iterable[tuple[str, str]]:
-    """(Title, table) of the command's own arguments, and of each group of others."""
-    own: list[argparse.Action] = []
-    others: list[tuple[str, list[argparse.Action]]] = []
-    for group in command._action_groups:
-        actions = [action for action in group._group_actions if action.dest != "help"]
-        if group.title in ("positional arguments", "options"):
-            own += actions
-        else:
-            others.append((f"**{group.title}:**", actions))
-    for title, actions in (("", own), *others):
-        if actions:
-            rows = [(_name(each), _meaning(each)) for each in actions]
+def _tables(command: click.Command) -> Iterable[tuple[str, str]]:
+    """(Title, table) of the command's own arguments, and of each section of others."""
+    sections: dict[str, list[click.Parameter]] = {"": []}
+    for parameter in command.params:
+        section = getattr(parameter, "section", "Options")
+        title = "" if section in ("Arguments", "Options") else f"**{section}:**"
+        sections.setdefault(title, []).append(parameter)
+    for title, parameters in sections.items():
+        if parameters:
+            rows = [(_name(each), _meaning(each)) for each in parameters]
             yield title, _table(("argument", "meaning"), rows)
 
 
-def _name(action: argparse.Action) -> str:
-    if not action.option_strings:
-        return f"`{action.metavar or action.dest}`"
-    values = {Path: " PATH", int: " N", float: " X", None: " TEXT"}
-    value = f" {action.metavar}" if action.metavar else values[action.type]
-    return f"`{action.option_strings[0]}{'' if action.nargs == 0 else value}`"
+def _name(parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Argument):
+        return f"`{parameter.metavar or parameter.name}`"
+    assert isinstance(parameter, click.Option)
+    values = {"path": " PATH", "integer": " N", "float": " X"}
+    value = (
+        f" {parameter.metavar}" if parameter.metavar else values.get(parameter.type.name, " TEXT")
+    )
+    return f"`{parameter.opts[0]}{'' if parameter.is_flag else value}`"
 
 
-def _meaning(action: argparse.Action) -> str:
-    parts = [action.help or ""]
-    if action.choices:
-        parts.append("one of " + ", ".join(f"`{choice}`" for choice in action.choices))
-    if action.required and action.option_strings:
+def _meaning(parameter: click.Parameter) -> str:
+    is_option = isinstance(parameter, click.Option)
+    parts = [str(getattr(parameter, "help" if is_option else "text"))]
+    if isinstance(parameter.type, click.Choice):
+        parts.append("one of " + ", ".join(f"`{choice}`" for choice in parameter.type.choices))
+    if is_option and parameter.required:
         parts.append("**required**")
-    if action.default not in (None, False, ""):
-        parts.append(f"default: `{action.default}`")
-    return "; ".join(part for part in parts if part)
+    default = parameter.to_info_dict()["default"]
+    if default not in (None, False, ""):
+        parts.append(f"default: `{default}`")
+    return "; ".join(parts)
 
 
 # --- keys ---------------------------------------------------------------------------------------

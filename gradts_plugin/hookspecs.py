@@ -75,7 +75,8 @@ def before_phase(phase: str, num_units: int) -> None:
 
     Args:
         phase: its name.
-        num_units: how many pieces of work it has at most (tasks to prepare, probes, trials).
+        num_units: how many pieces of work it has (tasks to prepare, probes), of selection one for
+            the primary alone and one for each candidate, with each training seed.
     """
 
 

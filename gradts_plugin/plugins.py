@@ -58,6 +58,13 @@ def make_plugin_manager(
     return manager
 
 
+def make_silent_manager() -> pluggy.PluginManager:
+    """Builds a plugin manager that nobody listens to."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
 def _explain(error: pluggy.PluginValidationError) -> str:
     message = " ".join(str(error).split())
     known = [name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction)]

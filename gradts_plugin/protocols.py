@@ -101,7 +101,7 @@ class Schedule:
 
 
 class Host(Protocol):
-    """What the pipeline needs of a multi-task framework. jiant is one."""
+    """What a run needs of a multi-task framework. jiant is one."""
 
     @property
     def encoder_fingerprint(self) -> str:

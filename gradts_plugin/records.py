@@ -362,8 +362,10 @@ class Selection:
         trials: the runs the decision rests on, in the order they were made.
         mixing_ratios: task name -> how many of every sum(ratios) steps train it (AUTOSEM), the
             primary included; empty: the host's own sampler.
-        threshold: theta that the taus of auxiliaries (GradTS-thres) or of kept instances
-            (GradTS-fg) reached; None where nothing was judged by one.
+        threshold: theta that the taus of auxiliaries reached (GradTS-thres); None where they were
+            not judged by one.
+        instance_threshold: theta that the taus of kept instances reached (GradTS-fg); None where
+            instances were not judged by one.
         reason: one sentence for the user.
     """
 
@@ -376,6 +378,7 @@ class Selection:
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     block_steps: int | None = None
     threshold: float | None = None
+    instance_threshold: float | None = None
 
     derived: ClassVar[tuple[str, ...]] = ("num_kept",)
     unwritten: ClassVar[tuple[str, ...]] = ("kept_instances",)  # large; in the host's caches

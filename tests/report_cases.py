@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
-from gradts_plugin.pipeline import Counters, Outcome
 
-from gradts_plugin.comparison import Comparison, MethodResult, PrimaryResult
-from gradts_plugin.records import Cost, RankedTask, Ranking, Selection, TaskInfo, TaskShares, Trial
+from gradts_plugin.comparison.oracle import best_subset
+from gradts_plugin.comparison.results import Comparison, PrimaryResult, method_result
+from gradts_plugin.records import (
+    Cost,
+    Counters,
+    Outcome,
+    RankedTask,
+    Ranking,
+    Selection,
+    TaskInfo,
+    TaskShares,
+    Trial,
+)
 from gradts_plugin.report.record import (
     HeadMap,
     InstanceExample,
@@ -98,7 +108,7 @@ def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **cha
         "config_path": Path("selected_config.json"),
         "cost": Cost(5120, 163840, 4210.5),
         "seconds": {"probe": 1168.2, "rank": 0.8, "select": 931.4, "rewrite": 0.2, "train": 80.1},
-        "counters": Counters(
+        "done": Counters(
             training_steps=4012,
             training_runs=21,
             training_runs_reused=3,
@@ -120,6 +130,9 @@ def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **cha
             task_names=tuple(names),
             task_taus=taus,
         ),
+        "method_title": "GradTS-fg",
+        "method_summary": "The auxiliaries, and of those the instances like the primary's.",
+        "ranker_title": "GradTS",
         "num_kept": dict.fromkeys(chosen, 412),
         "tasks": tuple(TaskInfo(name, "classification", 1000, "cd" * 32) for name in names),
         "head_maps": tuple(
@@ -173,7 +186,7 @@ METHODS = (
 def comparison_of(primaries=("rte", "mrpc", "cola"), methods=METHODS):
     """A comparison over primaries, three seeds each; the later a method, the more it costs."""
     stream = np.random.default_rng(1)
-    compared = []
+    compared = {}
     for primary in primaries:
         alone = trial_of((), tuple(0.55 + 0.01 * stream.standard_normal(3)))
         trials = {
@@ -186,24 +199,38 @@ def comparison_of(primaries=("rte", "mrpc", "cola"), methods=METHODS):
             )
             for place, name in enumerate(methods)
         }
-        oracle = max(trials.values(), key=lambda trial: trial.score)
-        compared.append(
-            PrimaryResult(
-                primary_task=primary,
+        compared[primary] = primary_result(trials, alone)
+    return Comparison(3, compared)
+
+
+def primary_result(trials, alone):
+    """What methods came to for a primary; the oracle is the best of them."""
+    oracle = best_subset(trials.values())
+    return PrimaryResult(
+        alone=alone,
+        oracle=oracle,
+        subsets=(alone, oracle),
+        methods={
+            name: method_result(
+                Selection(name, "p", trial.auxiliary_tasks, "by hand"),
+                None,
+                trial,
+                Cost(40 * place, 1280 * place, 21.5 * place) if place else Cost(),
                 alone=alone,
                 oracle=oracle,
-                subsets=(alone, oracle),
-                methods=tuple(
-                    MethodResult(
-                        method=name,
-                        selection={},
-                        ranking=None,
-                        trial=trial,
-                        cost=Cost(40 * place, 1280 * place, 21.5 * place) if place else Cost(),
-                        regret=oracle.score - trial.score,
-                    )
-                    for place, (name, trial) in enumerate(trials.items())
-                ),
+                subsets=(),
             )
-        )
-    return Comparison(tuple(compared), 3)
+            for place, (name, trial) in enumerate(trials.items())
+        },
+    )
+
+
+def rescored(result, **scores):
+    """A primary's result with other scores of some methods; costs stay in their order."""
+    trials = {
+        name: replace(method.trial, scores=scores.get(name, method.trial.scores))
+        for name, method in result.methods.items()
+    }
+    return primary_result(
+        trials, replace(result.alone, scores=scores.get("alone", result.alone.scores))
+    )

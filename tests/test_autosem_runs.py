@@ -19,7 +19,7 @@ from gradts_plugin.hosts.jiant.training import scheduled as scheduled_runs
 from gradts_plugin.selection import mixing
 
 TASKS = ("topic", "match", "words")
-BANDIT = {"rounds": 14, "steps_per_round": 2, "top_k": 2, "trials": 3}
+AUTOSEM = {"name": "autosem", "rounds": 14, "steps_per_round": 2, "top_k": 2, "trials": 3}
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,7 @@ def run(run_file, *arguments):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, encoder):
-    run_file = write_run_file(
-        tmp_path_factory.mktemp("run"), encoder, TASKS, method="autosem", autosem=BANDIT
-    )
+    run_file = write_run_file(tmp_path_factory.mktemp("run"), encoder, TASKS, method=AUTOSEM)
     return run_file, *run(run_file)
 
 
@@ -75,16 +73,6 @@ def test_the_bandit_steers_one_run_round_by_round_from_the_primary_on(finished):
         assert bandit.next_task() == name
         bandit.observe(score)
     assert bandit.state() == result.scheduler_state
-
-
-def test_nothing_is_probed_and_the_cost_counts_all_that_was_trained(finished):
-    _, outcome, recorder = finished
-    assert outcome["ranking"] is None
-    assert recorder.of("after_task_probed") == []
-    trials = outcome["selection"]["trials"]
-    assert len(trials) == 3
-    distinct = {json.dumps(trial["mixing_ratios"]): trial["num_steps"] for trial in trials}
-    assert outcome["cost"]["num_steps"] == 28 + sum(distinct.values())
 
 
 def test_the_ratios_end_in_jiants_sampler(finished):
@@ -122,44 +110,13 @@ def test_every_mixture_is_trained_in_its_ratio(finished):
         assert names == drawn
 
 
-def test_the_weights_of_the_selection_stay_whatever_the_primary_alone_scores(finished):
-    _, outcome, _ = finished  # here the primary alone scores better
-    assert all(Path(path).is_file() for path in outcome["weights"])
-
-
-def test_an_identical_rerun_trains_nothing(finished):
-    run_file, outcome, _ = finished
-    again, recorder = run(run_file)
-    assert again["done"]["training_steps"] == 0
-    assert recorder.of("before_training") == []
-    assert again["selection"]["reason"] == outcome["selection"]["reason"]
-    assert again["selection"]["mixing_ratios"] == outcome["selection"]["mixing_ratios"]
-    assert again["cost"] == outcome["cost"]
-
-
-def test_another_cut_in_the_same_folder_finds_the_same_run_stored(finished, encoder):
-    run_file, _, first = finished
-    _, (result,) = scheduled(first)
-    bandit = bandit_of(TASKS)
-    bandit.restore(result.scheduler_state)
-    changed = {**BANDIT, "top_k": None, "min_utility": bandit.utilities["words"]}
-    cut = write_run_file(run_file.parent, encoder, TASKS, method="autosem-p1", autosem=changed)
-    outcome, recorder = run(cut)
-    assert scheduled(recorder) == ([], [])
-    assert "words" in outcome["selection"]["auxiliary_tasks"]
-    assert f"words {bandit.utilities['words']:.3f}" in outcome["selection"]["reason"]
-    assert outcome["selection"]["mixing_ratios"] == {}
-
-
 def test_faithful_trains_the_mixture_in_blocks(finished, encoder):
     run_file, _, _ = finished
-    autosem = {**BANDIT, "trials": 1}
     faithful = write_run_file(
         run_file.parent,
         encoder,
         TASKS,
-        method="autosem",
-        autosem=autosem,
+        method={**AUTOSEM, "trials": 1},
         faithful=True,
         training={"max_steps": 40, "batch_size": 8, "learning_rate": 1e-3},
         output_dir="faithful",
@@ -202,7 +159,7 @@ class StopAtStep:
 
 def test_a_killed_run_goes_on_after_its_last_round(finished, tmp_path, encoder, monkeypatch):
     _, outcome, uninterrupted = finished
-    run_file = write_run_file(tmp_path, encoder, TASKS, method="autosem", autosem=BANDIT)
+    run_file = write_run_file(tmp_path, encoder, TASKS, method=AUTOSEM)
     with monkeypatch.context() as patch:
         patch.setattr(scheduled_runs, "CHECKPOINT_SECONDS", 0.0)
         with_plugins(patch, StopAtStep())

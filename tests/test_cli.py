@@ -12,9 +12,8 @@ import pytest
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
-from gradts_plugin import __version__, cli, doctor
-
-COMMANDS = ("run", "plan", "probe", "rank", "select", "demo", "doctor", "host")
+from gradts_plugin import __version__, doctor
+from gradts_plugin.commands import main
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +31,22 @@ def test_version():
 def test_help_names_every_command():
     answer = run_command("--help")
     assert answer.code == 0
-    for name in COMMANDS:
-        assert f"    {name} " in answer.out
+    for name, (_, text) in main.COMMANDS.items():
+        assert f"  {name} " in answer.out
+        assert text in " ".join(answer.out.split())
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_has_help(name):
     answer = run_command(name, "--help")
     assert answer.code == 0
-    assert answer.out.startswith(f"usage: gradts-select {name}")
+    assert answer.out.startswith(f"Usage: gradts-select {name}")
+    assert main.COMMANDS[name][1] in " ".join(answer.out.split())
 
 
 def test_main_exits_with_the_code_of_the_command():
     with pytest.raises(SystemExit) as leaving:
-        cli.main(["run", "no-such-file.yaml"])
+        main.main(["run", "no-such-file.yaml"])
     assert leaving.value.code == 2
 
 
@@ -90,7 +91,8 @@ def test_ctrl_c_ends_a_real_process_cleanly_and_the_run_goes_on(run_file, tmp_pa
         "import signal, sys, time\n"
         # A shell without job control starts background processes that ignore Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from gradts_plugin import cli, hookspecs, plugins\n"
+        "from gradts_plugin import hookspecs, plugins\n"
+        "from gradts_plugin.commands.main import main\n"
         "class Slow:\n"
         "    @hookspecs.hookimpl\n"
         "    def before_training(self, plan):\n"
@@ -98,8 +100,10 @@ def test_ctrl_c_ends_a_real_process_cleanly_and_the_run_goes_on(run_file, tmp_pa
         "            print('waiting', file=sys.stderr, flush=True)\n"
         "            time.sleep(600)\n"
         "make = plugins.make_plugin_manager\n"
-        "cli.make_plugin_manager = lambda given=(): make([*given, Slow()])\n"
-        "cli.main(sys.argv[1:])\n"
+        "def made(given=(), **options):\n"
+        "    return make([*given, Slow()], **options)\n"
+        "plugins.make_plugin_manager = made\n"
+        "main(sys.argv[1:])\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", slow, "run", str(long)],

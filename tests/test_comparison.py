@@ -1,177 +1,286 @@
-"""Methods side by side, through jiant on a tiny encoder."""
+"""Methods side by side: on the fake host, with scores that differ, and once through jiant."""
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
+from fake_runs import TASKS, compare_file, fake_manager
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import TRAINING, run_command, write_task
 
-from gradts_plugin import comparison
-from gradts_plugin.comparison import gain_agreement, oracle_order, oracle_subsets
-from gradts_plugin.comparison.results import Comparison
-from gradts_plugin.comparison.tables import markdown
-from gradts_plugin.records import Cost, RankedTask, Ranking, TrainingPlan, TrainingResult, Trial
-from gradts_plugin.terminal.comparison_progress import ComparisonProgress
-from gradts_plugin.terminal.comparison_tables import print_comparison
+from gradts_plugin.comparison.compare import compare
+from gradts_plugin.errors import ConfigError
+from gradts_plugin.json_forms import to_json
+from gradts_plugin.records import Cost
+from gradts_plugin.report.files import read_comparison
+from gradts_plugin.testing.fake_host import WEIGHTS_FILE, FakeHost
+from gradts_plugin.testing.fake_training import additive_score
+
+METHODS = {
+    "alone": {"method": "alone"},
+    "all": {"method": "all"},
+    "thres": {"method": {"name": "thres", "threshold": {"quantile": 0.5}}},
+    "trial": {"method": {"name": "trial", "patience": 1}},
+    "fg": {"method": "fg"},
+    "random": {"method": "top", "ranking": {"ranker": "random"}},
+    # What a method changes of the training is for its own trials.
+    "trial, briefly": {"method": "trial", "training": {"max_steps": 2}, "seed": 5},
+}
+SEEDS, STEPS, CANDIDATES = 2, 4, 4
 
 
-def trial(auxiliary_tasks: tuple[str, ...], score: float) -> Trial:
-    return Trial(auxiliary_tasks, (score,), {}, 1, 1.0, reused=False)
+class Comparing:
+    """A comparison on a fake host, and what was told while it ran."""
 
-
-def test_the_oracle_of_few_candidates_looks_at_every_subset() -> None:
-    subsets = oracle_subsets(("a", "b", "c"), ("b", "a", "c"))
-    assert sorted(subsets) == sorted(
-        [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
-    )
-
-
-def test_the_oracle_of_many_candidates_looks_at_singles_and_prefixes() -> None:
-    subsets = oracle_subsets(tuple("abcde"), tuple("ebadc"))
-    assert subsets[:5] == [("a",), ("b",), ("c",), ("d",), ("e",)]
-    assert subsets[5:] == [tuple("eb"), tuple("eba"), tuple("ebad"), tuple("ebadc")]
-
-
-def test_agreement_compares_a_ranking_with_what_each_candidate_adds() -> None:
-    result = comparison.PrimaryResult(
-        primary_task="p",
-        alone=trial((), 0.5),
-        subsets=(trial((), 0.5), trial(("a",), 0.7), trial(("b",), 0.6), trial(("c",), 0.4)),
-        oracle=trial(("a",), 0.7),
-        methods=(),
-    )
-    assert gain_agreement(result, {"a": 3.0, "b": 2.0, "c": 1.0}) == pytest.approx(1.0)
-    # One of three pairs is the wrong way round: (2 - 1) / 3.
-    assert gain_agreement(result, {"b": 3.0, "a": 2.0, "c": 1.0}) == pytest.approx(1 / 3)
-    assert gain_agreement(result, {"a": 1.0, "d": 2.0}) is None
-
-
-def test_agreement_follows_the_order_where_the_figures_do_not_fall() -> None:
-    subsets = (trial(("a",), 0.7), trial(("b",), 0.6), trial(("c",), 0.4))
-    result = comparison.PrimaryResult("p", trial((), 0.5), subsets, subsets[0], ())
-    # Forward selection may add the larger figure later; its order is a, b, c all the same.
-    assert gain_agreement(result, {"a": 1.0, "b": 3.0, "c": 2.0}) == pytest.approx(1.0)
-    # b and c tie: two of three pairs are ordered, (2 - 0) / sqrt(2 * 3).
-    assert gain_agreement(result, {"a": 2.0, "b": 1.0, "c": 1.0}) == pytest.approx(2 / 6**0.5)
-
-
-def ranking(order: str, ranker: str) -> Ranking:
-    placed = tuple(RankedTask(name, 1.0, None, None) for name in order)
-    return Ranking("p", placed, 0.95, 1, (), 0, ("p", *order), None, ranker=ranker)
-
-
-def test_the_oracle_tries_the_prefixes_of_gradts_and_not_of_a_random_ranking() -> None:
-    rankings = [ranking("cab", "random"), ranking("ab", "heads"), ranking("bca", "heads")]
-    # The second one ranks other candidates.
-    assert oracle_order("abc", rankings) == ("b", "c", "a")
-    assert oracle_order("abc", rankings[:2]) == ("c", "a", "b")
-    assert oracle_order("abc", []) == ("a", "b", "c")
-
-
-def scored(auxiliary_tasks: tuple[str, ...], *scores: float, test: tuple[float, ...] = ()) -> Trial:
-    found = trial(auxiliary_tasks, 0.0)
-    return dataclasses.replace(found, scores=scores, test_scores=test)
-
-
-def compared() -> Comparison:
-    """Two primaries, two methods: a helps the first primary and hurts the second."""
-    results = []
-    for primary, with_a in (
-        ("p", scored(("a",), 0.7, 0.8, test=(0.5, 0.7))),
-        ("q", scored(("a",), 0.5, 0.3, test=(0.4, 0.4))),
-    ):
-        alone = scored((), 0.6, 0.5, test=(0.5, 0.5))
-        oracle = max((alone, with_a), key=lambda found: found.score)
-        methods = tuple(
-            comparison.MethodResult(name, {}, None, found, cost, oracle.score - found.score)
-            for name, found, cost in (
-                ("none", alone, Cost()),
-                ("[red]", with_a, Cost(100, 800, 90.0)),
-            )
+    def __init__(self, folder, host=None, **changes):
+        self.host = host or FakeHost(TASKS)
+        self.said, self.expected = [], []
+        given = {"primaries": ["goal"], "methods": METHODS, "evaluation_seeds": SEEDS, **changes}
+        self.result = compare(
+            compare_file(folder, **given),
+            fake_manager(self.host),
+            report=self.said.append,
+            expect=lambda left, part: self.expected.append((len(self.host.trained), left, part)),
         )
-        results.append(comparison.PrimaryResult(primary, alone, (alone, with_a), oracle, methods))
-    return Comparison(tuple(results), seeds=2)
 
 
-def test_gains_are_taken_seed_by_seed() -> None:
-    alone, with_a = scored((), 0.6, 0.5), scored(("a",), 0.7, 0.8)
-    assert comparison.gain(with_a, alone) == pytest.approx(0.2)
-    # Differences 0.1 and 0.3.
-    assert comparison.gain_spread(with_a, alone) == pytest.approx(0.02**0.5)
-    assert comparison.gain_spread(scored(("a",), 0.7), scored((), 0.6)) is None
-    assert comparison.gain_on_test(with_a, alone) is None
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("compared")
 
 
-def test_means_over_primaries_by_hand() -> None:
-    none, with_a = comparison.means(compared())
-    assert (none.regret, none.gain, none.test_gain) == pytest.approx((0.1, 0.0, 0.0))
-    assert with_a.regret == pytest.approx(0.075)
-    assert with_a.gain == pytest.approx(0.025)  # 0.2 and -0.15
-    assert with_a.worst_gain == pytest.approx(-0.15)
-    assert with_a.test_gain == pytest.approx(0.0)  # 0.1 and -0.1
-    assert (with_a.num_steps, with_a.num_examples, with_a.seconds) == (100, 800, 90)
-    assert comparison.best_method(compared()) == "[red]"
+@pytest.fixture(scope="module")
+def compared(folder):
+    names = [task.name for task in TASKS]
+    return Comparing(folder, primaries=["goal", "degree"], candidate_tasks=names)
 
 
-def test_a_missing_test_score_is_left_blank_and_no_mean_is_made_up() -> None:
-    first, second = compared().primaries
-    methods = (
-        second.methods[0],
-        dataclasses.replace(
-            second.methods[1],
-            trial=dataclasses.replace(second.methods[1].trial, test_scores=()),
-        ),
-    )
-    found = Comparison((first, dataclasses.replace(second, methods=methods)), 2)
-    assert comparison.means(found)[1].test_gain is None
-    assert "| [red] |  |  |" in markdown(found)
-    assert "| [red] | 0.6000 ± 0.1414 | +0.1000 |" in markdown(found)
+def test_the_oracle_is_the_best_of_every_subset(compared):
+    for result in compared.result.primaries.values():
+        whole = {frozenset(trial.auxiliary_tasks): trial for trial in result.subsets}
+        assert len(whole) == len(result.subsets) == 2**CANDIDATES
+        means = [trial.score for trial in result.subsets]
+        assert len(set(means)) == len(means)
+        assert result.oracle.score == max(means) > result.alone.score
+        assert result.alone == whole[frozenset()]
+        for trial in result.subsets:
+            assert len(trial.scores) == SEEDS
 
 
-def test_the_tables_in_the_terminal_end_with_means_and_what_to_type() -> None:
-    out = io.StringIO()
-    console = Console(file=out, width=80)
-    print_comparison(console, compared(), files=[Path("x.md")], next_commands=["type this"])
-    text = out.getvalue()
-    assert text.index("p: alone") < text.index("q: alone") < text.index("Means over 2 primaries")
-    assert re.search(r"\[red\] +│ 0\.0750 │ \+0\.0250 │ +\+0\.0000 │ +100 │ +90 s", text)
-    assert "+0.2000 ± 0.1414" in text
-    assert "Least mean regret: [red]." in text
-    assert text.endswith("Next:\n  type this\n")
-    assert max(map(len, text.splitlines())) <= 80
+def test_regret_and_gain_are_against_the_oracle_and_the_primary_alone(compared):
+    for result in compared.result.primaries.values():
+        for name, method in result.methods.items():
+            score = method.trial.score
+            assert method.regret == pytest.approx(result.oracle.score - score)
+            assert method.gain == pytest.approx(score - result.alone.score)
+            assert method.trial.auxiliary_tasks == method.selection.auxiliary_tasks
+            assert len(method.trial.scores) == SEEDS, name
+        assert result.methods["alone"].regret > 0
+        assert len({method.gain for method in result.methods.values()}) > 1
 
 
-def test_trainings_are_counted_against_an_upper_bound() -> None:
-    out = io.StringIO()
-    progress = ComparisonProgress(Console(file=out, width=80))
-    plan = TrainingPlan("trial", ("p", "a"), "p", 0, {})
-    result = TrainingResult(0.5, {}, (0.5,), 4, 32, 6.0, None)
-    progress.expect_trainings(11, "p, all")
-    progress.after_training(plan, result)
-    progress.expect_trainings(3, "p, top")  # less is left than was thought
-    progress.after_training(plan, result)
-    assert out.getvalue().splitlines() == [
-        "1 of ≤ 11 trainings, ≤ 60 s left: p, all: p + a 0.5000",
-        "2 of ≤ 4 trainings, ≤ 12 s left: p, top: p + a 0.5000",
+def test_no_primary_is_a_candidate_of_its_own(compared):
+    for primary, result in compared.result.primaries.items():
+        assert set(result.methods["all"].trial.auxiliary_tasks) == {
+            task.name for task in TASKS if task.name != primary
+        }
+        assert not any(primary in trial.auxiliary_tasks for trial in result.subsets)
+
+
+def test_a_method_s_cost_is_what_it_chose_by_and_no_scoring(compared):
+    for result in compared.result.primaries.values():
+        methods = result.methods
+        assert methods["alone"].cost == methods["all"].cost == Cost()
+        assert methods["random"].cost.num_steps == methods["thres"].cost.num_steps == 0
+        assert methods["thres"].cost.num_examples > 0  # the probes
+        for name, steps in (("trial", STEPS), ("trial, briefly", 2)):
+            tried = sum(len(trial.scores) for trial in methods[name].selection.trials)
+            assert methods[name].cost.num_steps == steps * tried
+
+
+def test_what_a_method_changes_of_the_training_is_for_its_own_trials(compared):
+    for result in compared.result.primaries.values():
+        trial = result.methods["trial, briefly"].trial
+        assert trial.num_steps == SEEDS * STEPS
+        chosen = set(trial.auxiliary_tasks)
+        same = [known for known in result.subsets if set(known.auxiliary_tasks) == chosen]
+        assert [known.scores for known in same] == [trial.scores]
+
+
+def test_seeds_that_choose_score_nothing(compared):
+    """Otherwise a lucky training would decide and be scored at once."""
+
+    def seeds(length):
+        return {plan.seed for plan in compared.host.trained if plan.recipe["max_steps"] == length}
+
+    # Those of the evaluation, and one to choose with and one to confirm.
+    assert seeds(STEPS) == {0, 1, 2, 3}
+    assert seeds(2) == {5, 6}
+    for result in compared.result.primaries.values():
+        scores = {score for trial in result.subsets for score in trial.scores}
+        for name in ("trial", "trial, briefly"):
+            chose = {score for t in result.methods[name].selection.trials for score in t.scores}
+            assert not chose & scores
+
+
+def test_no_weights_are_left(compared, folder):
+    assert not list(folder.rglob(WEIGHTS_FILE))
+    assert len(list(folder.glob("out/methods/*/*/selected_config.json"))) == 2 * len(METHODS)
+
+
+def test_one_host_is_opened_for_all_methods_and_primaries(compared):
+    assert compared.host.asked["open"] == 1
+
+
+def test_no_more_is_trained_than_was_expected(compared):
+    parts = [part for _, _, part in compared.expected]
+    assert parts == [
+        f"{name}, {part}" for name in ("goal", "degree") for part in (*METHODS, "oracle")
     ]
+    total = len(compared.host.trained)
+    for done, left, part in compared.expected:
+        assert total - done <= left, part
 
 
-def write_compare_file(folder: Path, **changes: Any) -> Path:
-    tasks = [write_task(folder / "tasks", name) for name in ("topic", "match", "degree")]
+def test_a_line_is_said_of_each_method_and_each_subset(compared):
+    for primary, result in compared.result.primaries.items():
+        assert f"{primary}, alone: none scores {result.alone.score:.4f} after 0 steps, 0 s" in (
+            compared.said
+        )
+        best = result.oracle
+        line = f"{primary}, oracle: {', '.join(best.auxiliary_tasks)} {best.score:.4f}"
+        assert line in compared.said
+
+
+def test_all_of_it_is_in_the_files(compared, folder):
+    assert to_json(read_comparison(folder / "out")) == to_json(compared.result)
+    text = (folder / "out" / "comparison.md").read_text()
+    assert text.startswith("# Selection methods compared\n\nEach selection is trained for 4 steps")
+    assert "over 2 seeds" in text
+    assert "## Means over the primaries" in text
+
+
+def test_a_killed_comparison_goes_on_where_it_stopped(compared, folder, tmp_path):
+    class Killed(FakeHost):
+        def train(self, plan, output_dir, schedule=None):
+            if len(self.trained) == 40:
+                raise KeyboardInterrupt
+            return super().train(plan, output_dir, schedule)
+
+    given = {"primaries": ["goal", "degree"]}
+    with pytest.raises(KeyboardInterrupt):
+        Comparing(tmp_path, Killed(TASKS), **given)
+    rest = Comparing(tmp_path, **given)
+    assert 40 + len(rest.host.trained) == len(compared.host.trained)
+    assert not list(tmp_path.rglob(WEIGHTS_FILE))
+    again = Comparing(folder, **given, candidate_tasks=[task.name for task in TASKS])
+    assert not again.host.trained
+    for found in (rest, again):
+        assert found.result.means.keys() == compared.result.means.keys()
+        for primary, expected in compared.result.primaries.items():
+            for name, method in found.result.primaries[primary].methods.items():
+                of_whole = expected.methods[name]
+                assert method.trial.scores == of_whole.trial.scores
+                assert method.regret == of_whole.regret
+                assert method.cost.num_steps == of_whole.cost.num_steps
+                assert method.cost.num_examples == of_whole.cost.num_examples
+
+
+def test_an_undefined_score_is_no_oracle_and_makes_no_gain(tmp_path):
+    def score(training):
+        if "related" in training.auxiliary_tasks:
+            return None
+        return additive_score(training)
+
+    found = Comparing(tmp_path, FakeHost(TASKS, score=score)).result.primaries["goal"]
+    assert "related" not in found.oracle.auxiliary_tasks
+    defined = [trial.score for trial in found.subsets if trial.score is not None]
+    assert found.oracle.score == max(defined)
+    assert len(defined) == 2 ** (CANDIDATES - 1)
+    of_all = found.methods["all"]
+    assert (of_all.trial.score, of_all.gain, of_all.regret) == (None, None, None)
+
+
+def test_without_an_oracle_only_what_is_selected_is_trained(tmp_path):
+    methods = {name: METHODS[name] for name in ("alone", "all")}
+    found = Comparing(tmp_path, methods=methods, oracle=False)
+    (result,) = found.result.primaries.values()
+    assert [set(trial.auxiliary_tasks) for trial in result.subsets] == [
+        set(),
+        {task.name for task in TASKS[1:]},
+    ]
+    assert len(found.host.trained) == 2 * SEEDS
+
+
+def test_of_many_candidates_the_oracle_tries_the_prefixes_of_gradts(tmp_path, monkeypatch):
+    monkeypatch.setattr("gradts_plugin.comparison.oracle.MAX_CANDIDATES_FOR_ALL_SUBSETS", 3)
+    found = Comparing(tmp_path, methods={name: METHODS[name] for name in ("random", "thres")})
+    (result,) = found.result.primaries.values()
+    order = list(result.methods["thres"].ranking)
+    assert order != list(result.methods["random"].ranking)
+    trained = {frozenset(trial.auxiliary_tasks) for trial in result.subsets}
+    assert trained >= {frozenset(order[:size]) for size in range(len(order) + 1)}
+    assert trained >= {frozenset([name]) for name in order}
+
+
+def mine(**values):
+    return {"methods": {"alone": {"method": "alone"}, "mine": values}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (mine(method="trail"), "methods.mine.method: unknown value 'trail'; did you mean 'trial'"),
+        (
+            mine(method={"name": "trial", "patients": 3}),
+            "methods.mine.method: unknown key 'patients'; did you mean 'patience'",
+        ),
+        (
+            mine(method="top", ranking={"ranker": "embeding"}),
+            "methods.mine.ranking.ranker: unknown value 'embeding'; did you mean 'embedding'",
+        ),
+        (
+            mine(method="thres", probing={"importance": "rowz"}),
+            "methods.mine.probing.importance: unknown value 'rowz'; did you mean 'rows'",
+        ),
+        (mine(seeds=2), "methods.mine.method: unknown value None"),
+        (
+            mine(method="all", candidate_tasks=["degre"]),
+            "candidate_tasks: unknown task 'degre'; did you mean 'degree'",
+        ),
+        (
+            mine(method="all", primary_task="words"),
+            "methods.mine.primary_task: is the same for all methods; leave it out",
+        ),
+        ({"methods": {"a/b": {"method": "all"}}}, "method name 'a/b' cannot be a folder name"),
+        ({"methods": {}}, "methods: dictionary should have at least 1 item"),
+        (
+            {"primaries": ["goal", "degre"]},
+            "primaries: unknown task 'degre'; did you mean 'degree'",
+        ),
+        ({"primaries": ["goal", "goal"]}, "primaries: task 'goal' is named twice"),
+        ({"candidate_tasks": ["goal"]}, "there is no candidate beside the primary task 'goal'"),
+        ({"primary_task": "goal"}, "a compare file has 'primaries', not 'primary_task'"),
+        ({"method": "all"}, "a compare file has 'methods', not 'method'"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_anything_is_written(changes, message, tmp_path):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Comparing(tmp_path, **changes)
+    assert not (tmp_path / "out").exists()
+
+
+# --- through jiant --------------------------------------------------------------------------------
+
+
+def test_methods_are_compared_through_jiant_and_a_rerun_trains_nothing(tmp_path):
+    tasks = [write_task(tmp_path / "tasks", name) for name in ("topic", "match", "degree")]
+    encoder = save_tiny_encoder("bert", tmp_path / "encoder")
     values = {
-        "model": {
-            "name_or_path": str(save_tiny_encoder("bert", folder / "encoder")),
-            "max_seq_length": 24,
-        },
+        "model": {"name_or_path": str(encoder), "max_seq_length": 24},
         "tasks": [str(path) for path in tasks],
         "primaries": ["topic", "match"],
         "output_dir": "out",
@@ -180,130 +289,37 @@ def write_compare_file(folder: Path, **changes: Any) -> Path:
         "probing": {"model": "fine-tuned"},
         "ranking": {"bootstrap": 100},
         "evaluation_seeds": 2,
-        "methods": {
-            "alone": {"method": "alone"},
-            "all": {"method": "all"},
-            "gradts-thres": {"method": "thres"},
-            "gradts-trial": {"method": "trial"},
-            # What a method changes of the training is for its own trials.
-            "all, cheaply": {"method": "all", "training": {"max_steps": 1}, "seed": 5},
-        },
-        **changes,
+        "methods": {name: METHODS[name] for name in ("alone", "thres", "trial")},
     }
-    path = folder / "compare.yaml"
+    path = tmp_path / "compare.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return path
-
-
-def key_of(record: Path) -> Any:
-    return json.loads(record.read_text())["key"]
-
-
-def test_methods_are_compared_and_a_rerun_trains_nothing(tmp_path: Path) -> None:
-    path = write_compare_file(tmp_path, candidate_tasks=["topic", "match", "degree"])
     command = run_command("compare", path, "--json", "--plain")
     assert command.code == 0, command.err
+    out = tmp_path / "out"
     counted = re.findall(r"^(\d+) of ≤ (\d+) trainings", command.err, flags=re.MULTILINE)
     assert [int(done) for done, _ in counted] == list(range(1, len(counted) + 1))
     assert all(int(done) <= int(most) for done, most in counted)
-    assert len(counted) == len(list((tmp_path / "out/store/trainings").iterdir())) + 3
+    stored = list((out / "store" / "trainings").iterdir())
+    assert len(counted) == len(stored) + 3  # the fine-tunings
     found = json.loads(command.out)
-    assert found == json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert list(found["primaries"]) == ["topic", "match"]
-    for primary, result in found["primaries"].items():
-        methods = result["methods"]
+    assert found == json.loads((out / "comparison.json").read_text())
+    for result in found["primaries"].values():
         # Alone, two singles, the pair: every subset of two candidates, over two seeds each.
-        assert len(result["subsets"]) == 4
-        assert all(len(subset["scores"]) == 2 for subset in result["subsets"])
-        best = max(subset["score"] for subset in result["subsets"])
-        assert result["oracle"]["score"] == best
-        assert methods["alone"]["cost"]["num_steps"] == methods["all"]["cost"]["num_steps"] == 0
-        assert len(methods["all"]["trial"]["auxiliary_tasks"]) == 2
-        assert methods["all, cheaply"]["trial"]["scores"] == methods["all"]["trial"]["scores"]
-        assert methods["all, cheaply"]["trial"]["num_steps"] == 6
-        for method in methods.values():
-            assert method["regret"] == pytest.approx(best - method["trial"]["score"])
-            assert primary not in method["trial"]["auxiliary_tasks"]
-            assert method["gain"] == pytest.approx(
-                method["trial"]["score"] - result["alone"]["score"]
-            )
+        assert [len(subset["scores"]) for subset in result["subsets"]] == [2] * 4
         # Three tasks fine-tuned for 2 steps each; the trial method also trains 3 steps a trial.
-        assert methods["gradts-thres"]["cost"]["num_steps"] == 6
-        tried = methods["gradts-trial"]["selection"]["trials"]
+        assert result["methods"]["thres"]["cost"]["num_steps"] == 6
+        tried = result["methods"]["trial"]["selection"]["trials"]
         num_trainings = sum(len(trial["scores"]) for trial in tried)
-        assert methods["gradts-trial"]["cost"]["num_steps"] == 6 + 3 * num_trainings
-        # Seeds 0 and 1 score, 2 and 3 decide: a lucky training must not do both.
-        seeds = {
-            key["seed"]
-            for key in map(key_of, (tmp_path / "out/store/trainings").iterdir())
-            if [name for name, _ in key["train_tasks"]] == [primary]
-        }
-        assert seeds == {0, 1, *range(2, 2 + len(tried[0]["scores"]))}
-    store = tmp_path / "out" / "store" / "trainings"
-    before = {file.name: file.stat().st_mtime_ns for file in store.iterdir()}
+        assert result["methods"]["trial"]["cost"]["num_steps"] == 6 + 3 * num_trainings
+    before = {file: file.stat().st_mtime_ns for file in stored}
     again = run_command("compare", path, "--quiet")
     assert again.code == 0
+    assert {file: file.stat().st_mtime_ns for file in before} == before
     assert "Means over 2 primaries" in again.out
-    best = min(found["means"].values(), key=lambda row: (row["regret"], row["seconds"]))
-    name = next(name for name, row in found["means"].items() if row == best)
-    config = tmp_path / "out" / "methods" / "topic" / name / "selected_config.json"
+    best = min(found["means"].items(), key=lambda row: (row[1]["regret"], row[1]["seconds"]))[0]
+    config = out / "methods" / "topic" / best / "selected_config.json"
     assert config.is_file()
     assert f"--jiant_task_container_config_path {config}" in again.out.replace("'", "")
-    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert f"Best on average: {name}" in page
-    assert str(tmp_path / "out" / "report.html") in again.out
-    written = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
-    assert written.startswith(
-        "# Selection methods compared\n\nEach selection is trained for 3 steps"
-    )
-    assert "## Means over the primaries" in written
-    assert {file.name: file.stat().st_mtime_ns for file in store.iterdir()} == before
-    assert not list((tmp_path / "out").rglob("best_model.p"))
-
-
-def method(**values: Any) -> dict[str, Any]:
-    return {"methods": {"alone": {"method": "alone"}, "mine": values}}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            method(method="trail"),
-            "methods.mine.method: unknown value 'trail'; did you mean 'trial'",
-        ),
-        (
-            method(method="top", ranking={"ranker": "embeding"}),
-            "methods.mine.ranking.ranker: unknown value 'embeding'; did you mean 'embedding'",
-        ),
-        (
-            method(method="thres", probing={"importance": "rowz"}),
-            "methods.mine.probing.importance: unknown value 'rowz'; did you mean 'rows'",
-        ),
-        (
-            method(method="all", candidate_tasks=["degre"]),
-            "candidate_tasks: unknown task 'degre'; did you mean 'degree'",
-        ),
-        (
-            method(method="all", primary_task="match"),
-            "methods.mine.primary_task: is the same for all methods; leave it out",
-        ),
-        ({"methods": {"a/b": {"method": "all"}}}, "method name 'a/b' cannot be a folder name"),
-        ({"methods": {}}, "methods: dictionary should have at least 1 item"),
-        (
-            {"primaries": ["topic", "mtach"]},
-            "primaries: unknown task 'mtach'; did you mean 'match'",
-        ),
-        ({"primaries": ["topic", "topic"]}, "primaries: task 'topic' is named twice"),
-        ({"candidate_tasks": ["topic"]}, "there is no candidate beside the primary task 'topic'"),
-        ({"primary_task": "topic"}, "a compare file has 'primaries', not 'primary_task'"),
-        ({"method": "all"}, "a compare file has 'methods', not 'method'"),
-    ],
-)
-def test_what_is_wrong_is_refused_before_anything_is_written(
-    changes: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    command = run_command("compare", write_compare_file(tmp_path, **changes))
-    assert command.code == 2
-    assert message in command.err
-    assert not (tmp_path / "out").exists()
+    assert str(out / "report.html") in again.out
+    assert f"Best on average: {best}" in (out / "report.html").read_text(encoding="utf-8")
+    assert not list(out.rglob("best_model.p"))

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gradts_plugin.pipeline import Counters, Outcome
-from gradts_plugin.plan import Part, Plan
 from rich.console import Console
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
-from gradts_plugin import console as terminal
+from gradts_plugin.planning.plan import Part, Plan
 from gradts_plugin.records import (
     Cost,
+    Counters,
+    Outcome,
     RankedTask,
     Ranking,
     Selection,
@@ -29,8 +29,11 @@ from gradts_plugin.records import (
     Trial,
 )
 from gradts_plugin.settings.training import TrainingSettings
+from gradts_plugin.terminal import progress
+from gradts_plugin.terminal.plan_table import print_plan
 from gradts_plugin.terminal.progress import ProgressPlugin
-from gradts_plugin.terminal.words import format_bytes, format_duration, time_left
+from gradts_plugin.terminal.tables import print_outcome, print_selection, summary_table
+from gradts_plugin.terminal.words import format_bytes, format_duration, shown_path, time_left
 
 WIDTH = 80
 
@@ -65,7 +68,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(terminal, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)
     return clock
 
 
@@ -278,7 +281,7 @@ def outcome_of(auxiliary_tasks, *, names=NAMES[1:], steps=120):
         config_path=Path("out/selected_config.json"),
         selected=selected if auxiliary_tasks else alone,
         alone=alone,
-        counters=Counters(training_steps=steps, training_runs=5, probes=3 if steps else 0),
+        done=Counters(training_steps=steps, training_runs=5, probes=3 if steps else 0),
         seconds={"load": 1.0, "probe": 300.0, "rank": 1.0, "select": 4000.0, "train": 20000.0},
         cost=Cost(),
     )
@@ -287,9 +290,7 @@ def outcome_of(auxiliary_tasks, *, names=NAMES[1:], steps=120):
 @pytest.mark.parametrize("auxiliary_tasks", [(), NAMES[1:2], NAMES[1:]])
 def test_an_outcome_fits(auxiliary_tasks):
     outcome = outcome_of(auxiliary_tasks)
-    lines = lines_of(
-        lambda console: terminal.print_outcome(console, outcome, next_commands=["type this"])
-    )
+    lines = lines_of(lambda console: print_outcome(console, outcome, next_commands=["type this"]))
     assert_fits(lines)
     assert lines[-2:] == ["Next:", "  type this"]
     assert "Rewritten jiant configuration: out/selected_config.json" in lines
@@ -297,7 +298,7 @@ def test_an_outcome_fits(auxiliary_tasks):
 
 def test_a_summary_says_what_was_selected_what_it_scored_and_what_it_took():
     outcome = outcome_of((NAMES[1],))
-    lines = lines_of(lambda console: console.print(terminal.summary_table(outcome)))
+    lines = lines_of(lambda console: console.print(summary_table(outcome)))
     text = " ".join(" ".join(lines).replace("│", " ").split())
     assert "ranked by heads" in text
     assert f"{NAMES[0]} alone: 0.5000" in text
@@ -308,25 +309,23 @@ def test_a_summary_says_what_was_selected_what_it_scored_and_what_it_took():
 
 def test_task_names_that_look_like_markup_are_shown_as_they_are():
     selection = Selection("thres", "[bold]", ("[red]x[/]",), "[/]")
-    lines = lines_of(lambda console: terminal.print_selection(console, selection))
+    lines = lines_of(lambda console: print_selection(console, selection))
     assert lines == ["Selected for [bold]: [red]x[/]", "[/]"]
 
 
 def test_paths_and_commands_are_never_broken(tmp_path):
     path = tmp_path / "a-long-folder-name" / "another-long-folder-name" / "selected.json"
     outcome = SimpleNamespace(**{**vars(outcome_of(())), "config_path": path})
-    lines = lines_of(
-        lambda console: terminal.print_outcome(console, outcome, next_commands=[f"cat {path}"])
-    )
+    lines = lines_of(lambda console: print_outcome(console, outcome, next_commands=[f"cat {path}"]))
     assert f"Rewritten jiant configuration: {path}" in lines
     assert lines[-1] == f"  cat {path}"
 
 
 def test_paths_below_the_current_folder_are_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert terminal.shown_path(tmp_path / "out" / "x.json") == "out/x.json"
-    assert terminal.shown_path(Path("out/x.json")) == "out/x.json"
-    assert terminal.shown_path(tmp_path.parent / "x.json") == str(tmp_path.parent / "x.json")
+    assert shown_path(tmp_path / "out" / "x.json") == "out/x.json"
+    assert shown_path(Path("out/x.json")) == "out/x.json"
+    assert shown_path(tmp_path.parent / "x.json") == str(tmp_path.parent / "x.json")
 
 
 def plan_of(**changes):
@@ -349,7 +348,7 @@ def plan_of(**changes):
 
 
 def test_a_plan_fits_and_says_what_is_at_most():
-    lines = lines_of(lambda console: terminal.print_plan(console, plan_of(), prepared_bytes=10**9))
+    lines = lines_of(lambda console: print_plan(console, plan_of(), prepared_bytes=10**9))
     assert_fits(lines)
     text = " ".join(" ".join(lines).split())
     assert "│ trials │ ≤ 14 │ 0 │ ≤ 14 │ ≤ 9,876,543 │" in text
@@ -361,7 +360,7 @@ def test_a_plan_fits_and_says_what_is_at_most():
 def test_an_unknown_part_makes_the_time_a_lower_bound():
     unknown = Part("select", "trials", None, 0, None, False, 0, 0.0, None)
     plan = plan_of(parts=(*plan_of().parts[:1], unknown))
-    text = " ".join(lines_of(lambda console: terminal.print_plan(console, plan)))
+    text = " ".join(lines_of(lambda console: print_plan(console, plan)))
     assert "or more; measured" in text
     assert "?" in text
 

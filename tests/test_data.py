@@ -166,7 +166,8 @@ def test_an_interrupted_write_leaves_nothing_half(glue, tmp_path, monkeypatch):
     request = DataRequest(str(glue), ("cola",))
     with monkeypatch.context() as patch:
         patch.setattr(
-            "gradts_plugin.files.flush_to_disk", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
+            "gradts_plugin.stores.files.flush_to_disk",
+            lambda _: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):
             write_data(request, tmp_path)

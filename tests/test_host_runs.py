@@ -34,8 +34,7 @@ from jiant.shared import caching  # noqa: E402
 
 SETTINGS = {
     "primary_task": "cola",
-    "method": "thres",
-    "threshold": {"quantile": 0.5},
+    "method": {"name": "thres", "threshold": {"quantile": 0.5}},
     "fine_tuning": TRAINING,
     "probing": {"model": "fine-tuned"},
     "ranking": {"bootstrap": 100},
@@ -143,9 +142,9 @@ def test_the_provenance_record_says_where_the_selection_comes_from(selected):
     assert set(record["versions"]) >= {"gradts-plugin", "jiant", "torch", "transformers"}
     assert set(record["task_fingerprints"]) == set(TASKS)
     assert len(record["encoder_fingerprint"]) == 64
-    assert [item["task"] for item in record["ranking"]][: len(record["auxiliary_tasks"])] == record[
-        "auxiliary_tasks"
-    ]
+    assert [item["task_name"] for item in record["ranking"]][
+        : len(record["auxiliary_tasks"])
+    ] == record["auxiliary_tasks"]
     assert all(-1 <= item["tau"] <= 1 and item["interval"] for item in record["ranking"])
     assert (record["method"], record["primary_task"]) == ("thres", "cola")
     assert record["reason"]
@@ -187,8 +186,8 @@ def test_rank_prints_json_and_nothing_else(setup, selected):
     output = ("--output_dir", setup.folder / "rank")
     answer = select(setup, selected.before, *output, "--json", command="rank")
     ranking = json.loads(answer.out)
-    assert {item["task"] for item in ranking["candidates"]} == set(TASKS) - {"cola"}
-    assert ranking["num_heads"] == 4
+    assert {item["task_name"] for item in ranking["candidates"]} == set(TASKS) - {"cola"}
+    assert ranking["num_heads_total"] == 4
     assert "probed cola (seed 0): 18 instances (stored)" in answer.err
     assert not list((setup.folder / "rank").glob("*.json"))
 
@@ -231,10 +230,9 @@ def test_a_task_that_is_only_evaluated_needs_no_training_cache(setup, tmp_path):
 def test_fine_grained_caches_hold_exactly_the_kept_rows(setup, tmp_path):
     settings = {
         **SETTINGS,
-        "method": "fg",
+        "method": {"name": "fg", "instance_threshold": {"quantile": 0.5}},
         "faithful": True,
         "candidate_tasks": ["rte", "stsb"],
-        "fine_grained": {"threshold": {"quantile": 0.5}},
         "training": TRAINING,
     }
     config = config_with(setup, tmp_path / "c.json", settings)

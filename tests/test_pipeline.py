@@ -22,6 +22,7 @@ from tiny_runs import (
 
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.hosts.jiant.host import JiantHost
+from gradts_plugin.offers import Method
 from gradts_plugin.records import Selection
 
 
@@ -61,12 +62,12 @@ def rewritten(run_file, encoder, **changes):
 def test_a_run_over_every_kind_of_task_ranks_selects_rewrites_and_scores(finished):
     run_file, answer, _ = finished
     result = json.loads((run_file.parent / "out" / "result.json").read_text())
-    ranked = [candidate["task"] for candidate in result["ranking"]["candidates"]]
+    ranked = [candidate["task_name"] for candidate in result["ranking"]["candidates"]]
     assert sorted(ranked) == sorted(set(TASKS) - {"topic"})
     taus = [candidate["tau"] for candidate in result["ranking"]["candidates"]]
     assert taus == sorted(taus, reverse=True)
     assert np.array(result["ranking"]["task_taus"]).shape == (5, 5)
-    assert result["ranking"]["num_heads"] == 4
+    assert result["ranking"]["num_heads_total"] == 4
     selected = result["selection"]["auxiliary_tasks"]
     assert selected == ranked[: len(selected)]
     assert result["done"]["probes"] == 5
@@ -168,7 +169,7 @@ def test_a_new_candidate_costs_one_probe(finished, encoder):
 
 def test_another_method_in_the_same_folder_reuses_what_it_can(finished, encoder):
     run_file, _, _ = finished
-    changed = rewritten(run_file, encoder, method="trial", trial={"patience": 9})
+    changed = rewritten(run_file, encoder, method={"name": "trial", "patience": 9})
     result = run(changed)
     trials = result["selection"]["trials"]
     assert [len(trial["auxiliary_tasks"]) for trial in trials] == [0, 1, 2, 3, 4]
@@ -222,7 +223,11 @@ def test_an_interrupted_run_goes_on_after_the_last_finished_task(tmp_path, encod
 
 def test_an_interrupted_trial_goes_on_after_the_last_finished_one(tmp_path, encoder, monkeypatch):
     run_file = write_run_file(
-        tmp_path, encoder, ("topic", "match"), method="trial", trial={"seeds": 2, "confirm": 0}
+        tmp_path,
+        encoder,
+        ("topic", "match"),
+        method={"name": "trial", "confirm": 0},
+        training_seeds=2,
     )
 
     class StopSecondTrial(Recorder):
@@ -309,8 +314,7 @@ def test_the_same_seed_gives_the_same_run_and_another_one_does_not(tmp_path, enc
             ("topic", "match", "degree"),
             seed=seed,
             output_dir=f"out{number}",
-            method="trial",
-            trial={"patience": 9},
+            method={"name": "trial", "patience": 9},
         )
         result = run(run_file)
         runs.append((_taken(recorder), result["ranking"], result["selection"]["auxiliary_tasks"]))
@@ -337,7 +341,14 @@ def test_faithful_runs_never_train_the_primary_alone_to_choose(finished, encoder
 @pytest.mark.parametrize(("threshold", "selected"), [(-1, 4), (1, 0), ({"quantile": 0.75}, 1)])
 def test_thresholds_as_numbers_and_quantiles(finished, encoder, threshold, selected):
     run_file, _, _ = finished
-    result = run(rewritten(run_file, encoder, threshold=threshold, output_dir="thresholds"))
+    result = run(
+        rewritten(
+            run_file,
+            encoder,
+            method={"name": "thres", "threshold": threshold},
+            output_dir="thresholds",
+        )
+    )
     taus = [candidate["tau"] for candidate in result["ranking"]["candidates"]]
     found = result["selection"]["auxiliary_tasks"]
     if isinstance(threshold, dict):
@@ -352,9 +363,8 @@ def test_fine_grained_selection_trains_on_fewer_instances(finished, encoder):
     changed = rewritten(
         run_file,
         encoder,
-        method="fg",
+        method={"name": "fg", "instance_threshold": {"quantile": 0.5}},
         faithful=True,
-        fine_grained={"threshold": {"quantile": 0.5}},
         output_dir="fine",
     )
     result = run(changed)
@@ -369,7 +379,7 @@ def test_fine_grained_selection_trains_on_fewer_instances(finished, encoder):
 
 def test_fine_grained_selection_looks_at_instances_that_the_ranking_did_not(finished, encoder):
     run_file, _, _ = finished
-    changes = {"method": "fg", "faithful": True, "fine_grained": {"threshold": -1.0}}
+    changes = {"method": {"name": "fg", "instance_threshold": -1.0}, "faithful": True}
     sampled = rewritten(
         run_file, encoder, **changes, probing={"max_instances": 4}, output_dir="sampled"
     )
@@ -407,7 +417,7 @@ def test_several_seeds_widen_what_the_intervals_cover(finished, encoder):
     assert answer.code == 0, answer.err
     result = json.loads((run_file.parent / "seeds" / "result.json").read_text())
     assert (result["done"]["probes"], result["done"]["probes_reused"]) == (5, 5)
-    assert result["ranking"]["interval_covers"] == ["instances", "fine-tuning seeds"]
+    assert result["ranking"]["covers"] == ["instances", "fine-tuning seeds"]
     assert "2 seeds" in answer.out
 
 
@@ -421,10 +431,10 @@ class Favourite:
     def extend_selection_methods(self):
         """Offers `favourite`."""
 
-        def favourite(context):
+        def favourite(context, _settings):
             return Selection("favourite", context.primary_task, ("words",), "it is my favourite")
 
-        return {"favourite": favourite}
+        return [Method("favourite", favourite, "Favourite")]
 
 
 def test_a_plugin_can_add_a_selection_method(finished, encoder, monkeypatch):

@@ -10,21 +10,24 @@ import sys
 
 import numpy as np
 import pytest
-from report_cases import changed, comparison_of, report_of, trial_of
+from report_cases import changed, comparison_of, report_of, rescored, trial_of
 from report_page import Page
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
-from gradts_plugin.comparison import Comparison, comparison_as_dict, means
+from gradts_plugin.comparison.results import Comparison
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.hosts.jiant.shares import shares_of
+from gradts_plugin.json_forms import to_json
 from gradts_plugin.records import Cost
 from gradts_plugin.report.certainty import run_certainty
 from gradts_plugin.report.collect import _cut
 from gradts_plugin.report.comparison_page import render_comparison_page
 from gradts_plugin.report.figures.correlations import cluster_order
 from gradts_plugin.report.figures.methods import by_gain
+from gradts_plugin.report.figures.run import pictures
 from gradts_plugin.report.files import read_comparison, read_report, write_report_json
+from gradts_plugin.report.inline_svg import inline_svg
 from gradts_plugin.report.record import ProbeInfo
 from gradts_plugin.report.run_page import render_run_page
 from gradts_plugin.report.words import cell, duration
@@ -192,16 +195,34 @@ def test_a_ranking_without_intervals_can_be_shown():
     assert "gives no intervals" in page.text
 
 
+@pytest.mark.parametrize("name", ["threshold", "instance_threshold"])
+def test_a_threshold_of_candidates_is_drawn_in_the_ranking(name):
+    info, judged = report_of(**SMALL), report_of(**SMALL, **{name: 0.25})
+    drawn = [inline_svg(pictures(report)[0]) for report in (info, judged)]
+    assert (drawn[0] != drawn[1]) == (name == "threshold")
+    text = Page(render_run_page(judged)).text
+    assert ("Dashed line: the threshold, 0.250." in text) == (name == "threshold")
+
+
+def test_the_page_says_how_method_and_ranker_are_called(undrawn):
+    titles = {"method_title": "Mine", "method_summary": "Takes what I like.", "ranker_title": "My"}
+    info = report_of(**SMALL, **titles)
+    text = Page(render_run_page(info)).text
+    assert "Method: Mine. Takes what I like. Cost:" in text
+    assert "by tau: how much a task relies on the same attention heads as p, best" in text
+    other = dataclasses.replace(info.ranking, num_heads_total=0, task_taus=None, measure="luck")
+    text = Page(render_run_page(changed(info, ranking=other, head_maps=()))).text
+    assert "The candidates by luck (My), best first." in text
+
+
 def test_the_page_says_what_is_not_sure():
     one = trial_of(("a",), (0.7,))
     ranking = dataclasses.replace(report_of(**SMALL).ranking, num_seeds=1, covers=("instances",))
-    info = report_of(
-        **SMALL, method="thres", selected=one, alone=trial_of((), (0.6,)), ranking=ranking
-    )
+    info = report_of(**SMALL, trials=(), selected=one, alone=trial_of((), (0.6,)), ranking=ranking)
     said = " ".join(run_certainty(info))
     assert "+0.1000 rests on one training seed" in said
     assert "one fine-tuning seed" in said
-    assert "optimistic" not in said  # GradTS-thres looks at no score
+    assert "optimistic" not in said  # no score was looked at
     assert "optimistic" in " ".join(run_certainty(report_of(**SMALL)))
 
 
@@ -297,15 +318,14 @@ def test_a_comparison_beside_it_is_shown(tmp_path, undrawn):
     assert found.comparison == comparison
     text = Page(render_run_page(found)).text
     assert "What each method selects for p" in text
-    assert f"{comparison.primaries[0].methods[1].regret:.3f}" in text
+    assert f"{comparison.primaries['p'].methods['mine'].regret:.3f}" in text
 
 
 # --- a comparison ---------------------------------------------------------------------------------
 
 
 def written_comparison(folder, comparison):
-    values = comparison_as_dict(comparison)
-    (folder / "comparison.json").write_text(json.dumps(values))
+    (folder / "comparison.json").write_text(json.dumps(to_json(comparison)))
     return folder
 
 
@@ -316,17 +336,17 @@ def test_a_comparison_has_a_page_and_figures_of_its_own(tmp_path):
     answer = run_command("report", folder)
     assert (answer.code, answer.err) == (0, "")
     text = Page((folder / "report.html").read_text()).text
-    best = by_gain(comparison)[0]
-    start = text.index(f"Best on average: {best.method}")
+    name, best = next(iter(by_gain(comparison).items()))
+    start = text.index(f"Best on average: {name}")
     said = (f"{best.gain:+.4f}", f"{best.regret:.4f}", "How sure is that?", "All methods", "cola")
     places = [text.index(part, start) for part in said]
     assert places == sorted(places)
-    for compared in comparison.primaries:
-        for method in compared.methods:
+    for compared in comparison.primaries.values():
+        for name, method in compared.methods.items():
             gain = method.trial.score - compared.alone.score
             row = f"{method.trial.score:.3f} {method.trial.spread:.3f} {gain:.3f}"
             selected = ", ".join(method.trial.auxiliary_tasks) or "none"
-            assert f"{method.method} {selected} {row}" in text.replace("\N{MINUS SIGN}", "-")
+            assert f"{name} {selected} {row}" in text.replace("\N{MINUS SIGN}", "-")
     answer = run_command("figures", folder, "--format", "csv")
     assert answer.code == 0, answer.err
     assert sorted(path.name for path in (folder / "figures").iterdir()) == [
@@ -339,37 +359,26 @@ def test_a_comparison_has_a_page_and_figures_of_its_own(tmp_path):
 
 def test_the_best_mean_gain_comes_first():
     comparison = comparison_of(("p", "q"), ("alone", "mine"))
-    order = [method.gain for method in by_gain(comparison_of())]
+    order = [method.gain for method in by_gain(comparison_of()).values()]
     assert order == sorted(order, reverse=True)
-    assert {found.method: found for found in by_gain(comparison)} == {
-        found.method: found for found in means(comparison)
-    }
+    assert by_gain(comparison) == comparison.means
 
 
-def one_primary(**trial_changes):
-    """A comparison of alone and mine for one primary, with changed trainings."""
-    comparison = comparison_of(("p",), ("alone", "mine"))
-    (result,) = comparison.primaries
-    methods = tuple(
-        dataclasses.replace(
-            found, trial=dataclasses.replace(found.trial, **trial_changes.get(found.method, {}))
-        )
-        for found in result.methods
-    )
-    return Comparison((dataclasses.replace(result, methods=methods),), comparison.seeds)
+def one_primary(**scores):
+    """A comparison for one primary; some methods have other scores."""
+    result = comparison_of(("p",), ("alone", "mine")).primaries["p"]
+    return Comparison(len(next(iter(scores.values()))), {"p": rescored(result, **scores)})
 
 
 def test_of_equal_methods_the_cheaper_comes_first():
-    comparison = one_primary(alone={"scores": (0.5,)}, mine={"scores": (0.5,)})
-    (result,) = comparison.primaries
-    turned = dataclasses.replace(result, methods=result.methods[::-1])
-    assert [found.method for found in by_gain(Comparison((turned,), 1))] == ["alone", "mine"]
+    comparison = one_primary(alone=(0.5,), mine=(0.5,))
+    result = comparison.primaries["p"]
+    turned = dataclasses.replace(result, methods=dict(reversed(result.methods.items())))
+    assert list(by_gain(Comparison(1, {"p": turned}))) == ["alone", "mine"]
 
 
 def test_a_comparison_with_one_seed_and_one_primary_says_so(undrawn):
-    comparison = one_primary(alone={"scores": (0.5,)}, mine={"scores": (0.5,)})
-    comparison = dataclasses.replace(comparison, seeds=1)
-    text = Page(render_comparison_page(comparison)).text
+    text = Page(render_comparison_page(one_primary(alone=(0.5,), mine=(0.5,)))).text
     assert "Each score rests on one seed" in text
     assert "One primary says little about others." in text
 
@@ -505,9 +514,8 @@ def run_folder(tmp_path_factory):
         folder,
         encoder,
         ("topic", "match"),
-        method="fg",
+        method={"name": "fg", "instance_threshold": {"quantile": 0.5}},
         faithful=True,
-        fine_grained={"threshold": {"quantile": 0.5}},
     )
     answer = run_command("run", run_file, "--quiet")
     assert answer.code == 0, answer.err
@@ -520,7 +528,7 @@ def test_a_run_ends_with_a_report_of_what_it_found(run_folder):
     info = read_report(run_folder)
     assert info.primary_task == "topic"
     assert [c.task_name for c in info.ranking.candidates] == [
-        candidate["task"] for candidate in result["ranking"]["candidates"]
+        candidate["task_name"] for candidate in result["ranking"]["candidates"]
     ]
     assert list(info.auxiliary_tasks) == result["selection"]["auxiliary_tasks"]
     assert info.outcome.selected.score == result["selected"]["score"]

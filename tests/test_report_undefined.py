@@ -9,11 +9,10 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from report_cases import changed, comparison_of, report_of, trial_of
+from report_cases import changed, comparison_of, report_of, rescored, trial_of
 from report_page import Page, rows_of
 
-from gradts_plugin.comparison import Comparison
-from gradts_plugin.records import Cost
+from gradts_plugin.comparison.results import Comparison
 from gradts_plugin.report.comparison_page import render_comparison_page
 from gradts_plugin.report.figures.comparison import comparison_pictures
 from gradts_plugin.report.figures.files import render
@@ -44,33 +43,12 @@ def report():
 @pytest.fixture(scope="module")
 def comparison():
     """Of two primaries; `sound` loses a little, `broken` has no score for the second one."""
-    names = ("alone", "broken", "sound")
-    first, second = (
-        dataclasses.replace(
-            result,
-            methods=tuple(
-                dataclasses.replace(
-                    found, trial=dataclasses.replace(found.trial, scores=(0.40, 0.41, 0.42))
-                )
-                if found.method == "sound"
-                else found
-                for found in result.methods
-            ),
-        )
-        for result in comparison_of(("p", "q"), names).primaries
+    names = ("broken", "alone", "sound")  # the cheapest first
+    first, second = comparison_of(("p", "q"), names).primaries.values()
+    low = (0.40, 0.41, 0.42)
+    return Comparison(
+        3, {"p": rescored(first, sound=low), "q": rescored(second, sound=low, broken=UNKNOWN)}
     )
-    methods = tuple(
-        dataclasses.replace(
-            found,
-            trial=dataclasses.replace(found.trial, scores=UNKNOWN, test_scores=UNKNOWN),
-            cost=Cost(),
-            regret=None,
-        )
-        if found.method == "broken"
-        else found
-        for found in second.methods
-    )
-    return Comparison((first, dataclasses.replace(second, methods=methods)), 3)
 
 
 def picture_of(drawn, name):
@@ -131,7 +109,7 @@ def test_an_undefined_score_is_null_in_files(report, tmp_path):
 
 
 def test_a_method_with_an_undefined_gain_stands_last_and_is_no_point(comparison):
-    assert [found.method for found in by_gain(comparison)][-1] == "broken"
+    assert list(by_gain(comparison))[-1] == "broken"
     means, _, scores = comparison_pictures(comparison)
     said = parts_of(means)
     assert not any(text.startswith("broken: mean gain") for text in said)
@@ -143,7 +121,7 @@ def test_a_method_with_an_undefined_gain_stands_last_and_is_no_point(comparison)
 
 def test_the_page_of_a_comparison_says_undefined(comparison):
     page = render_comparison_page(comparison)
-    assert f"Best on average: {by_gain(comparison)[0].method}" in texts_of(page)
+    assert f"Best on average: {next(iter(by_gain(comparison)))}" in texts_of(page)
     means = rows_of(page, "Selection methods, means over the primaries")
     assert means[-1][:4] == ["broken", *["undefined"] * 3]
     row = rows_of(page, "What each method selects for q")[-1]
@@ -151,18 +129,9 @@ def test_the_page_of_a_comparison_says_undefined(comparison):
 
 
 def test_without_any_defined_gain_no_method_is_called_the_best(comparison):
-    _, second = comparison.primaries
-    alone = dataclasses.replace(second.alone, scores=UNKNOWN)
-    methods = tuple(
-        dataclasses.replace(
-            found, trial=dataclasses.replace(found.trial, scores=UNKNOWN), regret=None
-        )
-        for found in second.methods
-    )
-    result = dataclasses.replace(
-        second, alone=alone, oracle=alone, subsets=(alone,), methods=methods
-    )
-    text = texts_of(render_comparison_page(Comparison((result,), 3)))
+    second = comparison.primaries["q"]
+    result = rescored(second, **dict.fromkeys(second.methods, UNKNOWN))
+    text = texts_of(render_comparison_page(Comparison(3, {"q": result})))
     assert "Best on average: undefined" in text
     assert "Mean regret undefined" in text
     assert "are undefined, so the order says little" in text

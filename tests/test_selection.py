@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gradts_plugin.records import RankedTask, Ranking, Trial
-from gradts_plugin.selection.finegrained import select_fine_grained
-from gradts_plugin.selection.threshold import select_by_threshold
-from gradts_plugin.selection.trial import select_by_trial
+from gradts_plugin.selection import finegrained, threshold, trial
+from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.selection import GradTSSettings
+
+
+def select(method, context, **own):
+    """What a method selects with settings of its own."""
+    defaults = method.faithful if context.settings.faithful else {}
+    return method.select(context, parse_settings(method.settings, {**defaults, **own}, where="m"))
+
+
+select_by_threshold = partial(select, threshold.METHOD)
+select_by_trial = partial(select, trial.METHOD)
+select_fine_grained = partial(select, finegrained.METHOD)
 
 
 def ranking_of(**taus):
@@ -51,7 +63,7 @@ class Context:
         kept = dict(kept_instances or {})
         name = " ".join(f"*{task}" if task in kept else task for task in auxiliary_tasks)
         (self.confirmed if name in self.asked else self.asked).append(name)
-        num_seeds = num_seeds or self.settings.trial.seeds
+        num_seeds = num_seeds or self.settings.training_seeds
         scores = self.scores[name]
         return Trial(
             auxiliary_tasks=tuple(auxiliary_tasks),
@@ -80,7 +92,7 @@ def ranking_of_size(number):
 
 
 def test_thres_takes_candidates_at_or_above_the_number():
-    selection = select_by_threshold(Context(threshold=0.5))
+    selection = select_by_threshold(Context(), threshold=0.5)
     assert selection.auxiliary_tasks == ("a", "b")
     assert selection.method == "thres"
     assert selection.primary_task == "p"
@@ -89,7 +101,7 @@ def test_thres_takes_candidates_at_or_above_the_number():
 
 
 def test_thres_may_select_nothing_and_says_what_was_nearest():
-    selection = select_by_threshold(Context(threshold=0.61))
+    selection = select_by_threshold(Context(), threshold=0.61)
     assert selection.auxiliary_tasks == ()
     assert selection.reason == "tau >= 0.61 is reached by no candidate; the nearest is a 0.600"
 
@@ -98,7 +110,7 @@ def test_thres_may_select_nothing_and_says_what_was_nearest():
     ("quantile", "selected"), [(0, "abcd"), (0.25, "abc"), (0.5, "ab"), (0.9, "a"), (1, "a")]
 )
 def test_thres_with_a_quantile_of_the_candidates_taus(quantile, selected):
-    selection = select_by_threshold(Context(threshold={"quantile": quantile}))
+    selection = select_by_threshold(Context(), threshold={"quantile": quantile})
     assert selection.auxiliary_tasks == tuple(selected)
     assert f"(quantile {quantile:g})" in selection.reason
 
@@ -112,14 +124,14 @@ def test_thres_selects_less_when_the_threshold_rises(taus, low, high):
     low, high = sorted((low, high))
     taus = sorted(taus, reverse=True)
     ranking = ranking_of(**{f"t{index}": tau for index, tau in enumerate(taus)})
-    at_low = select_by_threshold(Context(ranking=ranking, threshold=low)).auxiliary_tasks
-    at_high = select_by_threshold(Context(ranking=ranking, threshold=high)).auxiliary_tasks
+    at_low = select_by_threshold(Context(ranking=ranking), threshold=low).auxiliary_tasks
+    at_high = select_by_threshold(Context(ranking=ranking), threshold=high).auxiliary_tasks
     assert at_low[: len(at_high)] == at_high
 
 
 def test_thres_trains_nothing():
-    context = Context(threshold=0.5)
-    select_by_threshold(context)
+    context = Context()
+    select_by_threshold(context, threshold=0.5)
     assert context.asked == []
 
 
@@ -156,15 +168,15 @@ def test_trial_answers_that_no_auxiliary_helps():
     [(0, 2, ""), (1, 2, ""), (2, 3, ""), (3, 5, "abc"), (9, 5, "abc")],
 )
 def test_patience_is_how_many_prefixes_in_a_row_may_bring_no_new_best(patience, asked, selected):
-    context = Context(prefix_scores(0.5, 0.5, 0.7, 0.6, alone=0.6), trial={"patience": patience})
-    selection = select_by_trial(context)
+    context = Context(prefix_scores(0.5, 0.5, 0.7, 0.6, alone=0.6))
+    selection = select_by_trial(context, patience=patience)
     assert len(context.asked) == asked
     assert selection.auxiliary_tasks == tuple(selected)
 
 
 def test_a_new_best_renews_the_patience():
-    context = Context(prefix_scores(0.5, 0.7, 0.6, 0.8, alone=0.6), trial={"patience": 2})
-    assert select_by_trial(context).auxiliary_tasks == ("a", "b", "c", "d")
+    context = Context(prefix_scores(0.5, 0.7, 0.6, 0.8, alone=0.6))
+    assert select_by_trial(context, patience=2).auxiliary_tasks == ("a", "b", "c", "d")
 
 
 def test_of_equal_scores_the_one_with_fewer_auxiliaries_wins():
@@ -174,14 +186,14 @@ def test_of_equal_scores_the_one_with_fewer_auxiliaries_wins():
 
 
 def test_max_auxiliaries_ends_the_search():
-    context = Context(prefix_scores(0.6, 0.7, alone=0.5), trial={"max_auxiliaries": 2})
-    assert select_by_trial(context).auxiliary_tasks == ("a", "b")
+    context = Context(prefix_scores(0.6, 0.7, alone=0.5))
+    assert select_by_trial(context, max_auxiliaries=2).auxiliary_tasks == ("a", "b")
     assert context.asked == ["", "a", "a b"]
 
 
 def test_several_seeds_decide_by_their_mean_and_report_the_paired_spread():
     scores = prefix_scores((0.5, 0.9), (0.60, 0.64), (0.1, 0.1), (0.1, 0.1), alone=(0.5, 0.58))
-    selection = select_by_trial(Context(scores, trial={"seeds": 2}))
+    selection = select_by_trial(Context(scores, training_seeds=2))
     # Means: alone 0.54, a 0.70, a b 0.62. Differences of a: 0.00 and 0.32, sd 0.2263.
     assert selection.auxiliary_tasks == ("a",)
     assert "+0.1600 (standard deviation 0.2263 over 2 seeds)" in selection.reason
@@ -190,22 +202,22 @@ def test_several_seeds_decide_by_their_mean_and_report_the_paired_spread():
 def test_a_new_best_that_was_lucky_is_not_believed():
     # Measured: stsb with mrpc beat stsb alone with the first training seed only.
     scores = prefix_scores((0.7959, 0.6707), (0.7935, 0.7185), alone=(0.7904, 0.7921))
-    context = Context(scores, trial={"patience": 2})
-    selection = select_by_trial(context)
+    context = Context(scores)
+    selection = select_by_trial(context, patience=2)
     # With both seeds: alone 0.79125, a 0.7333. The second prefix beats alone with seed 0, too.
     assert selection.auxiliary_tasks == ()
     assert context.asked == ["", "a", "a b"]
     assert context.confirmed == ["a", "", "a b", ""]
     assert [len(trial.scores) for trial in selection.trials] == [2, 2, 2]
-    lucky = Context(scores, trial={"patience": 1, "confirm": 0})
-    assert select_by_trial(lucky).auxiliary_tasks == ("a",)
+    lucky = Context(scores)
+    assert select_by_trial(lucky, patience=1, confirm=0).auxiliary_tasks == ("a",)
     assert lucky.confirmed == []
 
 
 def test_only_a_new_best_is_confirmed_and_it_must_win_over_all_its_seeds():
     scores = prefix_scores((0.7, 0.5), 0.5, (0.71, 0.4), 0.1, alone=(0.6, 0.55))
-    context = Context(scores, trial={"patience": 9})
-    selection = select_by_trial(context)
+    context = Context(scores)
+    selection = select_by_trial(context, patience=9)
     # a: 0.60 > 0.575, although it loses with the second seed alone. a b c beats its first seed,
     # 0.71 > 0.7, and loses over both: 0.555 < 0.6.
     assert selection.auxiliary_tasks == ("a",)
@@ -224,22 +236,20 @@ def test_faithful_confirms_nothing():
 
 def test_only_the_prefix_above_the_threshold_is_tried():
     scores = prefix_scores(0.9, 0.7, 0.9, 0.9, alone=0.5)
-    context = Context(scores, threshold=0.5, trial={"prefixes": "threshold", "patience": 0})
-    selection = select_by_trial(context)
+    context = Context(scores)
+    selection = select_by_trial(context, threshold=0.5, prefixes="threshold", patience=0)
     assert selection.auxiliary_tasks == ("a", "b")
     assert context.asked == ["", "a b"]
     assert context.confirmed == ["a b", ""]
     assert selection.reason.endswith("best of 1 prefix of the ranking")
-    worse = Context(
-        prefix_scores(0.9, 0.4, alone=0.5), threshold=0.5, trial={"prefixes": "threshold"}
-    )
-    assert select_by_trial(worse).auxiliary_tasks == ()
+    worse = Context(prefix_scores(0.9, 0.4, alone=0.5))
+    assert select_by_trial(worse, threshold=0.5, prefixes="threshold").auxiliary_tasks == ()
     assert worse.asked == ["", "a b"]
 
 
 def test_where_nothing_reaches_the_threshold_there_is_only_the_primary_to_try():
-    context = Context({"": 0.5}, threshold=0.61, trial={"prefixes": "threshold"})
-    selection = select_by_trial(context)
+    context = Context({"": 0.5})
+    selection = select_by_trial(context, threshold=0.61, prefixes="threshold")
     assert selection.auxiliary_tasks == ()
     assert context.asked == [""]
     assert selection.reason == (
@@ -248,19 +258,17 @@ def test_where_nothing_reaches_the_threshold_there_is_only_the_primary_to_try():
 
 
 def test_the_prefix_above_the_threshold_is_no_longer_than_max_auxiliaries():
-    trial = {"prefixes": "threshold", "max_auxiliaries": 1}
-    context = Context(prefix_scores(0.9, 0.1, alone=0.5), threshold=0.3, trial=trial)
-    assert select_by_trial(context).auxiliary_tasks == ("a",)
+    own = {"prefixes": "threshold", "max_auxiliaries": 1, "threshold": 0.3}
+    context = Context(prefix_scores(0.9, 0.1, alone=0.5))
+    assert select_by_trial(context, **own).auxiliary_tasks == ("a",)
 
 
 def test_faithful_trials_know_no_threshold():
-    context = Context(
-        prefix_scores(0.5, 0.6, 0.4, alone=0.1),
-        faithful=True,
-        threshold=0.61,
-        trial={"prefixes": "threshold"},
+    context = Context(prefix_scores(0.5, 0.6, 0.4, alone=0.1), faithful=True)
+    assert select_by_trial(context, threshold=0.61, prefixes="threshold").auxiliary_tasks == (
+        "a",
+        "b",
     )
-    assert select_by_trial(context).auxiliary_tasks == ("a", "b")
 
 
 def test_an_undefined_score_never_wins_and_does_not_stop_the_others():
@@ -284,7 +292,7 @@ def test_on_independent_evidence_first_drop_stopping_ends_below_the_baseline():
     assert published.auxiliary_tasks == ("a",)
     by_default = select_by_trial(Context(scores, ranking=ranking))
     assert by_default.auxiliary_tasks == ()
-    patient = select_by_trial(Context(scores, ranking=ranking, trial={"patience": 15}))
+    patient = select_by_trial(Context(scores, ranking=ranking), patience=15)
     assert len(patient.auxiliary_tasks) == 10
 
 
@@ -293,8 +301,8 @@ def test_on_independent_evidence_first_drop_stopping_ends_below_the_baseline():
     patience=st.integers(0, 6),
 )
 def test_the_selection_never_scores_below_the_primary_alone_nor_below_any_trial(scores, patience):
-    context = Context(prefix_scores(*scores[1:], alone=scores[0]), trial={"patience": patience})
-    selection = select_by_trial(context)
+    context = Context(prefix_scores(*scores[1:], alone=scores[0]))
+    selection = select_by_trial(context, patience=patience)
     chosen = context.scores[" ".join(selection.auxiliary_tasks)]
     assert chosen == max(trial.score for trial in selection.trials)
     assert chosen >= scores[0]
@@ -335,9 +343,8 @@ def test_fg_keeps_instances_at_or_above_the_number():
     context = Context(
         {**TWO, "*a *b": 0.8},
         {"a": [0.7, 0.5, 0.6], "b": [0.1, 0.9]},
-        fine_grained={"threshold": 0.6},
     )
-    selection = select_fine_grained(context)
+    selection = select_fine_grained(context, instance_threshold=0.6)
     assert selection.method == "fg"
     assert selection.auxiliary_tasks == ("a", "b")
     assert kept_ids(selection) == {"a": [100, 102], "b": [101]}
@@ -351,65 +358,60 @@ def test_fg_keeps_instances_at_or_above_the_number():
 
 
 def test_fg_drops_an_auxiliary_without_instances_and_says_so():
-    context = Context(
-        {**TWO, "*a": 0.8}, {"a": [0.7, 0.5], "b": [0.1]}, fine_grained={"threshold": 0.6}
-    )
-    selection = select_fine_grained(context)
+    context = Context({**TWO, "*a": 0.8}, {"a": [0.7, 0.5], "b": [0.1]})
+    selection = select_fine_grained(context, instance_threshold=0.6)
     assert selection.auxiliary_tasks == ("a",)
     assert kept_ids(selection) == {"a": [100]}
     assert "0 of 1 b (the auxiliary is dropped)" in selection.reason
 
 
 def test_an_auxiliary_that_keeps_everything_is_whole():
-    context = Context(
-        {**TWO, "a *b": 0.8}, {"a": [0.7, 0.8], "b": [0.1, 0.9]}, fine_grained={"threshold": 0.6}
-    )
-    assert kept_ids(select_fine_grained(context)) == {"b": [101]}
+    context = Context({**TWO, "a *b": 0.8}, {"a": [0.7, 0.8], "b": [0.1, 0.9]})
+    assert kept_ids(select_fine_grained(context, instance_threshold=0.6)) == {"b": [101]}
 
 
 def test_fg_with_a_quantile_takes_one_threshold_over_all_auxiliaries():
     context = Context(
         {**TWO, "a *b": 0.8},
         {"a": [0.9, 0.8], "b": [0.7, 0.1, 0.2, 0.3]},
-        fine_grained={"threshold": {"quantile": 0.5}},
     )
     # The median of all six is 0.5: both of a are above, one of b.
-    assert kept_ids(select_fine_grained(context)) == {"b": [100]}
+    assert kept_ids(select_fine_grained(context, instance_threshold={"quantile": 0.5})) == {
+        "b": [100]
+    }
 
 
 def test_fg_goes_back_to_the_whole_auxiliaries_where_the_subset_scores_lower():
     taus = {"a": [0.7, 0.5], "b": [0.9]}
-    context = Context({**TWO, "*a b": 0.65}, taus, fine_grained={"threshold": 0.6})
-    selection = select_fine_grained(context)
+    context = Context({**TWO, "*a b": 0.65}, taus)
+    selection = select_fine_grained(context, instance_threshold=0.6)
     assert selection.auxiliary_tasks == ("a", "b")
     assert kept_ids(selection) == {}
     assert selection.trials[-1].score == 0.65
     assert "a subset scores 0.6500, -0.0500" in selection.reason
 
-    faithful = Context({**TWO, "*a b": 0.65}, taus, fine_grained={"threshold": 0.6}, faithful=True)
-    assert kept_ids(select_fine_grained(faithful)) == {"a": [100]}
+    faithful = Context({**TWO, "*a b": 0.65}, taus, faithful=True)
+    assert kept_ids(select_fine_grained(faithful, instance_threshold=0.6)) == {"a": [100]}
 
 
 def test_fg_takes_the_subset_where_it_scores_the_same():
-    context = Context(
-        {**TWO, "*a b": 0.7}, {"a": [0.7, 0.5], "b": [0.9]}, fine_grained={"threshold": 0.6}
-    )
-    assert kept_ids(select_fine_grained(context)) == {"a": [100]}
+    context = Context({**TWO, "*a b": 0.7}, {"a": [0.7, 0.5], "b": [0.9]})
+    assert kept_ids(select_fine_grained(context, instance_threshold=0.6)) == {"a": [100]}
 
 
 def test_fg_without_a_single_instance_is_the_primary_alone_when_faithful():
     taus = {"a": [0.1], "b": [0.2]}
-    context = Context(TWO, taus, fine_grained={"threshold": 0.6}, faithful=True)
-    selection = select_fine_grained(context)
+    context = Context(TWO, taus, faithful=True)
+    selection = select_fine_grained(context, instance_threshold=0.6)
     assert selection.auxiliary_tasks == ()
     assert context.asked[-1] == ""
-    by_default = select_fine_grained(Context(TWO, taus, fine_grained={"threshold": 0.6}))
+    by_default = select_fine_grained(Context(TWO, taus), instance_threshold=0.6)
     assert by_default.auxiliary_tasks == ("a", "b")
 
 
 def test_fg_that_keeps_everything_trains_nothing_more():
-    context = Context(TWO, {"a": [0.7], "b": [0.9]}, fine_grained={"threshold": 0.6})
-    selection = select_fine_grained(context)
+    context = Context(TWO, {"a": [0.7], "b": [0.9]})
+    selection = select_fine_grained(context, instance_threshold=0.6)
     assert kept_ids(selection) == {}
     assert len(selection.trials) == len(context.asked) == 5
     assert selection.reason.endswith("1 of 1 a, 1 of 1 b: every instance is kept")
@@ -423,15 +425,21 @@ def test_fg_of_no_auxiliaries_is_the_primary_alone():
     assert "no auxiliary helps" in selection.reason
 
 
-@pytest.mark.parametrize("method", [select_by_threshold, select_by_trial, select_fine_grained])
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        (select_by_threshold, {}),
+        (select_by_trial, {}),
+        (select_fine_grained, {"instance_threshold": 0.6}),
+    ],
+)
 @pytest.mark.parametrize("faithful", [True, False])
-def test_reasons_are_one_line(method, faithful):
+def test_reasons_are_one_line(method, own, faithful):
     context = Context(
         {**TWO, "*a b": 0.65},
         {"a": [0.7, 0.5], "b": [0.9]},
         faithful=faithful,
-        fine_grained={"threshold": 0.6},
     )
-    reason = method(context).reason
+    reason = method(context, **own).reason
     assert reason
     assert "\n" not in reason

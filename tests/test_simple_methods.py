@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from tiny_encoders import save_tiny_encoder
-from tiny_runs import Recorder, run_command, with_plugins, write_run_file
+from fake_runs import open_fake
+from tiny_runs import Recorder
 
 from gradts_plugin.errors import ConfigError
-from gradts_plugin.records import RankedTask, Ranking
+from gradts_plugin.records import Cost, RankedTask, Ranking
+from gradts_plugin.run import run
 from gradts_plugin.selection.alone import select_nothing
 from gradts_plugin.selection.everything import select_everything
-from gradts_plugin.selection.top import select_top
-from gradts_plugin.settings.parsing import parse_settings
-from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.selection.top import TopSettings, select_top
+from gradts_plugin.settings.parsing import NoSettings
 
 
 class Context:
@@ -23,8 +23,7 @@ class Context:
     primary_task = "p"
     candidate_tasks = ("a", "b", "c")
 
-    def __init__(self, **settings):
-        self.settings = GradTSSettings(**settings)
+    def __init__(self):
         self.ranking = Ranking(
             primary_task="p",
             candidates=tuple(
@@ -46,7 +45,7 @@ class Unranked(Context):
     """A ranking may not be asked for."""
 
     def __init__(self):
-        self.settings = GradTSSettings()
+        """Ranks nothing."""
 
     @property
     def ranking(self):
@@ -54,46 +53,43 @@ class Unranked(Context):
 
 
 def test_alone_selects_nothing():
-    selection = select_nothing(Unranked())
+    selection = select_nothing(Unranked(), NoSettings())
     assert selection.auxiliary_tasks == ()
     assert selection.method == "alone"
 
 
 def test_all_selects_every_candidate_in_the_given_order():
-    selection = select_everything(Unranked())
+    selection = select_everything(Unranked(), NoSettings())
     assert selection.auxiliary_tasks == ("a", "b", "c")
     assert selection.reason == "all 3 candidates, as asked for"
 
 
 @pytest.mark.parametrize(("k", "expected"), [(1, "b"), (2, "bc"), (3, "bca"), (9, "bca")])
 def test_top_selects_the_best_ranked(k, expected):
-    assert select_top(Context(top={"k": k})).auxiliary_tasks == tuple(expected)
+    assert select_top(Context(), TopSettings(k=k)).auxiliary_tasks == tuple(expected)
 
 
 def test_top_says_what_the_candidates_were_ranked_by():
-    assert select_top(Context()).reason == (
+    assert select_top(Context(), TopSettings()).reason == (
         "the 2 best-ranked of 3 candidates (similarity): b 0.500, c 0.250"
     )
 
 
-def test_top_needs_a_task_to_take():
-    with pytest.raises(ConfigError, match=r"top\.k: .*greater than 0"):
-        parse_settings(GradTSSettings, {"top": {"k": 0}}, where="run.yaml")
+def test_top_needs_a_task_to_take(tmp_path):
+    with pytest.raises(ConfigError, match=r"method: k: .*greater than 0"):
+        open_fake(tmp_path, {"method": {"name": "top", "k": 0}})
 
 
 @pytest.mark.parametrize(
-    ("method", "expected"), [("alone", []), ("all", ["match", "degree", "words", "ending"])]
+    ("method", "expected"), [("alone", ()), ("all", ("related", "words", "degree", "ending"))]
 )
-def test_alone_and_all_probe_and_rank_nothing(method, expected, tmp_path, monkeypatch):
-    encoder = save_tiny_encoder("bert", tmp_path / "bert")
+def test_alone_and_all_probe_and_rank_nothing(method, expected, tmp_path):
     recorder = Recorder()
-    with_plugins(monkeypatch, recorder)
-    answer = run_command("run", write_run_file(tmp_path, encoder, method=method), "--json")
-    assert answer.code == 0, answer.err
-    result = json.loads(answer.out)
-    assert result["ranking"] is None
-    assert result["selection"]["auxiliary_tasks"] == expected
-    assert result["cost"]["num_examples"] == 0
+    outcome = run(open_fake(tmp_path, {"method": method}, plugins=[recorder]))
+    assert outcome.ranking is None
+    assert outcome.selection.auxiliary_tasks == expected
+    assert outcome.cost == Cost()
     assert recorder.of("after_task_probed") == []
-    config = json.loads((tmp_path / "out" / "selected_config.json").read_text())
-    assert config["task_run_config"]["train_task_list"] == ["topic", *expected]
+    assert "rank" not in outcome.seconds
+    config = json.loads(outcome.config_path.read_text())
+    assert config["train_tasks"] == ["goal", *expected]

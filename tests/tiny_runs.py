@@ -15,7 +15,8 @@ import pytest
 import yaml
 from tiny_encoders import SENTENCES
 
-from gradts_plugin import cli, hookspecs
+from gradts_plugin import hookspecs, plugins
+from gradts_plugin.commands import main
 from gradts_plugin.plugins import make_plugin_manager
 
 #: Task name -> its config without paths; one of each kind.
@@ -79,8 +80,7 @@ def write_run_file(
         "model": {"name_or_path": str(encoder), "max_seq_length": 24},
         "tasks": paths,
         "primary_task": "topic",
-        "method": "thres",
-        "threshold": {"quantile": 0.5},
+        "method": {"name": "thres", "threshold": {"quantile": 0.5}},
         "output_dir": "out",
         "fine_tuning": TRAINING,
         "training": TRAINING,
@@ -106,7 +106,7 @@ def run_command(*arguments: object) -> Command:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = cli.run([str(argument) for argument in arguments])
+            code = main.run([str(argument) for argument in arguments])
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else 0
     return Command(code, out.getvalue(), err.getvalue())
@@ -159,10 +159,10 @@ for _name in NOTIFYING:
     setattr(Recorder, _name, _recording(_name))
 
 
-def with_plugins(monkeypatch: pytest.MonkeyPatch, *plugins: object) -> None:
+def with_plugins(monkeypatch: pytest.MonkeyPatch, *added: object) -> None:
     """The commands of this test also load these plugins, as if they were installed."""
 
     def make(given: Iterable[object] = (), **options: Any) -> pluggy.PluginManager:
-        return make_plugin_manager([*given, *plugins], **options)
+        return make_plugin_manager([*given, *added], **options)
 
-    monkeypatch.setattr(cli, "make_plugin_manager", make)
+    monkeypatch.setattr(plugins, "make_plugin_manager", make)

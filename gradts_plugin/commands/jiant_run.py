@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import pluggy
 
 from gradts_plugin.commands import options
 from gradts_plugin.errors import ConfigError
 
 if TYPE_CHECKING:
+    import pluggy
+
     from gradts_plugin.records import Outcome, TrainStep
     from gradts_plugin.settings.selection import GradTSSettings
     from gradts_plugin.terminal.progress import ProgressPlugin

@@ -68,7 +68,7 @@ class _Commands(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-_SELECT = _Commands(
+GROUP = _Commands(
     PROGRAM,
     help="Choose the auxiliary tasks that help a primary task (GradTS), inside jiant.",
     epilog=EPILOG,
@@ -76,14 +76,14 @@ _SELECT = _Commands(
     subcommand_metavar="COMMAND ...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-click.version_option(__version__, message=f"gradts-plugin {__version__}")(_SELECT)
+click.version_option(__version__, message=f"gradts-plugin {__version__}")(GROUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; exit code 2 and one line for an error the user can mend."""
     variable = "_GRADTS_SELECT_COMPLETE"
     if os.environ.get(variable):
-        sys.exit(shell_complete(_SELECT, {}, PROGRAM, variable, os.environ[variable]))
+        sys.exit(shell_complete(GROUP, {}, PROGRAM, variable, os.environ[variable]))
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -92,9 +92,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with (
             old_keys_told(),
-            _SELECT.make_context(PROGRAM, list(arguments), obj=tuple(arguments)) as context,
+            GROUP.make_context(PROGRAM, list(arguments), obj=tuple(arguments)) as context,
         ):
-            return int(_SELECT.invoke(context))
+            return int(GROUP.invoke(context))
     except click.exceptions.Exit as leaving:  # after help
         return leaving.exit_code
     except KeyboardInterrupt:

@@ -60,7 +60,7 @@ def old_keys_told() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         # By its name: nothing of the settings is imported for help.
         if category.__name__ != "OldKeyWarning":
-            others(message, category, *rest)
+            others(message, category, *rest, **more)
         elif str(message) not in told:
             told.add(str(message))
             say(str(message))

@@ -44,6 +44,8 @@ def progress_shown(
 
 def expect(progress: ProgressPlugin, engine: Engine, *phases: str) -> None:
     """Tells the progress what these phases will do, where that can be told."""
+    if progress.quiet:
+        return
     with contextlib.suppress(GradTSError):  # the run itself says it, where it belongs
         planned = make_plan(engine, final_training="train" in phases, look_ahead=False)
         parts = [part for part in planned.parts if part.phase in phases]

@@ -23,6 +23,8 @@ from gradts_plugin.records import Cost, FloatArray, IntArray, TrainingPlan, Trai
 from gradts_plugin.scores import mean_score
 from gradts_plugin.stores.importances import StoredImportance
 
+FINAL_TRAININGS = "final trainings"
+
 #: (the highest score so far, the lowest so far) -> a score that is made up.
 Answer = Callable[[float, float], float]
 
@@ -104,7 +106,7 @@ class BookingTrainings(Trainings):
 
     def _look_up(self, request: TrialRequest, seed: int, *, is_kept: bool) -> TrainingResult | None:
         """A stored training; booked is also one whose weights have to be made again."""
-        what = "final trainings" if self._books.phase == "train" else "trials"
+        what = FINAL_TRAININGS if self._books.phase == "train" else "trials"
         plan = self.trial_plan(request, seed, "trial")
         training = self._training(plan)
         found = None
@@ -187,12 +189,14 @@ class BookingProbes(Probes):
         for request in requests:
             digest = self._key(request).digest
             found = self.find(request)
+            fits_head = request.probing.model == "frozen"
             if found is not None:
                 self._books.found(what, digest)
+                if not fits_head:
+                    self._books.found("fine-tunings", f"fine-tuning of {digest}")
                 self._books.num_heads_total = found.shape[1] * found.shape[2]
                 continue
             is_missing = True
-            fits_head = request.probing.model == "frozen"
             if not fits_head:
                 self._booking.book_fine_tuning((request.info.name,), request.seed, "fine-tunings")
             probing = Probing(request.info.name, request.num_instances, fits_head)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from gradts_plugin import run
 from gradts_plugin.engine.accounts import Accounts
 from gradts_plugin.engine.session import Session
-from gradts_plugin.planning.booking import BookingEngine, NotStoredError
+from gradts_plugin.planning.booking import FINAL_TRAININGS, BookingEngine, NotStoredError
 from gradts_plugin.planning.books import Books
 from gradts_plugin.planning.pricing import Pricing
-from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.records import RankedTask, Ranking, Selection
+from gradts_plugin.plugins import make_silent_manager
+from gradts_plugin.records import RankedTask, Ranking
 
 #: What scores are made up: (the highest so far, the lowest so far) -> the next one.
 _WAYS: tuple[Callable[[float, float], float], ...] = (
@@ -35,7 +35,7 @@ class Forecast:
     Attributes:
         books: what each way would do.
         auxiliary_tasks: the selection, where everything that decides it is stored.
-        made_up: phases that rest on a ranking which is not known yet.
+        made_up: phases that rest on a ranking or selection which is not known yet.
         unknown: phases that may do more than is booked.
         notes: what has to be known to read the numbers.
     """
@@ -58,9 +58,7 @@ def forecast(
         final_training: whether the selection is trained in the end.
         look_ahead: rank where everything for it is stored.
     """
-    dry = dataclasses.replace(
-        session, manager=make_plugin_manager(entry_points=False), accounts=Accounts()
-    )
+    dry = dataclasses.replace(session, manager=make_silent_manager(), accounts=Accounts())
     found = [_Way(dry, pricing, look_ahead, answer) for answer in _WAYS]
     for way in found:
         way.go(final_training=final_training)
@@ -111,17 +109,13 @@ class _Way:
             self._not_known("select", "trials", f"the method {method.name!r} trains")
             return
         if self.books.made_up:
-            self.made_up.add("select")
-        elif not self.made_up:
+            self.made_up.add("train")
+        if not self.made_up:
             self.selection = selection.auxiliary_tasks
         if final_training:
-            self._train(selection)
-
-    def _train(self, selection: Selection) -> None:
-        self.books.phase = "train"
-        if self.made_up:
-            self.made_up.add("train")
-        run.train_selection(self._engine, selection)
+            self.books.phase = "train"
+            self.books.open(FINAL_TRAININGS)
+            run.train_selection(self._engine, selection)
 
     def _ranking(self) -> Ranking:
         """The ranking where it is stored; else one that makes the run as dear as it can be."""

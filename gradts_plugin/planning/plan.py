@@ -145,7 +145,7 @@ def _parts(found: Forecast, pricing: Pricing) -> list[Part]:
         differ = len({(len(way.to_do), pricing.work(way.to_do)) for way in ways}) > 1
         unknown = phase in found.unknown
         to_do, stored = len(dearest.to_do), max(way.num_stored for way in ways)
-        if not to_do and not stored and not unknown:
+        if not to_do and not stored and not unknown and phase != "train":
             continue
         parts.append(
             Part(

@@ -42,11 +42,15 @@ def collect(engine: Engine, outcome: Outcome) -> RunReport:
     kept = outcome.selection.kept_instances
     session, sources = engine.session, engine.probes.known
     infos = session.tasks
+    (method, _), (ranker, _) = session.method, session.ranker
     rewritten = json.loads(outcome.config_path.read_text(encoding="utf-8"))
     return RunReport(
         outcome=dataclasses.replace(
             outcome, selection=dataclasses.replace(outcome.selection, kept_instances={})
         ),
+        method_title=method.title,
+        method_summary=method.summary,
+        ranker_title=ranker.title,
         num_kept={name: len(ids) for name, ids in kept.items()},
         tasks=tuple(infos.values()),
         head_maps=tuple(_head_map(name, of_task) for name, of_task in sources.items()),
@@ -100,7 +104,7 @@ def _instances_info(
     every = np.concatenate([values for _, values in taus.values()])
     edges = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), _NUM_BINS + 1)
     return InstancesInfo(
-        threshold=selection.threshold if selection.method == "fg" else None,
+        threshold=selection.instance_threshold,
         edges=tuple(edges.tolist()),
         tasks=tuple(
             _instance_taus(engine, selection, name, *taus[name], edges=edges) for name in names

@@ -113,6 +113,9 @@ class RunReport:
 
     Attributes:
         outcome: what the run came to; which instances are kept is left out of its selection.
+        method_title: how the selection method is called.
+        method_summary: what it does, in a sentence.
+        ranker_title: how the ranker is called that the settings name.
         num_kept: kept training instances of filtered auxiliaries (GradTS-fg).
         tasks: the primary, then the candidates.
         head_maps: the primary first; empty where nothing was probed.
@@ -127,6 +130,9 @@ class RunReport:
     """
 
     outcome: Outcome
+    method_title: str
+    method_summary: str
+    ranker_title: str
     num_kept: Mapping[str, int]
     tasks: tuple[TaskInfo, ...]
     head_maps: tuple[HeadMap, ...]

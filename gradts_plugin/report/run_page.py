@@ -6,26 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradts_plugin.records import Ranking, Selection
+from gradts_plugin.records import Ranking
 from gradts_plugin.report.certainty import difference, run_certainty
 from gradts_plugin.report.figures.comparison import comparison_pictures
-from gradts_plugin.report.figures.ranking import null_sd_of, threshold_of
+from gradts_plugin.report.figures.ranking import null_sd_of
 from gradts_plugin.report.figures.run import pictures
 from gradts_plugin.report.page import page_environment
 from gradts_plugin.report.record import RunReport
 from gradts_plugin.stores.files import write_bytes_atomic
-
-_METHODS: Mapping[str, str] = {
-    "thres": "GradTS-thres: every candidate whose tau reaches a threshold",
-    "trial": "GradTS-trial: the prefix of the ranking with which the primary scores best",
-    "fg": "GradTS-fg: GradTS-trial's auxiliaries, and of those the instances that resemble the "
-    "primary",
-    "top": "top: the best-ranked candidates",
-    "alone": "alone: no auxiliary",
-    "all": "all: every candidate",
-    "autosem-p1": "AUTOSEM, first stage: a bandit inside one training run",
-    "autosem": "AUTOSEM: a bandit inside one training run, then optimised mixing ratios",
-}
 
 
 def write_run_page(report: RunReport, path: Path) -> None:
@@ -64,10 +52,9 @@ def render_run_page(report: RunReport) -> str:
             (head_map.task, picture, _taus_of(ranking, head_map.task))
             for head_map, picture in zip(report.head_maps, maps, strict=True)
         ],
-        method=_METHODS.get(report.selection.method, report.selection.method),
         difference=difference(outcome.selected, outcome.alone),
         certainty=run_certainty(report),
-        ranking_note=None if ranking is None else _ranking_note(ranking, report.selection),
+        ranking_note=_ranking_note(report),
         second_map=next((name for name in _ranked(report) if name in mapped), None),
         shares=_shares(report),
         compared_pictures=compared,
@@ -77,8 +64,11 @@ def render_run_page(report: RunReport) -> str:
     )
 
 
-def _ranking_note(ranking: Ranking, selection: Selection) -> str:
-    null_sd, threshold = null_sd_of(ranking), threshold_of(selection)
+def _ranking_note(report: RunReport) -> str:
+    ranking, threshold = report.ranking, report.selection.threshold
+    if ranking is None:
+        return ""
+    null_sd = null_sd_of(ranking)
     parts = ["Filled and bold: selected."]
     if any(candidate.interval for candidate in ranking.candidates):
         covers = " and ".join(
@@ -87,7 +77,7 @@ def _ranking_note(ranking: Ranking, selection: Selection) -> str:
         )
         parts.append(f"Bars: {ranking.confidence:.0%} intervals, covering {covers}.")
     else:
-        parts.append(f"The ranker {ranking.ranker!r} gives no intervals.")
+        parts.append(f"The ranker {report.ranker_title} gives no intervals.")
     if null_sd is not None:
         parts.append(
             f"Grey band: where unrelated tasks lie (0 ± {null_sd:.3f}, one standard deviation)."

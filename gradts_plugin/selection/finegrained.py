@@ -60,7 +60,7 @@ def select_fine_grained(context: SelectionContext, settings: FineGrainedSettings
         return whole
 
     subset = _subset(settings.instance_threshold, whole.auxiliary_tasks, probed)
-    whole = replace(whole, threshold=subset.theta)
+    whole = replace(whole, instance_threshold=subset.theta)
     if not subset.changes_anything:
         return replace(whole, reason=f"{whole.reason}; {subset.explained}: every instance is kept")
 

@@ -84,7 +84,7 @@ def _problems(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
     problems = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     told: set[str] = set()
     for problem in problems:
-        place = ".".join(_keys(model, problem["loc"]))
+        place = ".".join(_keys(model, problem))
         if place not in told:
             told.add(place)
             yield _described(model, place, problem)
@@ -108,24 +108,18 @@ def _described(model: type[BaseModel], place: str, problem: Any) -> str:
     return f"{place}: {message[:1].lower()}{message[1:]}{found}"
 
 
-def _keys(model: type[BaseModel], location: Iterable[int | str]) -> Iterator[str]:
-    """The keys of a location, without the validation library's words for kinds of values."""
-    current: Iterable[type] = [model]
-    for part in location:
+def _keys(model: type[BaseModel], problem: Any) -> Iterator[str]:
+    """The keys of a problem's place, without the validation library's words for kinds of values."""
+    current: list[type] = [model]
+    location = problem["loc"]
+    for number, part in enumerate(location, start=1):
         models = [found for found in current if issubclass(found, BaseModel)]
-        names = {found.__name__ for found in models}
-        if not models or isinstance(part, int):
-            # Below a plain value: places in a list, keys of a mapping, or a kind of value.
-            if isinstance(part, int):
-                yield str(part)
-            elif dict in current or not list(current):
-                yield part
-            continue
-        if part in names and not any(part in found.model_fields for found in models):
-            continue
-        yield part
         fields = [found.model_fields[part] for found in models if part in found.model_fields]
-        current = [kind for field in fields for kind in _classes_in(field.annotation)]
+        is_extra = problem["type"] == "extra_forbidden" and number == len(location)
+        if fields or is_extra or isinstance(part, int) or (not models and dict in current):
+            yield str(part)
+        if fields:
+            current = [kind for field in fields for kind in _classes_in(field.annotation)]
 
 
 def _keys_at(model: type[BaseModel], location: Iterable[str]) -> list[str]:

@@ -29,7 +29,7 @@ from gradts_plugin.tasks.sources import DatasetSource, Fields, Paths
 
 #: A task config as it is read and written, JSON values: one of ours, whose keys `TaskConfig` names,
 #: or one of the host's own.
-TaskValues = dict[str, Any]
+TaskValues = Mapping[str, Any]
 
 
 def _label_names(value: object) -> object:

@@ -36,7 +36,7 @@ class ComparisonProgress(ProgressPlugin):
     def say(self, line: str) -> None:
         """Prints a line, above the bar where there is one."""
         out = self._console if self._progress is None else self._progress.console
-        if not self._quiet:
+        if not self.quiet:
             out.print(line, highlight=False, markup=False, soft_wrap=True)
 
     # --- phases: tokenising has a bar of its own, what the methods do has none --------------------

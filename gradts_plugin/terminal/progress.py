@@ -34,7 +34,7 @@ class ProgressPlugin:
 
     def __init__(self, console: Console, *, quiet: bool = False, plain: bool = False) -> None:
         self._console = console
-        self._quiet = quiet
+        self.quiet = quiet
         self._draws = console.is_interactive and not plain and not quiet
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
@@ -259,7 +259,7 @@ class ProgressPlugin:
         return f"{left} left" if left else ""
 
     def _say(self, line: str) -> None:
-        if not self._quiet:
+        if not self.quiet:
             self._console.print(line, highlight=False, markup=False)
 
 

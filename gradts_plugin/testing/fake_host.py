@@ -23,6 +23,7 @@ from gradts_plugin.records import (
     Recipe,
     Selection,
     TaskInfo,
+    TaskShares,
     TrainingPlan,
     TrainingResult,
 )
@@ -157,6 +158,20 @@ class FakeHost:
     ) -> str:
         """A command that nobody can type."""
         return f"fake-train {shown(config_path)} --seed {seed} --output {shown(output_dir)}"
+
+    def task_shares(
+        self,
+        rewritten: Mapping[str, Any] | None = None,
+        kept_instances: KeptInstances | None = None,  # noqa: ARG002  # tasks take turns
+    ) -> TaskShares:
+        """Tasks are trained in turn, as often as mixing ratios say."""
+        self.asked["task_shares"] += 1
+        names = [task.name for task in self.planted_tasks]
+        if rewritten is not None:
+            names = rewritten["train_tasks"]
+        ratios = (rewritten or {}).get("mixing_ratios") or dict.fromkeys(names, 1)
+        total = sum(ratios.values())
+        return TaskShares("in turn", {name: count / total for name, count in ratios.items()})
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
         """Words that are the numbers of the tokens."""

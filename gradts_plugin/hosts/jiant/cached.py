@@ -81,7 +81,7 @@ def tokenized_tasks(
     """Some tasks of a container config, ready to be read.
 
     Args:
-        container_config: jiant's task-container config. Custom tasks need `sessions.attach_tasks`.
+        container_config: jiant's task-container config. Custom tasks need `opening.attach_tasks`.
         names: the tasks, in the order wanted.
 
     Raises:

@@ -1,4 +1,4 @@
-"""jiant as the pipeline's host: tasks, training, probing batches, rewritten configs."""
+"""jiant as a host: tasks, training, probing batches, rewritten configs."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def _draw_ranking(ranking: Ranking, selection: Selection) -> Drawing:
     number = len(ranking.candidates)
     figure, axes = new_axes(3.1, 0.27 * number + 0.1)
     titles: dict[str, Sequence[str]] = {}
-    null_sd, threshold = null_sd_of(ranking), threshold_of(selection)
+    null_sd, threshold = null_sd_of(ranking), selection.threshold
     if null_sd is not None:
         axes.axvspan(-null_sd, null_sd, color=RULE, alpha=0.5, linewidth=0)
         axes.axvline(0, color=MUTED, linewidth=0.8)
@@ -108,8 +108,3 @@ def null_sd_of(ranking: Ranking) -> float | None:
     """Its `null_sd`; None where the values are no taus between heads."""
     between_heads = ranking.task_taus is not None and ranking.num_heads_total > 1
     return ranking.null_sd if between_heads else None
-
-
-def threshold_of(selection: Selection) -> float | None:
-    """What GradTS-thres asked of a candidate's value; None with other methods."""
-    return selection.threshold if selection.method == "thres" else None

@@ -67,12 +67,13 @@ class _RunnerState:
 
 def _complete_runner_state(stack: contextlib.ExitStack, order_seed: int | None) -> None:
     runner_class = module_named("jiant.proj.main.runner").JiantRunner
-    for name, complete in {
-        "get_train_dataloader_dict": _with_positions,
-        "get_runner_state": _with_our_part,
-        "load_state": _reading_our_part,
+    for name, completed in {
+        "get_train_dataloader_dict": _with_positions(
+            runner_class.get_train_dataloader_dict, order_seed
+        ),
+        "get_runner_state": _with_our_part(runner_class.get_runner_state, order_seed),
+        "load_state": _reading_our_part(runner_class.load_state, order_seed),
     }.items():
-        completed = complete(getattr(runner_class, name), order_seed)
         stack.enter_context(replaced(runner_class, name, completed))
 
 

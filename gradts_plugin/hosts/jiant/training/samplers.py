@@ -76,7 +76,7 @@ class ScheduledTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[m
         return self._task_name, self.task_dict[self._task_name]
 
     def state(self) -> tuple[str, int, JsonObject]:
-        """What a checkpoint keeps: the round's task, its steps left, and what the scheduler knows."""
+        """What a checkpoint keeps: a round's task and steps left, what the scheduler knows."""
         return self._task_name, self._left, self._schedule.scheduler.state()
 
     def restore(self, state: tuple[str, int, JsonObject]) -> None:
