@@ -52,7 +52,7 @@ class ProbeKey:
     seed: int
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> JsonObject:
         """The key as plain JSON values."""
         values = {
             "encoder": self.encoder,
@@ -63,7 +63,7 @@ class ProbeKey:
             "seed": self.seed,
         }
         # Through JSON, so that it compares equal to what is read back (tuples become lists).
-        plain: dict[str, Any] = json.loads(canonical_json(values))
+        plain: JsonObject = json.loads(canonical_json(values))
         return plain
 
     @property

@@ -161,7 +161,7 @@ class FakeHost:
 
     def task_shares(
         self,
-        rewritten: Mapping[str, Any] | None = None,
+        rewritten: HostConfig | None = None,
         kept_instances: KeptInstances | None = None,  # noqa: ARG002  # tasks take turns
     ) -> TaskShares:
         """Tasks are trained in turn, as often as mixing ratios say."""
