@@ -123,7 +123,7 @@ to be configured:
 my-plugin = "my_module"
 ```
 
-A complete package with a correlation and a selection method of its own is in
+A complete package with a method, a ranker and a correlation of its own is in
 [`docs/example_plugin`](example_plugin/README.md).
 
 **The name tells the kind.**

@@ -1,12 +1,14 @@
-"""Writes docs/commands.md and docs/task_config_keys.md: the command line and the task config keys.
+"""Writes the pages of commands, of methods and rankers, and of the keys of task configs.
 
     python docs/make_reference.py
 
-The commands come from the command line itself, the keys from task_configs/schema.json.
+The commands come from the command line itself, methods and rankers from their records, the keys
+from task_configs/schema.json.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +18,9 @@ from typing import Any, Final
 import click
 
 from gradts_plugin.commands import main
+from gradts_plugin.offers import Method, Ranker
+from gradts_plugin.plugins import Registry, collect_registry, make_plugin_manager
+from gradts_plugin.settings.parsing import NoSettings, Settings
 
 DOCS: Final = Path(__file__).parent
 SCHEMA: Final = DOCS.parent / "task_configs" / "schema.json"
@@ -32,6 +37,16 @@ mend, 130 after Ctrl-C; `doctor` ends with 1 where no run can start.
 
 Two commands also take arguments of jiant's and pass them on unread: `run`, where no run file is
 named, and `host`.
+"""
+
+_METHODS_HEAD: Final = """\
+# Methods and rankers
+
+{notice}
+`method: trial` names one with its defaults, `method: {{name: trial, patience: 3}}` with settings; a
+ranker likewise in `ranking: {{ranker: ...}}`. How GradTS works is in [the method](method.md), how
+they compare in [comparing methods](compare.md), how to add one in [an example
+plugin](example_plugin/README.md).
 """
 
 _KEYS_HEAD: Final = """\
@@ -55,6 +70,9 @@ def pages() -> dict[Path, str]:
     """The generated pages and their texts."""
     return {
         DOCS / "commands.md": commands_page(),
+        DOCS / "methods.md": methods_page(
+            collect_registry(make_plugin_manager(entry_points=False))
+        ),
         DOCS / "task_config_keys.md": keys_page(json.loads(SCHEMA.read_text(encoding="utf-8"))),
     }
 
@@ -116,6 +134,66 @@ def _meaning(parameter: click.Parameter) -> str:
     if default not in (None, False, ""):
         parts.append(f"default: `{default}`")
     return "; ".join(parts)
+
+
+# --- methods and rankers ------------------------------------------------------------------------
+
+
+def methods_page(registry: Registry) -> str:
+    """The text of docs/methods.md, for everything that plugins offer."""
+    parts = [_METHODS_HEAD.format(notice=_NOTICE.format("the records in gradts_plugin"))]
+    sections: tuple[tuple[str, Mapping[str, Method[Any] | Ranker[Any]]], ...] = (
+        ("Selection methods (`method`)", registry.methods),
+        ("Rankers (`ranking.ranker`)", registry.rankers),
+    )
+    for title, offered in sections:
+        rows = [(f"`{name}`", found.title, found.summary) for name, found in offered.items()]
+        parts.append(f"## {title}\n\n{_table(('name', 'title', 'what it does'), rows)}")
+        for place, (name, found) in enumerate(offered.items()):
+            if found.settings is not NoSettings:
+                parts.append(_own_settings(name, found, list(offered.values())[:place]))
+    return "\n".join(parts)
+
+
+def _own_settings(
+    name: str, found: Method[Any] | Ranker[Any], earlier: Iterable[Method[Any] | Ranker[Any]]
+) -> str:
+    """The settings of a method or ranker; those that an earlier one has, too, are not repeated."""
+    model = found.settings
+    bases = [
+        each
+        for each in earlier
+        if each.settings is not NoSettings and issubclass(model, each.settings)
+    ]
+    base = max(bases, key=lambda each: len(each.settings.model_fields), default=None)
+    known = base.settings.model_fields if base else {}
+    faithful = found.faithful if isinstance(found, Method) else {}
+    meanings: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        meanings |= _meanings({"description": inspect.getdoc(each)})
+    about = _summary({"description": inspect.getdoc(model)}).rstrip(".")
+    rows = []
+    for key, field in model.model_fields.items():
+        if key in known:
+            continue
+        # A class with one setting says it all in its first line.
+        meaning = meanings.get(key, about).replace("None:", "`null`:")
+        published = [_plain(faithful[key]) if key in faithful else ""] if faithful else []
+        rows.append((f"`{key}`", _plain(field.default), *published, meaning))
+    shared = f" those of `{base.name}`" if base else ""
+    if not rows:
+        return f"Settings of `{name}`:{shared}.\n"
+    header = ("setting", "default", *(("with `faithful`",) if faithful else ()), "meaning")
+    return f"Settings of `{name}`:{shared and shared + ', and'}\n\n{_table(header, rows)}"
+
+
+def _plain(value: Any) -> str:
+    """A value as YAML has it."""
+    if isinstance(value, Settings):
+        value = value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return "`{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}`"
+    return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 
 
 # --- keys ---------------------------------------------------------------------------------------

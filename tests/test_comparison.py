@@ -205,14 +205,18 @@ def test_an_undefined_score_is_no_oracle_and_makes_no_gain(tmp_path):
 
 
 def test_without_an_oracle_only_what_is_selected_is_trained(tmp_path):
-    methods = {name: METHODS[name] for name in ("alone", "all")}
+    # As published, the filtered instances are trained whatever they score: that is no subset.
+    methods = {"alone": METHODS["alone"], "all": METHODS["all"]}
+    methods["fg"] = {"method": "fg", "faithful": True}
     found = Comparing(tmp_path, methods=methods, oracle=False)
     (result,) = found.result.primaries.values()
+    assert result.methods["fg"].trial.num_kept
     assert [set(trial.auxiliary_tasks) for trial in result.subsets] == [
         set(),
         {task.name for task in TASKS[1:]},
     ]
-    assert len(found.host.trained) == 2 * SEEDS
+    scoring = [plan for plan in found.host.trained if plan.seed < SEEDS]
+    assert len(scoring) == 3 * SEEDS
 
 
 def test_of_many_candidates_the_oracle_tries_the_prefixes_of_gradts(tmp_path, monkeypatch):

@@ -6,20 +6,15 @@ import ast
 import importlib
 import importlib.util
 import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from fake_runs import TASKS, fake_file
 from pydantic import BaseModel
-from tiny_encoders import save_tiny_encoder
-from tiny_runs import run_command, write_run_file
+from tiny_runs import with_plugins
 
 from gradts_plugin.commands import jiant_host, jiant_run, main
 from gradts_plugin.settings.compare_file import CompareFile
@@ -28,9 +23,10 @@ from gradts_plugin.settings.run_file import ModelSettings, RunFile
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.tasks.task_configs import parse_task_config
+from gradts_plugin.testing.fake_host import FakeHost
+from gradts_plugin.testing.fake_opening import FakeHostPlugin
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = ROOT / "docs" / "example_plugin"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -224,124 +220,18 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-# --- the example plugin -----------------------------------------------------------------------
+# --- snippets ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A folder into which the example plugin was built and installed."""
-    pytest.importorskip("setuptools", minversion="77", reason="the example's build backend")
-    folder = tmp_path_factory.mktemp("example")
-    source = shutil.copytree(EXAMPLE, folder / "source")
-    build = "import setuptools.build_meta as b; b.build_wheel('../wheels')"
-    (folder / "wheels").mkdir()
-    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
-    (wheel,) = (folder / "wheels").glob("*.whl")
-    # All that installing a wheel of plain Python is: unpacking it where modules are found.
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
-
-
-@pytest.fixture(scope="module")
-def run_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    save_tiny_encoder("bert", folder / "encoder")
-    return write_run_file(
-        folder,
-        folder / "encoder",
-        ("topic", "match", "words"),
-        method="top-k",
-        trial={"max_auxiliaries": 1},
-        ranking={"correlation": "spearman", "bootstrap": 100},
-    )
-
-
-def test_without_the_example_its_names_are_unknown(run_file):
-    answer = run_command("run", run_file, "--quiet")
-    assert answer.code == 2
-    assert "unknown value 'spearman'" in answer.err
-    assert not (run_file.parent / "out").exists()
-
-
-@pytest.fixture(scope="module")
-def outcome(run_file, site):
-    """What the command prints in a process that finds the example installed."""
-    code = "from gradts_plugin.commands.main import main; main()"
-    answer = subprocess.run(
-        [sys.executable, "-c", code, "run", str(run_file), "--json", "--quiet"],
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
-    return json.loads(answer.stdout)
-
-
-def test_a_selection_runs_with_the_installed_example(outcome):
-    selection = outcome["selection"]
-    assert selection["method"] == "top-k"
-    best = outcome["ranking"]["candidates"][0]["task"]
-    assert [trial["auxiliary_tasks"] for trial in selection["trials"]] == [[], [best]]
-    rewritten = json.loads(Path(outcome["config_path"]).read_text(encoding="utf-8"))
-    assert rewritten["task_run_config"]["train_task_list"] == [
-        "topic",
-        *selection["auxiliary_tasks"],
-    ]
-
-
-def test_the_python_snippet_of_the_usage_page_runs(outcome, run_file, site, monkeypatch):
+def test_the_python_snippet_of_the_usage_page_runs(tmp_path, monkeypatch):
     ((snippet, where),) = (
         block.values for block in blocks("python") if block.id.startswith("docs/usage.md")
     )
-    monkeypatch.syspath_prepend(site)  # installed here, too
-    monkeypatch.chdir(run_file.parent)
+    with_plugins(monkeypatch, FakeHostPlugin(FakeHost(TASKS)))
+    values = fake_file(tmp_path, primary_task="goal", output_dir="out")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(snippet, where, "exec"), names)
-    assert names["outcome"].counters.training_steps == 0  # all is stored
+    assert names["outcome"].done.training_steps > 0
     assert "<svg" in Path("taus.svg").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("gradts_example", EXAMPLE / "gradts_example.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_spearman_of_the_example_is_scipys(example):
-    import numpy as np
-    from scipy.stats import spearmanr
-
-    stream = np.random.default_rng(0)
-    reference, others = stream.integers(5, size=12), stream.integers(5, size=(6, 12))
-    expected = [spearmanr(reference, other).statistic for other in others]
-    np.testing.assert_allclose(example.spearman(reference, others), expected, atol=1e-12)
-
-
-def test_spearman_of_a_constant_is_zero(example):
-    import numpy as np
-
-    assert example.spearman(np.arange(4.0), np.ones((2, 4))).tolist() == [0.0, 0.0]
-
-
-@pytest.mark.parametrize(("together", "selected"), [(0.6, ("a",)), (0.5, ("a",)), (0.4, ())])
-def test_top_k_falls_back_to_the_primary_alone(example, together, selected):
-    from types import SimpleNamespace
-
-    from gradts_plugin.records import Trial
-
-    def score(tasks):
-        return Trial(tuple(tasks), (together if tasks else 0.5,), {}, 1, 0.0, False)
-
-    context = SimpleNamespace(
-        primary_task="p",
-        ranking=SimpleNamespace(task_order=("a", "b", "c")),
-        settings=SimpleNamespace(trial=SimpleNamespace(max_auxiliaries=1)),
-        score=score,
-    )
-    selection = example.select_top_k(context)
-    assert selection.auxiliary_tasks == selected
-    assert [trial.auxiliary_tasks for trial in selection.trials] == [(), ("a",)]

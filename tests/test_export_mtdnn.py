@@ -151,7 +151,9 @@ def selected(tmp_path_factory, encoder):
     """A run that selects everything (every tau is at least the lowest one)."""
     folder = tmp_path_factory.mktemp("run")
     write_task(folder / "tasks", "two_words", like="words", num_train=5, labels=["long", "short"])
-    run_file = write_run_file(folder, encoder, TASKS, threshold={"quantile": 0.0})
+    run_file = write_run_file(
+        folder, encoder, TASKS, method={"name": "thres", "threshold": {"quantile": 0.0}}
+    )
     answer = run_command("run", run_file, "--quiet")
     assert answer.code == 0, answer.err
     return folder / "out"

@@ -90,7 +90,7 @@ def test_taus_and_scores_are_those_of_the_result(finished):
     result = json.loads((folder / "result.json").read_text())
     found = entries(folder)
     assert [(entry["task"], entry["tau"]) for entry in of(found, "after_candidates_ranked")] == [
-        (candidate["task"], candidate["tau"]) for candidate in result["ranking"]["candidates"]
+        (candidate["task_name"], candidate["tau"]) for candidate in result["ranking"]["candidates"]
     ]
     trials = [entry for entry in of(found, "after_trial") if entry["phase"] == "select"]
     assert [(trial["auxiliary_tasks"], trial["scores"]) for trial in trials] == [
@@ -210,7 +210,7 @@ def test_taus_and_trial_scores(finished):
     result = json.loads((folder / "result.json").read_text())
     found = scalars(folder / "tensorboard" / "selection")
     for candidate in result["ranking"]["candidates"]:
-        assert found[f"tau/{candidate['task']}"] == [(0, pytest.approx(candidate["tau"]))]
+        assert found[f"tau/{candidate['task_name']}"] == [(0, pytest.approx(candidate["tau"]))]
     assert found["score/select"] == [
         (number, pytest.approx(trial["score"]))
         for number, trial in enumerate(result["selection"]["trials"])
@@ -250,7 +250,9 @@ def test_names_of_tensorboard_runs(changes, name):
 
 
 def test_a_missing_tensorboard_is_told_before_anything_runs(tmp_path, encoder, monkeypatch):
-    monkeypatch.setattr("gradts_plugin.logs.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "gradts_plugin.listeners.attaching.importlib.util.find_spec", lambda name: None
+    )
     run_file = write_run_file(tmp_path, encoder, ("topic", "match"), tensorboard=True)
     answer = run_command("run", run_file)
     assert answer.code == 2

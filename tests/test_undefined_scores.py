@@ -165,11 +165,11 @@ def test_a_run_without_a_defined_score_ends_well(run_file):
 
 def test_a_comparison_without_a_defined_score_ends_well(run_file):
     values = yaml.safe_load(run_file.read_text())
-    for key in ("primary_task", "method", "threshold", "tensorboard"):
+    for key in ("primary_task", "method", "tensorboard"):
         values.pop(key, None)
     path = run_file.with_name("compare.yaml")
     methods = {
-        "gradts": {"method": "thres", "threshold": {"quantile": 0.5}},
+        "gradts": {"method": {"name": "thres", "threshold": {"quantile": 0.5}}},
         "all": {"method": "all"},
         "alone": {"method": "alone"},
     }

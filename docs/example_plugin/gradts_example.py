@@ -1,31 +1,107 @@
-"""An example plugin: Spearman's correlation, and the selection method "top-k"."""
+"""An example plugin: Spearman's correlation, a ranker by size, and the selection method "top-k"."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from scipy.stats import rankdata
 
 from gradts_plugin.hookspecs import hookimpl
-from gradts_plugin.protocols import Correlation, SelectionContext, SelectionMethod
-from gradts_plugin.records import FloatArray, Selection
-from gradts_plugin.scores import shown_score
+from gradts_plugin.offers import Correlation, Method, Ranker, RankingContext, SelectionContext
+from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.records import FloatArray, Ranking, Selection
+from gradts_plugin.scores import score_difference, shown_score
+from gradts_plugin.settings.parsing import NoSettings, Settings
 
-#: How many auxiliaries "top-k" takes where the run does not say.
-DEFAULT_K = 2
+# --- a selection method, with settings of its own -------------------------------------------------
+
+
+class TopKSettings(Settings):
+    """What `method: {name: top-k, k: ..., min_gain: ...}` takes.
+
+    Attributes:
+        k: how many of the best-ranked candidates are tried.
+        min_gain: so much better than the primary alone they must score.
+    """
+
+    k: Annotated[int, Field(gt=0)] = 2
+    min_gain: Annotated[float, Field(ge=0)] = 0.0
+
+
+def select_top_k(context: SelectionContext, settings: TopKSettings) -> Selection:
+    """Selects the k best-ranked candidates, unless the primary alone scores about as well.
+
+    Args:
+        context: the ranking, and `score`, which trains the primary with some auxiliaries from the
+            pretrained weights, or finds that training stored. Since the method decides by nothing
+            else, `gradts-select plan` can tell what it will cost.
+        settings: the run's, checked.
+
+    Returns:
+        The selection. `trials` are the runs it rests on, `reason` is shown to the user.
+    """
+    alone = context.score(())
+    together = context.score(context.ranking.task_order[: settings.k])
+    gain = score_difference(together.score, alone.score)
+    helps = gain is not None and gain >= settings.min_gain
+    return Selection(
+        method="top-k",
+        primary_task=context.primary_task,
+        auxiliary_tasks=together.auxiliary_tasks if helps else (),
+        reason=(
+            f"{context.primary_task} alone scores {shown_score(alone.score)}, with the "
+            f"{len(together.auxiliary_tasks)} best-ranked candidates "
+            f"{shown_score(together.score)}"
+        ),
+        trials=(alone, together),
+    )
 
 
 @hookimpl
-def extend_correlations() -> Mapping[str, Correlation]:
-    """Offers `ranking: {correlation: spearman}`."""
-    return {"spearman": spearman}
-
-
-@hookimpl
-def extend_selection_methods() -> Mapping[str, SelectionMethod]:
+def extend_selection_methods() -> Sequence[Method[Any]]:
     """Offers `method: top-k`."""
-    return {"top-k": select_top_k}
+    return [
+        Method(
+            name="top-k",
+            select=select_top_k,
+            title="Top k, checked",
+            summary="The k best-ranked candidates, if they help as much as is asked for.",
+            settings=TopKSettings,
+        )
+    ]
+
+
+# --- a ranker -------------------------------------------------------------------------------------
+
+
+def rank_by_similar_size(context: RankingContext, _settings: NoSettings) -> Ranking:
+    """Ranks the candidates by how near they are to the primary in size; costs nothing."""
+    own = context.tasks[context.primary_task].num_train
+    ratios = {
+        name: -abs(math.log(context.tasks[name].num_train / own))
+        for name in context.candidate_tasks
+    }
+    return ranked_by_value(context, ratios, ranker="similar-size", measure="minus log size ratio")
+
+
+@hookimpl
+def extend_rankers() -> Sequence[Ranker[Any]]:
+    """Offers `ranking: {ranker: similar-size}`."""
+    return [
+        Ranker(
+            name="similar-size",
+            rank=rank_by_similar_size,
+            title="Similar size",
+            summary="Tasks with about as many training instances as the primary first.",
+        )
+    ]
+
+
+# --- a correlation --------------------------------------------------------------------------------
 
 
 def spearman(reference: FloatArray, others: FloatArray) -> FloatArray:
@@ -52,30 +128,7 @@ def _centred(ranks: FloatArray) -> FloatArray:
     return centred
 
 
-def select_top_k(context: SelectionContext) -> Selection:
-    """Selects the k best-ranked candidates, unless the primary alone scores better.
-
-    k is the run's `trial.max_auxiliaries`, or `DEFAULT_K`: a plugin has no settings of its own.
-
-    Args:
-        context: the ranking, the settings, and `score`, which trains the primary with some
-            auxiliaries from the pretrained weights, or finds that training stored.
-
-    Returns:
-        The selection. `trials` are the runs it rests on, `reason` is shown to the user.
-    """
-    k = context.settings.trial.max_auxiliaries or DEFAULT_K
-    alone = context.score(())
-    together = context.score(context.ranking.task_order[:k])
-    best = together if together.comparable() >= alone.comparable() else alone
-    return Selection(
-        method="top-k",
-        primary_task=context.primary_task,
-        auxiliary_tasks=best.auxiliary_tasks,
-        reason=(
-            f"{context.primary_task} alone scores {shown_score(alone.score)}, with the "
-            f"{len(together.auxiliary_tasks)} best-ranked candidates "
-            f"{shown_score(together.score)}"
-        ),
-        trials=(alone, together),
-    )
+@hookimpl
+def extend_correlations() -> Mapping[str, Correlation]:
+    """Offers `ranking: {correlation: spearman}`."""
+    return {"spearman": spearman}
