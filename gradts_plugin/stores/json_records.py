@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.errors import StoreError
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.stores.files import disk_errors, write_json_atomic
-from gradts_plugin.stores.keys import canonical_json, digest_of
-
-FORMAT_VERSION = 1
+from gradts_plugin.stores.keys import FORMAT_VERSION, canonical_json, digest_of
 
 
 class JsonRecords:
@@ -43,11 +40,11 @@ class JsonRecords:
         if root.exists() and not root.is_dir():
             raise StoreError(f"the folder of {kind}s {root} is a file; give a folder")
 
-    def digest(self, key: Mapping[str, Any]) -> str:
+    def digest(self, key: JsonObject) -> str:
         """sha256 (hex) of a key and the format version."""
         return digest_of({"format_version": FORMAT_VERSION, "key": key})
 
-    def find(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    def find(self, key: JsonObject) -> JsonObject | None:
         """The values stored under a key; None where there are none.
 
         Raises:
@@ -73,12 +70,12 @@ class JsonRecords:
             checksum, result = record["sha256"], record["result"]
             if checksum != digest_of(result):
                 raise self.refused(key, "is damaged: its result does not match its checksum")
-            values: dict[str, Any] = dict(result)
+            values: JsonObject = dict(result)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self.refused(key, "is damaged: no valid JSON record") from error
         return values
 
-    def record(self, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    def record(self, key: JsonObject, values: JsonObject) -> None:
         """Writes values down, whole or not at all.
 
         Raises:
@@ -90,17 +87,17 @@ class JsonRecords:
                 "format": self._format,
                 "format_version": FORMAT_VERSION,
                 "key": json.loads(canonical_json(key)),
-                "result": dict(values),
+                "result": values,
                 "sha256": digest_of(values),
                 "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
 
-    def refused(self, key: Mapping[str, Any], problem: str) -> StoreError:
+    def refused(self, key: JsonObject, problem: str) -> StoreError:
         """The error to raise for a record that cannot be used."""
         return StoreError(
             f"the {self._kind} {self._path(key)} {problem}; remove this file and {self._remedy}"
         )
 
-    def _path(self, key: Mapping[str, Any]) -> Path:
+    def _path(self, key: JsonObject) -> Path:
         return self.root / f"{self.digest(key)[:32]}.json"
