@@ -32,7 +32,7 @@ class TrialLedger:
         """Opens a ledger, which may not exist yet.
 
         Raises:
-            StoreError: there is a file of that name.
+            StoreError: there is a file of that name, or the records are of another version.
         """
         self.root = root
         self._records = JsonRecords(
@@ -104,6 +104,5 @@ class TrialLedger:
         )
 
 
-def _score(value: float | str | None) -> Score:
-    """A score as it was written; version 0.1.0 wrote undefined ones as words."""
-    return None if value is None or value in ("nan", "inf", "-inf") else float(value)
+def _score(value: float | None) -> Score:
+    return None if value is None else float(value)
