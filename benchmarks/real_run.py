@@ -102,12 +102,12 @@ def probe_costs(session: Session) -> list[dict[str, Any]]:
     return [
         {
             "task": name,
-            "seed": record.metadata["fingerprint"]["seed"],
+            "seed": record.seed,
             "instances": record.shape[0],
-            "dev_score_after_fine_tuning": record.provenance["dev_score_after_fine_tuning"],
-            "fine_tuning_steps": record.provenance["fine_tuning_steps"],
-            "fine_tuning_seconds": record.provenance["fine_tuning_seconds"],
-            "probing_seconds": record.metadata["seconds"],
+            "dev_score_after_fine_tuning": record.metadata.preparation.score,
+            "fine_tuning_steps": record.metadata.preparation.cost.num_steps,
+            "fine_tuning_seconds": record.metadata.preparation.cost.seconds,
+            "probing_seconds": record.metadata.seconds,
         }
         for name, records in pipeline.probe_tasks(session).items()
         for record in records

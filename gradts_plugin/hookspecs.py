@@ -13,8 +13,9 @@ from typing import Any
 
 import pluggy
 
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
-from gradts_plugin.protocols import HostOpening
+from gradts_plugin.protocols import HostConfig, HostOpening
 from gradts_plugin.records import (
     Ranking,
     Selection,
@@ -117,7 +118,7 @@ def open_host(run_file: RunFile, task_configs: Mapping[str, Path], hook: Any) ->
 
 
 @hookspec(firstresult=True)
-def load_task(config: Mapping[str, Any], base_path: Path) -> Any | None:
+def load_task(config: JsonObject, base_path: Path) -> Any | None:
     """Called by the host for each task config, before the host's own task classes are tried.
 
     Args:
@@ -327,9 +328,7 @@ def after_tasks_selected(selection: Selection) -> None:
 
 
 @hookspec(firstresult=True)
-def rewrite_config(
-    config: Mapping[str, Any], selection: Selection, output_dir: Path
-) -> dict[str, Any] | None:
+def rewrite_config(config: HostConfig, selection: Selection, output_dir: Path) -> HostConfig | None:
     """Called to turn the host's configuration into one that trains the selection.
 
     Args:

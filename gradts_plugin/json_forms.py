@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from gradts_plugin.errors import ConfigError
+
+if TYPE_CHECKING:  # by shape, so that records of strings and numbers are such values
+    JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
+else:
+    from pydantic import JsonValue
+
+#: What JSON calls an object. Nobody reads its keys but who wrote them.
+JsonObject = Mapping[str, JsonValue]
 
 RecordT = TypeVar("RecordT")
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
 from gradts_plugin.records import (
     Cost,
@@ -86,9 +87,9 @@ class Computation:
     """
 
     name: str
-    identity: Mapping[str, Any]
+    identity: JsonObject
     task_names: Sequence[str]
-    compute: Callable[[], tuple[Mapping[str, Any], Cost]]
+    compute: Callable[[], tuple[JsonObject, Cost]]
 
 
 class RankingContext(Protocol):
@@ -130,11 +131,11 @@ class RankingContext(Protocol):
         """
         ...
 
-    def computed(self, computations: Sequence[Computation]) -> list[Mapping[str, Any]]:
+    def computed(self, computations: Sequence[Computation]) -> list[JsonObject]:
         """The values of each computation, made or found stored; independent of each other."""
         ...
 
-    def fine_tuning_identity(self, task_names: Sequence[str]) -> Mapping[str, Any]:
+    def fine_tuning_identity(self, task_names: Sequence[str]) -> JsonObject:
         """What decides a fine-tuning beside encoder, data and seed, for an identity."""
         ...
 
@@ -247,4 +248,4 @@ class Method(Generic[OwnT]):
     summary: str = ""
     settings: type[OwnT] = NoSettings  # type: ignore[assignment]  # NoSettings is a Settings
     needs_ranking: bool = True
-    faithful: Mapping[str, Any] = field(default_factory=dict)
+    faithful: JsonObject = field(default_factory=dict)

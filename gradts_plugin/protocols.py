@@ -5,17 +5,19 @@ Symbols: N instances, L layers, H heads, n = L * H.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.records import (
     FloatArray,
     IntArray,
     KeptInstances,
     ProbeBatch,
+    Recipe,
     Selection,
     TaskInfo,
     TaskShares,
@@ -27,6 +29,10 @@ from gradts_plugin.settings.training import TrainingSettings
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+#: A host's configuration, JSON values in the host's own format: only the host knows its keys.
+HostConfig = dict[str, Any]
 
 
 class ProbeTarget(Protocol):
@@ -69,11 +75,11 @@ class TaskScheduler(Protocol):
         """Told the primary's dev score after each round; None where it is undefined."""
         ...
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """Everything the scheduler knows, as JSON values, so that a killed run can go on."""
         ...
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: JsonObject) -> None:
         """Takes a state back."""
         ...
 
@@ -91,7 +97,7 @@ class Schedule:
 
     scheduler: TaskScheduler
     steps_per_round: int
-    identity: Mapping[str, Any]
+    identity: JsonObject
 
 
 class Host(Protocol):
@@ -103,7 +109,7 @@ class Host(Protocol):
         ...
 
     @property
-    def provenance(self) -> Mapping[str, Any]:
+    def provenance(self) -> JsonObject:
         """Versions and paths of the host and encoder, for the record."""
         ...
 
@@ -113,13 +119,8 @@ class Host(Protocol):
 
     def recipe(
         self, settings: TrainingSettings, train_tasks: Sequence[str], kept_instances: KeptInstances
-    ) -> dict[str, Any]:
-        """Completes training settings for a run over these tasks; part of each training's key.
-
-        Beside the settings it holds what the length of the training is resolved to (`max_steps`,
-        `evaluations`), `batches` (task -> `train_batch_size`, `gradient_accumulation_steps`), and
-        under `host` the name and version of the code that trains.
-        """
+    ) -> Recipe:
+        """Completes training settings for a run over these tasks; part of each training's key."""
         ...
 
     def fine_tuned(self, plan: TrainingPlan) -> AbstractContextManager[ProbeTarget]:
@@ -151,7 +152,7 @@ class Host(Protocol):
 
     def rewrite(
         self, selection: Selection, training: TrainingSettings, output_dir: Path
-    ) -> dict[str, Any]:
+    ) -> HostConfig:
         """The host's configuration that trains exactly the selection; writes filtered data."""
         ...
 
@@ -177,7 +178,7 @@ class Host(Protocol):
 
     def task_shares(
         self,
-        rewritten: Mapping[str, Any] | None = None,
+        rewritten: HostConfig | None = None,
         kept_instances: KeptInstances | None = None,
     ) -> TaskShares | None:
         """How often each task is trained; None where the host cannot say.

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import PlainValidator
 
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.scores import Score, mean_score, score_spread
 
 if TYPE_CHECKING:
@@ -73,6 +74,52 @@ class TaskShares:
 
 
 @dataclass(frozen=True)
+class BatchSize:
+    """How many instances of a task an optimiser step takes.
+
+    Attributes:
+        train_batch_size: instances per batch.
+        gradient_accumulation_steps: batches per optimiser step.
+    """
+
+    train_batch_size: int
+    gradient_accumulation_steps: int
+
+    @property
+    def per_step(self) -> int:
+        """Instances in one optimiser step."""
+        return self.train_batch_size * self.gradient_accumulation_steps
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a training is run, with nothing left open; its JSON form is a part of every key.
+
+    Attributes:
+        host: name of the host that trains.
+        host_version: of the code that trains; raised when the same recipe gives other numbers.
+        max_steps: optimiser steps.
+        evaluations: how often the primary's dev set is scored, evenly spread.
+        batches: task -> what an optimiser step takes of it.
+        mixing_ratios: task name -> how many of every sum(ratios) steps train it; empty: as the
+            host's sampler has it.
+        block_steps: so many steps of a task at a time for each unit of its ratio; None: mixed.
+        schedule: what the decisions of a scheduler depend on; None without one.
+        own: the host's own further settings, which only the host reads.
+    """
+
+    host: str
+    host_version: int
+    max_steps: int
+    evaluations: int
+    batches: Mapping[str, BatchSize]
+    mixing_ratios: Mapping[str, int] = field(default_factory=dict)
+    block_steps: int | None = None
+    schedule: JsonObject | None = None
+    own: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """One training run of the host, described completely.
 
@@ -81,7 +128,7 @@ class TrainingPlan:
         train_tasks: tasks to train on, the primary first.
         primary_task: the only task whose dev set is scored.
         seed: seeds weights of the heads, data order, task order and dropout.
-        recipe: the training settings as plain JSON values (`config.TrainingSettings`).
+        recipe: how it is trained (`Host.recipe`).
         kept_instances: subsets of auxiliary training data (GradTS-fg); absent tasks are whole.
     """
 
@@ -89,7 +136,7 @@ class TrainingPlan:
     train_tasks: tuple[str, ...]
     primary_task: str
     seed: int
-    recipe: Mapping[str, Any]
+    recipe: Recipe
     kept_instances: KeptInstances = field(default_factory=dict)
 
 
@@ -132,7 +179,7 @@ class TrainingResult:
     num_examples: int
     seconds: float
     output_dir: Path | None
-    scheduler_state: Mapping[str, Any] | None = None
+    scheduler_state: JsonObject | None = None
 
     @property
     def cost(self) -> Cost:

@@ -10,14 +10,13 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.engine.context import Context
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError, nearest
-from gradts_plugin.json_forms import to_json
+from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.records import Outcome, Ranking, Selection, TrainingPlan, Trial
 from gradts_plugin.stores.files import write_json_atomic
 
@@ -126,7 +125,7 @@ def rewrite(session: Session, selection: Selection, ranking: Ranking | None, pat
     return path
 
 
-def _provenance(session: Session, selection: Selection, ranking: Ranking | None) -> dict[str, Any]:
+def _provenance(session: Session, selection: Selection, ranking: Ranking | None) -> JsonObject:
     """Where a configuration comes from; what differs from run to run (times) is left out."""
     infos = session.tasks.values()
     return {

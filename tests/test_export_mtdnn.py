@@ -31,7 +31,7 @@ from gradts_plugin.export.encoder import write_checkpoint
 from gradts_plugin.export.mtdnn import export_selection
 from gradts_plugin.export.rows import mtdnn_row
 from gradts_plugin.hosts.jiant.cached import TokenizedRow, TokenizedTask
-from gradts_plugin.hosts.jiant.caches import with_filtered_caches
+from gradts_plugin.hosts.jiant.rewriting import with_filtered_caches
 from gradts_plugin.settings.reading import read_json
 
 # --- MT-DNN, as far as it reads what is exported --------------------------------------------------

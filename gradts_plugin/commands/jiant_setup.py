@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from gradts_plugin.engine.engine import Engine
+    from gradts_plugin.protocols import HostConfig
     from gradts_plugin.settings.selection import GradTSSettings
 
 _jiant = functools.partial(options.given, section="jiant's own arguments")
@@ -74,7 +74,7 @@ class JiantSetup(options.Logged):
 
 
 def open_setup(
-    config: Mapping[str, Any],
+    config: HostConfig,
     arguments: HostArguments,
     settings: GradTSSettings,
     manager: pluggy.PluginManager,

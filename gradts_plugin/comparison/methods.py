@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from gradts_plugin.engine.session import candidate_tasks
 from gradts_plugin.errors import ConfigError, nearest
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.plugins import Registry
-from gradts_plugin.settings.compare_file import CompareFile
+from gradts_plugin.settings.compare_file import CompareFile, merged
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.stores.files import check_folder_name
@@ -47,12 +47,11 @@ def settings_of(compare_file: CompareFile, primary: str, name: str | None) -> Gr
         values["training_seeds"] = compare_file.evaluation_seeds
         return parse_settings(GradTSSettings, values, where="compare file")
     values["seed"] = compare_file.seed + compare_file.evaluation_seeds
-    for key, value in compare_file.methods[name].items():
+    own = compare_file.methods[name]
+    for key in own:
         if key in _NOT_A_METHODS_OWN:
             raise ConfigError(f"methods.{name}.{key}: is the same for all methods; leave it out")
-        nested = isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
-        values[key] = {**values[key], **value} if nested else value
-    return parse_settings(GradTSSettings, values, where=f"methods.{name}")
+    return parse_settings(GradTSSettings, merged(values, own), where=f"methods.{name}")
 
 
 def check_methods(compare_file: CompareFile, settings: MethodSettings, registry: Registry) -> None:
@@ -83,7 +82,7 @@ def check_tasks(compare_file: CompareFile, settings: MethodSettings, known: Sequ
         candidate_tasks(found, known)
 
 
-def _candidates(compare_file: CompareFile, primary: str) -> dict[str, Any]:
+def _candidates(compare_file: CompareFile, primary: str) -> JsonObject:
     if compare_file.candidate_tasks is None:
         return {}
     return {"candidate_tasks": [name for name in compare_file.candidate_tasks if name != primary]}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Computation, Correlation
 from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
 from gradts_plugin.records import (
@@ -74,11 +74,11 @@ class Context:
         """Importances of the candidates with shuffled labels."""
         return self.engine.probes.controls()
 
-    def computed(self, computations: Sequence[Computation]) -> list[Mapping[str, Any]]:
+    def computed(self, computations: Sequence[Computation]) -> list[JsonObject]:
         """The values of each computation."""
         return self.engine.values.all_of(computations)
 
-    def fine_tuning_identity(self, task_names: Sequence[str]) -> Mapping[str, Any]:
+    def fine_tuning_identity(self, task_names: Sequence[str]) -> JsonObject:
         """What decides a fine-tuning."""
         return self.engine.trainings.fine_tuning_identity(task_names)
 

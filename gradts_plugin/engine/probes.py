@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings
@@ -14,7 +13,7 @@ from gradts_plugin.plugins import MEASURE
 from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.records import Cost, FloatArray, IntArray, ProbeBatch, TaskInfo
 from gradts_plugin.settings.probing import ProbingSettings
-from gradts_plugin.stores.importances import StoredImportance
+from gradts_plugin.stores.importances import Preparation, StoredImportance
 from gradts_plugin.stores.keys import ProbeKey, probe_key
 
 
@@ -132,7 +131,7 @@ class Probes:
         except BaseException as error:
             session.hook.on_probing_error(task_name=name, seed=request.seed, error=error)
             raise
-        session.accounts.probe_used(key.digest, _cost_of(found), reused=reused)
+        session.accounts.probe_used(key.digest, found.cost, reused=reused)
         session.hook.after_task_probed(
             task_name=name, seed=request.seed, num_instances=found.shape[0], reused=reused
         )
@@ -162,12 +161,7 @@ class Probes:
             with self._session.host.untrained(names, request.seed) as target:
                 return self._probe_frozen(target, request, key)
         with self._trainings.fine_tuned(names, request.seed) as target:
-            made = {
-                "dev_score_after_fine_tuning": target.result.score,
-                "fine_tuning_steps": target.result.num_steps,
-                "fine_tuning_examples": target.result.num_examples,
-                "fine_tuning_seconds": target.result.seconds,
-            }
+            made = Preparation(target.result.score, target.result.cost)
             return self._probe(target, request, key, _batches(request, target), made)
 
     def _probe_frozen(
@@ -187,11 +181,8 @@ class Probes:
                 )
             except TrainingError as error:
                 raise TrainingError(f"task {request.info.name!r}: {error}") from error
-        made = {
-            "fine_tuning_steps": 0,
-            "fine_tuning_examples": sum(len(batch.example_ids) for batch in batches),
-            "fine_tuning_seconds": time.perf_counter() - start,
-        }
+        num_examples = sum(len(batch.example_ids) for batch in batches)
+        made = Preparation(None, Cost(0, num_examples, time.perf_counter() - start))
         fitted = fitted_batches(batches, head, shuffle_seed=request.shuffle_seed)
         return self._probe(target, request, key, fitted, made)
 
@@ -201,7 +192,7 @@ class Probes:
         request: ProbeRequest,
         key: ProbeKey,
         batches: Iterable[ProbeBatch],
-        made: Mapping[str, Any],
+        made: Preparation,
     ) -> StoredImportance:
         import torch
 
@@ -227,23 +218,11 @@ class Probes:
                 done += len(ids)
                 session.hook.after_batch_probed(**told, num_done=done, num_instances=total)
 
-        return session.stores.importances.write(
-            key, observed(), provenance={**session.host.provenance, **made}
-        )
+        return session.stores.importances.write(key, observed(), session.host.provenance, made)
 
 
 def _batches(request: ProbeRequest, target: ProbeTarget) -> Iterator[ProbeBatch]:
     probing = request.probing
     return target.batches(
         batch_size=probing.batch_size, max_instances=probing.max_instances, seed=probing.seed
-    )
-
-
-def _cost_of(found: StoredImportance) -> Cost:
-    """What a probe took when it was made, its fine-tuning included."""
-    made = found.provenance
-    return Cost(
-        num_steps=int(made.get("fine_tuning_steps", 0)),
-        num_examples=int(made.get("fine_tuning_examples", 0)) + found.shape[0],
-        seconds=float(made.get("fine_tuning_seconds", 0.0)) + float(found.metadata["seconds"]),
     )

@@ -6,11 +6,11 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import Weights
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import ProbeTarget, Schedule
 from gradts_plugin.records import (
     TEST_SCORE,
@@ -22,8 +22,6 @@ from gradts_plugin.records import (
 )
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.keys import training_identity, training_key, with_test_set
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class _Training:
     """One training of the host: what is trained, and what it is stored under."""
 
     plan: TrainingPlan
-    key: Mapping[str, Any]
-    key_with_test: Mapping[str, Any]
+    key: JsonObject
+    key_with_test: JsonObject
     digest: str
 
 
@@ -87,18 +85,20 @@ class Trainings:
         )
         if not request.mixing_ratios:
             return plan
-        recipe = {**plan.recipe, "mixing_ratios": dict(request.mixing_ratios)}
-        if request.block_steps:
-            recipe["block_steps"] = request.block_steps
+        recipe = dataclasses.replace(
+            plan.recipe,
+            mixing_ratios=dict(request.mixing_ratios),
+            block_steps=request.block_steps or None,
+        )
         return dataclasses.replace(plan, recipe=recipe)
 
     def fine_tuning_plan(self, task_names: Sequence[str], seed: int) -> TrainingPlan:
-        """The fine-tuning of the encoder on tasks."""
+        """The fine-tuning of the encoder on tasks; scored once, to say whether it learned."""
         return self._plan(
             tuple(task_names),
             purpose="fine-tuning",
             seed=seed,
-            settings=self._session.settings.fine_tuning,
+            settings=self._session.settings.fine_tuning.model_copy(update={"evaluations": 1}),
         )
 
     def scheduled_plan(self, schedule: Schedule, num_rounds: int, seed: int) -> TrainingPlan:
@@ -112,10 +112,10 @@ class Trainings:
             settings=settings.model_copy(update={"max_steps": steps, "epochs": None}),
         )
         identity = {**schedule.identity, "steps_per_round": schedule.steps_per_round}
-        recipe = {**plan.recipe, "evaluations": num_rounds, "schedule": identity}
+        recipe = dataclasses.replace(plan.recipe, evaluations=num_rounds, schedule=identity)
         return dataclasses.replace(plan, recipe=recipe)
 
-    def fine_tuning_identity(self, task_names: Sequence[str]) -> Mapping[str, Any]:
+    def fine_tuning_identity(self, task_names: Sequence[str]) -> JsonObject:
         """What decides a fine-tuning beside encoder, data and seed."""
         settings = self._session.settings
         return training_identity(settings, self.fine_tuning_plan(task_names, settings.seed).recipe)
@@ -127,15 +127,15 @@ class Trainings:
         purpose: Purpose,
         seed: int,
         settings: TrainingSettings,
-        kept_instances: KeptInstances = _NOTHING,
+        kept_instances: KeptInstances | None = None,
     ) -> TrainingPlan:
         return TrainingPlan(
             purpose=purpose,
             train_tasks=train_tasks,
             primary_task=train_tasks[0],
             seed=seed,
-            recipe=self._session.host.recipe(settings, train_tasks, kept_instances),
-            kept_instances=kept_instances,
+            recipe=self._session.host.recipe(settings, train_tasks, kept_instances or {}),
+            kept_instances=kept_instances or {},
         )
 
     # --- found or made ---------------------------------------------------------------------------

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from gradts_plugin.engine.session import Session
-from gradts_plugin.json_forms import to_json
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Computation
 from gradts_plugin.plugins import RANKER
-from gradts_plugin.records import Cost
+from gradts_plugin.stores.computed import Computed
 from gradts_plugin.stores.keys import computed_key
 
 
@@ -19,11 +18,11 @@ class Values:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def all_of(self, computations: Sequence[Computation]) -> list[Mapping[str, Any]]:
+    def all_of(self, computations: Sequence[Computation]) -> list[JsonObject]:
         """The values of each computation, in order."""
         return [self._find_or_compute(computation) for computation in computations]
 
-    def key(self, computation: Computation) -> dict[str, Any]:
+    def key(self, computation: Computation) -> JsonObject:
         """What the values are stored under."""
         session = self._session
         ranker, _ = session.ranker
@@ -35,13 +34,11 @@ class Values:
             ranker=session.registry.identity(RANKER, ranker.name),
         )
 
-    def _find_or_compute(self, computation: Computation) -> Mapping[str, Any]:
+    def _find_or_compute(self, computation: Computation) -> JsonObject:
         store, key = self._session.stores.computed, self.key(computation)
         found = store.find(key)
         if found is None:
-            values, cost = computation.compute()
-            found = {"values": dict(values), "cost": to_json(cost)}
+            found = Computed(*computation.compute())
             store.record(key, found)
-        self._session.accounts.costs[store.digest(key)] = Cost(**found["cost"])
-        values = found["values"]
-        return dict(values)
+        self._session.accounts.costs[store.digest(key)] = found.cost
+        return found.values

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.json_forms import JsonObject
 
 if TYPE_CHECKING:
     from gradts_plugin.hosts.jiant.cached import TokenizedTask
@@ -44,7 +45,7 @@ def mtdnn_names(tasks: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def task_definition(task: TokenizedTask) -> dict[str, Any]:
+def task_definition(task: TokenizedTask) -> JsonObject:
     """A task's entry in MT-DNN's task definition file."""
     task_type, loss, adversarial_loss = _TYPES[task.kind]
     one_text = "Seqence" if task.kind == "tagging" else "PremiseOnly"

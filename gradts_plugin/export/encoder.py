@@ -19,7 +19,7 @@ def encoder_type_of(run: FinishedSelection) -> int:
     Raises:
         ConfigError: it has none.
     """
-    architecture = run.selection["encoder_architecture"]
+    architecture = run.architecture
     if architecture not in ENCODER_TYPES:
         raise ConfigError(
             f"MT-DNN has no encoder type for {architecture!r}; it has {', '.join(ENCODER_TYPES)}"
@@ -29,7 +29,7 @@ def encoder_type_of(run: FinishedSelection) -> int:
 
 def starting_point(run: FinishedSelection, folder: Path) -> str | None:
     """The hub name that MT-DNN starts from; None where a checkpoint of its own was written."""
-    name, architecture = run.selection["encoder"], run.selection["encoder_architecture"]
+    name, architecture = run.encoder, run.architecture
     if not Path(name).is_absolute() and not Path(name).is_dir():
         return str(name)
     if architecture != "bert":

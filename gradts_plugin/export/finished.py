@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.protocols import HostConfig
 from gradts_plugin.run import REWRITTEN_CONFIG
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.reading import read_json
@@ -20,18 +20,19 @@ class FinishedSelection:
 
     Attributes:
         config: jiant's rewritten container config, without its block `gradts`.
-        selection: that block's `selection`.
-        settings: the rest of that block.
+        settings: that block, without its `selection`.
+        tasks: the primary, then the auxiliaries.
+        encoder: hub name or folder of the encoder.
+        architecture: of the encoder.
+        mixing_ratios: how often each task is trained; empty: by its size.
     """
 
-    config: Mapping[str, Any]
-    selection: Mapping[str, Any]
+    config: HostConfig
     settings: GradTSSettings
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The primary, then the auxiliaries."""
-        return (self.selection["primary_task"], *self.selection["auxiliary_tasks"])
+    tasks: tuple[str, ...]
+    encoder: str
+    architecture: str
+    mixing_ratios: Mapping[str, int]
 
     @property
     def batch_size(self) -> int:
@@ -70,4 +71,11 @@ def read_selection(run: Path) -> FinishedSelection:
     if missing:
         raise ConfigError(f"{path}: gradts.selection: key {min(missing)!r} is missing")
     settings = parse_settings(GradTSSettings, block, where=f"{path}: gradts")
-    return FinishedSelection(config=config, selection=selection, settings=settings)
+    return FinishedSelection(
+        config=config,
+        settings=settings,
+        tasks=(selection["primary_task"], *selection["auxiliary_tasks"]),
+        encoder=selection["encoder"],
+        architecture=selection["encoder_architecture"],
+        mixing_ratios=selection.get("mixing_ratios") or {},
+    )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from gradts_plugin.export.definitions import class_id
 from gradts_plugin.export.finished import FinishedSelection
+from gradts_plugin.json_forms import JsonObject
 
 if TYPE_CHECKING:
     from gradts_plugin.hosts.jiant.cached import TokenizedRow, TokenizedTask
 
 
-def mtdnn_row(task: TokenizedTask, row: TokenizedRow) -> dict[str, Any]:
+def mtdnn_row(task: TokenizedTask, row: TokenizedRow) -> JsonObject:
     """An instance as MT-DNN's preprocessing writes it."""
     label: Any = row.target
     if isinstance(label, tuple):
@@ -62,7 +63,7 @@ def write_train(run: FinishedSelection, task: TokenizedTask, path: Path) -> tupl
             yield json.dumps(mtdnn_row(task, row)) + "\n"
 
     path = path.with_name(f"{path.name}_train.json")
-    ratios = run.selection.get("mixing_ratios")
+    ratios = run.mixing_ratios
     if not ratios:
         return write_lines(path, measured()), longest
     wanted = _batches_of(run, task.name, ratios) * run.batch_size

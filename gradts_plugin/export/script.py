@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from gradts_plugin.export.finished import FinishedSelection
+from gradts_plugin.json_forms import JsonValue
 
 #: MT-DNN's learning rate, where the settings give none.
 _LEARNING_RATE: Final = 5e-5
@@ -15,13 +16,13 @@ _LEARNING_RATE: Final = 5e-5
 
 def _arguments(
     run: FinishedSelection, names: Mapping[str, str], num_train: Mapping[str, int], longest: int
-) -> dict[str, Any]:
+) -> dict[str, JsonValue]:
     """Arguments of MT-DNN's train.py that the selection and its settings decide."""
     training = run.settings.training
     given = training.model_fields_set
     batches = sum(math.ceil(count / run.batch_size) for count in num_train.values())
     warmup = training.warmup_proportion
-    values: dict[str, Any] = {
+    values: dict[str, JsonValue] = {
         "train_datasets": ",".join(names[task] for task in run.tasks),
         "test_datasets": names[run.tasks[0]],
         "max_seq_len": longest,
@@ -37,7 +38,7 @@ def _arguments(
         "ratio": 0,  # and all of them
         "seed": run.settings.seed,
     }
-    if run.selection.get("mixing_ratios"):
+    if run.mixing_ratios:
         # The files hold the whole training in these proportions: it is one epoch.
         passes = max(1, round(training.epochs or 1))
         values |= {"epochs": 1, "save_per_updates": max(1, batches // run.accumulation // passes)}
@@ -85,7 +86,7 @@ def script_of(
     """
     arguments = _arguments(run, names, num_train, longest)
     lines = [f"  --{key} {shlex.quote(str(value))} \\\n" for key, value in arguments.items()]
-    ratios = run.selection.get("mixing_ratios")
+    ratios = run.mixing_ratios
     if ratios:
         lines.append("  --save_per_updates_on \\\n")
     told = ", ".join(f"{names[task]} {ratios[task]}" for task in run.tasks) if ratios else ""

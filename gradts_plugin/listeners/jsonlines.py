@@ -70,7 +70,7 @@ class JsonLinesLog:
     @hookimpl
     def before_training(self, plan: TrainingPlan) -> None:
         """Says what is trained, and how."""
-        self._write("before_training", **_training(plan), recipe=dict(plan.recipe))
+        self._write("before_training", **_training(plan), recipe=plan.recipe)
 
     @hookimpl
     def after_train_step(self, plan: TrainingPlan, step: TrainStep) -> None:

@@ -112,12 +112,12 @@ def run_name(plan: TrainingPlan) -> str:
     tasks = "+".join(plan.train_tasks)
     if len(tasks) > _LONGEST_NAME:
         tasks = f"{plan.primary_task}+{len(plan.train_tasks) - 1}-tasks-to-{plan.train_tasks[-1]}"
-    ratios = plan.recipe.get("mixing_ratios")
+    ratios = plan.recipe.mixing_ratios
     parts = [
         tasks,
         *(["filtered"] if plan.kept_instances else []),
         *(["ratios-" + "-".join(map(str, ratios.values()))] if ratios else []),
-        *(["scheduled"] if plan.recipe.get("schedule") else []),
+        *(["scheduled"] if plan.recipe.schedule else []),
         f"seed{plan.seed}",
     ]
     return f"{plan.purpose}/{'-'.join(parts)}"

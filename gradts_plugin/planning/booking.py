@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,10 +16,11 @@ from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings, TrialRequest, trial_of
 from gradts_plugin.engine.values import Values
 from gradts_plugin.engine.weights import Weights
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Computation
 from gradts_plugin.planning.books import Books, Probing, Training
 from gradts_plugin.protocols import Host, ProbeTarget, Schedule
-from gradts_plugin.records import Cost, FloatArray, IntArray, TrainingPlan, TrainingResult, Trial
+from gradts_plugin.records import FloatArray, IntArray, TrainingPlan, TrainingResult, Trial
 from gradts_plugin.scores import mean_score
 from gradts_plugin.stores.importances import StoredImportance
 
@@ -157,9 +158,8 @@ class BookingTrainings(Trainings):
     def book_fine_tuning(self, task_names: Sequence[str], seed: int, what: str) -> None:
         """Books a fine-tuning."""
         plan = self.fine_tuning_plan(task_names, seed)
-        recipe = {**plan.recipe, "evaluations": 1}
         digest = f"{what} {self._training(plan).digest}"
-        self._books.to_make(what, digest, Training(plan.train_tasks, recipe, quick_dev=True))
+        self._books.to_make(what, digest, Training(plan.train_tasks, plan.recipe, quick_dev=True))
 
     @property
     def _ranker_name(self) -> str:
@@ -213,15 +213,15 @@ class BookingValues(Values):
         super().__init__(session)
         self._books = books
 
-    def all_of(self, computations: Sequence[Computation]) -> list[Mapping[str, Any]]:
+    def all_of(self, computations: Sequence[Computation]) -> list[JsonObject]:
         """Finds all, or books those that are missing."""
         store, values = self._session.stores.computed, []
         for computation in computations:
             key = self.key(computation)
             found = store.find(key)
             if found is not None:
-                values.append(found["values"])
-                if Cost(**found["cost"]).num_steps:
+                values.append(found.values)
+                if found.cost.num_steps:
                     ranker, _ = self._session.ranker
                     self._books.found(f"fine-tunings for {ranker.name}", store.digest(key))
                 continue

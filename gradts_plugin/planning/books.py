@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from gradts_plugin.records import Recipe
 
 
 @dataclass(frozen=True)
@@ -13,12 +13,12 @@ class Training:
 
     Attributes:
         train_tasks: the primary first.
-        recipe: its settings (`Host.recipe`).
+        recipe: how it is trained.
         quick_dev: True where only a part of the dev set is scored, as in a fine-tuning.
     """
 
     train_tasks: tuple[str, ...]
-    recipe: Mapping[str, Any]
+    recipe: Recipe
     quick_dev: bool = False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from gradts_plugin.planning.books import Piece, Probing, Training
-from gradts_plugin.planning.rates import Rates, step_size
+from gradts_plugin.planning.rates import Rates
 from gradts_plugin.planning.work import FORWARD_SHARE, PROBE_SHARE, QUICK_DEV
 from gradts_plugin.records import TaskInfo
 
@@ -25,9 +25,7 @@ class Pricing:
 
     def steps(self, pieces: Iterable[Piece]) -> int:
         """Optimiser steps."""
-        return sum(
-            int(piece.recipe["max_steps"]) for piece in pieces if isinstance(piece, Training)
-        )
+        return sum(piece.recipe.max_steps for piece in pieces if isinstance(piece, Training))
 
     def work(self, pieces: Iterable[Piece]) -> float:
         """Instances trained on, the shares of all else included."""
@@ -56,13 +54,13 @@ class Pricing:
         if isinstance(piece, Probing):
             share = 1 + (FORWARD_SHARE / PROBE_SHARE if piece.fits_head else 0.0)
             return piece.num_instances * probed(piece.task_name) * share
-        sizes = {name: step_size(piece.recipe, name) for name in piece.train_tasks}
+        sizes = {name: piece.recipe.batches[name].per_step for name in piece.train_tasks}
         steps = {name: self._infos[name].num_train / size for name, size in sizes.items()}
-        share = int(piece.recipe["max_steps"]) / sum(steps.values())
+        share = piece.recipe.max_steps / sum(steps.values())
         trained = sum(share * steps[name] * size * step(name) for name, size in sizes.items())
         first = piece.train_tasks[0]
         num_dev = self._infos[first].num_dev
-        scored = int(piece.recipe["evaluations"]) * (
+        scored = piece.recipe.evaluations * (
             min(num_dev, QUICK_DEV) if piece.quick_dev else num_dev
         )
         return trained + FORWARD_SHARE * scored * step(first)

@@ -13,6 +13,7 @@ from typing import Any
 
 from gradts_plugin.engine.session import Session
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import ProbeTarget, Schedule
 from gradts_plugin.records import TrainingPlan, TrainStep
 from gradts_plugin.scores import Score
@@ -40,12 +41,6 @@ class Rates:
     num_heads_total: int
     weight_bytes: int
     description: str
-
-
-def step_size(recipe: Mapping[str, Any], task_name: str) -> int:
-    """Instances of a task in one optimiser step."""
-    sizes = recipe["batches"][task_name]
-    return int(sizes["train_batch_size"] * sizes["gradient_accumulation_steps"])
 
 
 def measure(session: Session, *, steps: bool = True) -> Rates:
@@ -162,10 +157,10 @@ class _RoundRobin:
     def observe(self, score: Score) -> None:
         pass
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         return {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: JsonObject) -> None:
         pass
 
 
@@ -186,15 +181,14 @@ def _timed_steps(session: Session, task_names: tuple[str, ...]) -> dict[str, flo
     settings = session.settings
     training = settings.fine_tuning if settings.probing.model == "fine-tuned" else settings.training
     num_steps = _MEASURED_STEPS * len(task_names)
-    recipe = session.host.recipe(
-        training.model_copy(update={"max_steps": num_steps, "epochs": None}), task_names, {}
-    )
+    short = {"max_steps": num_steps, "epochs": None, "evaluations": 1}
+    recipe = session.host.recipe(training.model_copy(update=short), task_names, {})
     plan = TrainingPlan(
         purpose="fine-tuning",  # scores few dev instances, once
         train_tasks=task_names,
         primary_task=task_names[0],
         seed=settings.seed,
-        recipe={**recipe, "evaluations": 1},
+        recipe=recipe,
     )
     with _listening(session, _StepTimes()) as times:
         session.host.train(
@@ -207,7 +201,8 @@ def _timed_steps(session: Session, task_names: tuple[str, ...]) -> dict[str, flo
         if before == name:
             durations[name].append(end - start)
     return {
-        name: statistics.median(durations[name]) / step_size(recipe, name) for name in task_names
+        name: statistics.median(durations[name]) / recipe.batches[name].per_step
+        for name in task_names
     }
 
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.ranking.by_value import ranked_by_value
@@ -76,7 +76,7 @@ def cosine_similarity(first: FloatArray, second: FloatArray) -> float:
 
 def _mean_embedding(
     target: Callable[[], ProbeTarget], task_name: str, *, max_instances: int | None, seed: int
-) -> tuple[dict[str, Any], Cost]:
+) -> tuple[JsonObject, Cost]:
     import torch
 
     from gradts_plugin.probing.convex import mean_pooled

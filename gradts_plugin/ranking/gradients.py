@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradts_plugin.errors import TrainingError
+from gradts_plugin.json_forms import JsonObject, from_json
 from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.ranking.by_value import ranked_in_order
 from gradts_plugin.ranking.sampling import SamplingSettings
@@ -55,7 +56,7 @@ def rank_by_gradients(context: RankingContext, settings: SamplingSettings) -> Ra
     """
     run = context.settings
     tasks = (context.primary_task, *context.candidate_tasks)
-    identity = {
+    identity: JsonObject = {
         "fine_tuning": context.fine_tuning_identity(tasks),
         "fine_tuning_seed": run.seed,
         "max_instances": settings.max_instances,
@@ -65,7 +66,7 @@ def rank_by_gradients(context: RankingContext, settings: SamplingSettings) -> Ra
     }
     estimate = partial(_estimate, context, tasks, settings.max_instances)
     (found,) = context.computed([Computation("gradients", identity, tasks, estimate)])
-    placed = [(name, reduction) for name, reduction in found["reductions"]]
+    placed = from_json(list[tuple[str, float]], found["reductions"], where="stored reductions")
     return ranked_in_order(context, placed, ranker="gradients", measure="dev loss reduction")
 
 
@@ -196,7 +197,7 @@ def forward_selection(
 
 def _estimate(
     context: RankingContext, tasks: Sequence[str], max_instances: int | None
-) -> tuple[dict[str, Any], Cost]:
+) -> tuple[JsonObject, Cost]:
     from gradts_plugin.probing.prober import frozen
 
     settings = context.settings

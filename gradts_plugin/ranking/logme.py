@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradts_plugin.json_forms import JsonObject, from_json
 from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.ranking.by_value import ranked_by_value
 from gradts_plugin.ranking.sampling import SamplingSettings
@@ -71,7 +72,7 @@ def rank_by_logme(context: RankingContext, settings: SamplingSettings) -> Rankin
         ]
     )
     evidence = {
-        name: values["log_evidence"]
+        name: from_json(float, values["log_evidence"], where="a stored LogME")
         for name, values in zip(context.candidate_tasks, found, strict=True)
     }
     return ranked_by_value(context, evidence, ranker="logme", measure="LogME")
@@ -126,7 +127,7 @@ def class_columns(labels: IntArray) -> FloatArray:
 
 def _score(
     context: RankingContext, candidate: str, *, max_instances: int | None, seed: int
-) -> tuple[dict[str, Any], Cost]:
+) -> tuple[JsonObject, Cost]:
     import torch
 
     from gradts_plugin.probing.prober import frozen

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,7 +19,6 @@ from gradts_plugin.report.record import (
     ProbeInfo,
     RunReport,
 )
-from gradts_plugin.scores import Score
 from gradts_plugin.stores.importances import StoredImportance
 
 _NUM_BINS = 40
@@ -75,13 +73,12 @@ def _head_map(name: str, sources: Sequence[StoredImportance]) -> HeadMap:
 
 
 def _probe_info(name: str, source: StoredImportance) -> ProbeInfo:
-    made = source.provenance
     return ProbeInfo(
         task=name,
-        seed=int(source.metadata["fingerprint"]["seed"]),
+        seed=source.seed,
         num_instances=source.shape[0],
-        dev_score=_defined(made.get("dev_score_after_fine_tuning")),
-        seconds=float(made.get("fine_tuning_seconds", 0.0)) + float(source.metadata["seconds"]),
+        dev_score=source.metadata.preparation.score,
+        seconds=source.cost.seconds,
     )
 
 
@@ -166,8 +163,3 @@ def _cut(text: str | None) -> str:
 
 def _rows(matrix: FloatArray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in matrix.tolist())
-
-
-def _defined(value: float | str | None) -> Score:
-    """A score out of a probe's record; None where it was undefined, or there is none."""
-    return float(value) if value is not None and math.isfinite(float(value)) else None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.reading import read_yaml
 from gradts_plugin.settings.selection import GradTSSettings
 
 
 def merge_settings(
-    block: Mapping[str, Any],
+    block: JsonObject,
     gradts_config: Path | None,
-    flags: Mapping[str, Any],
+    flags: JsonObject,
     *,
     where: str,
 ) -> GradTSSettings:

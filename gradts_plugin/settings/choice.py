@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, model_serializer, model_validator
 
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.parsing import Settings, SettingsT, parse_settings
 
 
@@ -31,17 +32,17 @@ class Choice(Settings):
         return given
 
     @property
-    def own(self) -> Mapping[str, Any]:
+    def own(self) -> JsonObject:
         """The settings that were given with the name, unchecked."""
         return self.model_extra or {}
 
     @model_serializer
-    def _plain(self) -> str | Mapping[str, Any]:
+    def _plain(self) -> str | JsonObject:
         return {"name": self.name, **self.own} if self.own else self.name
 
 
 def settings_of(
-    choice: Choice, model: type[SettingsT], defaults: Mapping[str, Any], *, where: str
+    choice: Choice, model: type[SettingsT], defaults: JsonObject, *, where: str
 ) -> SettingsT:
     """The checked settings of what was chosen.
 

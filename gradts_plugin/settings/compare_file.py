@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from gradts_plugin.json_forms import JsonObject, JsonValue
 from gradts_plugin.settings.old_keys import OLD_METHOD_SECTIONS
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.reading import read_yaml
 from gradts_plugin.settings.run_file import RunFile, with_absolute_paths
 
 #: What `gradts-select compare` runs where a compare file names no methods of its own.
-DEFAULT_COMPARED_METHODS: Mapping[str, Mapping[str, Any]] = {
+DEFAULT_COMPARED_METHODS: Mapping[str, JsonObject] = {
     "alone": {"method": "alone"},
     "all": {"method": "all"},
     "random": {"method": "top", "ranking": {"ranker": "random"}},
@@ -43,9 +44,7 @@ class CompareFile(RunFile):
     """
 
     primaries: Annotated[tuple[str, ...], Field(min_length=1)]
-    methods: Annotated[Mapping[str, Mapping[str, Any]], Field(min_length=1)] = (
-        DEFAULT_COMPARED_METHODS
-    )
+    methods: Annotated[Mapping[str, JsonObject], Field(min_length=1)] = DEFAULT_COMPARED_METHODS
     evaluation_seeds: Annotated[int, Field(gt=0)] = 3
     oracle: bool = True
 
@@ -81,7 +80,7 @@ def read_compare_file(path: Path) -> CompareFile:
     return with_absolute_paths(compare_file, path.absolute().parent)
 
 
-def _with_old_sections(given: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_old_sections(given: JsonObject) -> JsonObject:
     """Settings of methods as version 0.1 gave them to all methods, given to each method."""
     sections = {key: given[key] for key in OLD_METHOD_SECTIONS if key in given}
     methods = given.get("methods", DEFAULT_COMPARED_METHODS)
@@ -91,14 +90,18 @@ def _with_old_sections(given: Mapping[str, Any]) -> Mapping[str, Any]:
     rest = {key: value for key, value in given.items() if key not in sections}
     if isinstance(seeds, Mapping) and "seeds" in seeds:
         rest["training_seeds"] = seeds["seeds"]
-    return {**rest, "methods": {name: _merged(sections, own) for name, own in methods.items()}}
+    given_to_each = {
+        name: merged(sections, own) if isinstance(own, Mapping) else own
+        for name, own in methods.items()
+    }
+    return {**rest, "methods": given_to_each}
 
 
-def _merged(shared: Mapping[str, Any], own: Any) -> Any:
-    if not isinstance(own, Mapping):
-        return own
-    merged = {**shared, **own}
+def merged(shared: JsonObject, own: JsonObject) -> dict[str, JsonValue]:
+    """A method's own settings over those of all methods, section by section."""
+    result = {**shared, **own}
     for key in shared.keys() & own.keys():
-        if isinstance(shared[key], Mapping) and isinstance(own[key], Mapping):
-            merged[key] = {**shared[key], **own[key]}
-    return merged
+        below, over = shared[key], own[key]
+        if isinstance(below, Mapping) and isinstance(over, Mapping):
+            result[key] = {**below, **over}
+    return result

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from gradts_plugin.json_forms import JsonObject, JsonValue
+
 #: Sections that became settings of the methods they steer: section -> (methods, new names).
 _OF_METHODS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]] = {
     "trial": (("trial", "fg"), {}),
@@ -31,7 +33,7 @@ class OldKeyWarning(FutureWarning):
     """A key of version 0.1 was read; the next version will not know it."""
 
 
-def with_old_keys(given: Mapping[str, Any]) -> dict[str, Any]:
+def with_old_keys(given: JsonObject) -> dict[str, JsonValue]:
     """Settings of version 0.1 as they are written today; those of today unchanged.
 
     Args:
@@ -74,7 +76,7 @@ def with_old_keys(given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _ranking(ranking: dict[str, Any]) -> dict[str, Any]:
+def _ranking(ranking: dict[str, JsonValue]) -> dict[str, JsonValue]:
     limit = ranking.pop("max_instances")
     ranker = _named(ranking.get("ranker", "heads"))
     if ranker is not None and ranker["name"] in _SAMPLING_RANKERS:
@@ -86,13 +88,13 @@ def _ranking(ranking: dict[str, Any]) -> dict[str, Any]:
     return ranking
 
 
-def _named(choice: Any) -> dict[str, Any] | None:
+def _named(choice: Any) -> dict[str, JsonValue] | None:
     if isinstance(choice, str):
         return {"name": choice}
     return dict(choice) if isinstance(choice, Mapping) and "name" in choice else None
 
 
-def _move(choice: dict[str, Any], key: str, value: Any, old: str, place: str) -> None:
+def _move(choice: dict[str, JsonValue], key: str, value: Any, old: str, place: str) -> None:
     choice.setdefault(key, value)
     _tell(old, f"{place}: {{name: {choice['name']}, {key}: ...}}")
 

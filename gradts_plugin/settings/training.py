@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.parsing import Settings
 
 Precision = Literal["fp32", "bf16"]
@@ -71,7 +72,7 @@ class TrainingSettings(Settings):
 
 #: MT-DNN's training recipe, as the paper used it (Ma et al. 2021): Adamax 5e-5, 7 epochs, batch 4,
 #: accumulation 4, clipping once a step, 10 % warm-up, every batch of every task once per epoch.
-MT_DNN_RECIPE: Mapping[str, Any] = {
+MT_DNN_RECIPE: JsonObject = {
     "epochs": 7,
     "batch_size": 4,
     "gradient_accumulation_steps": 4,

@@ -15,15 +15,18 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gradts_plugin.errors import DegenerateImportanceError, StoreError
+from gradts_plugin.errors import ConfigError, DegenerateImportanceError, StoreError
+from gradts_plugin.json_forms import JsonObject, from_json, to_json
 from gradts_plugin.protocols import ImportanceSource
-from gradts_plugin.records import FloatArray, IntArray
+from gradts_plugin.records import Cost, FloatArray, IntArray
+from gradts_plugin.scores import Score
 from gradts_plugin.stores.arrow import check_arrow, damaged, read_arrow, write_arrow
 from gradts_plugin.stores.files import (
     disk_errors,
@@ -36,6 +39,8 @@ from gradts_plugin.stores.keys import FORMAT_VERSION, ProbeKey
 
 FORMAT = "gradts gradient store"
 
+_FORMAT = {"format": FORMAT, "format_version": FORMAT_VERSION}
+
 
 _ARROW_NAME = "importances.arrow"
 
@@ -46,40 +51,77 @@ _METADATA_NAME = "metadata.json"
 _MARKER_NAME = "store.json"
 
 
-_METADATA_KEYS = frozenset(
-    ("digest", "fingerprint", "num_instances", "num_layers", "num_heads", "sha256", "provenance")
-)
-
-
 _HASH_CHUNK = 1 << 20
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """What a task took before it was probed.
+
+    Attributes:
+        score: its dev score after fine-tuning; None where it is undefined, or a head was fitted to
+            the frozen encoder.
+        cost: of fine-tuning or fitting.
+    """
+
+    score: Score
+    cost: Cost
+
+
+NO_PREPARATION = Preparation(None, Cost())
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What stands beside the importances of a record.
+
+    Attributes:
+        digest: of the record's key.
+        fingerprint: the key.
+        num_instances: N.
+        num_layers: L.
+        num_heads: H.
+        sha256: of the file of importances.
+        seconds: of probing.
+        preparation: what came before.
+        provenance: versions and the like.
+    """
+
+    digest: str
+    fingerprint: JsonObject
+    num_instances: int
+    num_layers: int
+    num_heads: int
+    sha256: str
+    seconds: float
+    preparation: Preparation
+    provenance: JsonObject
+
+
+@dataclass(frozen=True)
 class StoredImportance:
     """A record of the store, an `ImportanceSource` that reads memory-mapped.
 
     Attributes:
         folder: where the record lies.
+        seed: the fine-tuning seed.
         metadata: the content of its metadata.json.
     """
 
-    def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self.metadata = metadata
+    folder: Path
+    seed: int
+    metadata: Metadata
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(num_instances, num_layers, num_heads)."""
-        return (
-            int(self.metadata["num_instances"]),
-            int(self.metadata["num_layers"]),
-            int(self.metadata["num_heads"]),
-        )
+        found = self.metadata
+        return found.num_instances, found.num_layers, found.num_heads
 
     @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What the writer said about how the record came about."""
-        provenance: Mapping[str, Any] = self.metadata["provenance"]
-        return provenance
+    def cost(self) -> Cost:
+        """What the probe took when it was made, the preparation included."""
+        return self.metadata.preparation.cost + Cost(0, self.shape[0], self.metadata.seconds)
 
     def batches(self) -> Iterator[tuple[IntArray, FloatArray]]:
         """Yields the instances in the order in which they were probed.
@@ -139,26 +181,22 @@ class GradientStore:
         folder = self.root / key.folder_name
         if not folder.exists():
             return None
-        metadata = _read_json(folder / _METADATA_NAME)
-        _check_version(metadata, folder)
-        missing = sorted(_METADATA_KEYS - metadata.keys())
-        if missing:
-            raise damaged(folder / _METADATA_NAME, f"key {missing[0]!r} is missing")
-        if metadata["fingerprint"] != key.fingerprint or metadata["digest"] != key.digest:
+        metadata = _read_metadata(folder)
+        if metadata.fingerprint != key.fingerprint or metadata.digest != key.digest:
             raise StoreError(
                 f"the record {folder} belongs to other settings"
-                f"{_first_difference(metadata['fingerprint'], key.fingerprint)}; "
+                f"{_first_difference(metadata.fingerprint, key.fingerprint)}; "
                 "remove this folder and the task is probed again"
             )
         path = folder / _ARROW_NAME
         with disk_errors("read", path):
             checksum = _sha256_of_file(path)
-        if checksum != metadata["sha256"]:
+        if checksum != metadata.sha256:
             raise StoreError(
                 f"the record {folder} is damaged: {_ARROW_NAME} does not match its checksum; "
                 "remove this folder and the task is probed again"
             )
-        record = StoredImportance(folder, metadata)
+        record = StoredImportance(folder, key.seed, metadata)
         check_arrow(path, record.shape)
         return record
 
@@ -166,7 +204,8 @@ class GradientStore:
         self,
         key: ProbeKey,
         batches: Iterable[tuple[IntArray, FloatArray]],
-        provenance: Mapping[str, Any],
+        provenance: JsonObject,
+        preparation: Preparation = NO_PREPARATION,
     ) -> StoredImportance:
         """Streams the importances of one task to disk.
 
@@ -178,7 +217,8 @@ class GradientStore:
             key: what the importances depend on.
             batches: (example_ids of shape (b,), raw importances of shape (b, L, H)); the probing
                 itself may run inside, its seconds are recorded.
-            provenance: versions and the result of the fine-tuning, as plain JSON values.
+            provenance: versions and the like.
+            preparation: what the task took before.
 
         Returns:
             The record.
@@ -195,20 +235,20 @@ class GradientStore:
             started = time.monotonic()
             path = folder / _ARROW_NAME
             shape = write_arrow(path, batches, task_name=key.task_name)
-            metadata = {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "digest": key.digest,
-                "fingerprint": key.fingerprint,
-                "num_instances": shape[0],
-                "num_layers": shape[1],
-                "num_heads": shape[2],
-                "sha256": _sha256_of_file(path),
-                "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - started, 3),
-                "provenance": dict(provenance),
-            }
-            write_json_atomic(folder / _METADATA_NAME, metadata)
+            metadata = Metadata(
+                digest=key.digest,
+                fingerprint=key.fingerprint,
+                num_instances=shape[0],
+                num_layers=shape[1],
+                num_heads=shape[2],
+                sha256=_sha256_of_file(path),
+                seconds=round(time.monotonic() - started, 3),
+                preparation=preparation,
+                provenance=provenance,
+            )
+            written_at = datetime.now(UTC).isoformat(timespec="seconds")
+            values = {**_FORMAT, "written_at": written_at, **to_json(metadata)}
+            write_json_atomic(folder / _METADATA_NAME, values)
             publish_folder(folder, destination)
         record = self.find(key)
         if record is None:
@@ -219,7 +259,7 @@ class GradientStore:
         """Makes the root folder, marks it with the format version and cleans it."""
         marker = self.root / _MARKER_NAME
         if not marker.exists():
-            write_json_atomic(marker, {"format": FORMAT, "format_version": FORMAT_VERSION})
+            write_json_atomic(marker, _FORMAT)
         remove_abandoned(self.root)
 
 
@@ -255,6 +295,16 @@ def _check_version(metadata: Any, folder: Path) -> None:
         )
 
 
+def _read_metadata(folder: Path) -> Metadata:
+    path = folder / _METADATA_NAME
+    values = _read_json(path)
+    _check_version(values, folder)
+    try:
+        return from_json(Metadata, values, where=path.name)
+    except ConfigError as error:
+        raise damaged(path, str(error)) from error
+
+
 def _read_json(path: Path) -> Any:
     with disk_errors("read", path):
         content = path.read_bytes()
@@ -264,9 +314,7 @@ def _read_json(path: Path) -> Any:
         raise damaged(path, "broken JSON") from error
 
 
-def _first_difference(found: Any, expected: Mapping[str, Any]) -> str:
-    if not isinstance(found, Mapping):
-        return ""
+def _first_difference(found: JsonObject, expected: JsonObject) -> str:
     for name, value in expected.items():
         if found.get(name) != value:
             return f" ({name} differs)"

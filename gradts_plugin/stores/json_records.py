@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.errors import StoreError
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.stores.files import disk_errors, write_json_atomic
 from gradts_plugin.stores.keys import FORMAT_VERSION, canonical_json, digest_of
 
@@ -47,11 +46,11 @@ class JsonRecords:
                 f"{FORMAT_VERSION}; remove it or give another folder as store"
             )
 
-    def digest(self, key: Mapping[str, Any]) -> str:
+    def digest(self, key: JsonObject) -> str:
         """sha256 (hex) of a key and the format version."""
         return digest_of({"format_version": FORMAT_VERSION, "key": key})
 
-    def find(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    def find(self, key: JsonObject) -> JsonObject | None:
         """The values stored under a key; None where there are none.
 
         Raises:
@@ -77,12 +76,12 @@ class JsonRecords:
             checksum, result = record["sha256"], record["result"]
             if checksum != digest_of(result):
                 raise self.refused(key, "is damaged: its result does not match its checksum")
-            values: dict[str, Any] = dict(result)
+            values: JsonObject = dict(result)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self.refused(key, "is damaged: no valid JSON record") from error
         return values
 
-    def record(self, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    def record(self, key: JsonObject, values: JsonObject) -> None:
         """Writes values down, whole or not at all.
 
         Raises:
@@ -94,23 +93,23 @@ class JsonRecords:
                 "format": self._format,
                 "format_version": FORMAT_VERSION,
                 "key": json.loads(canonical_json(key)),
-                "result": dict(values),
+                "result": values,
                 "sha256": digest_of(values),
                 "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
 
-    def refused(self, key: Mapping[str, Any], problem: str) -> StoreError:
+    def refused(self, key: JsonObject, problem: str) -> StoreError:
         """The error to raise for a record that cannot be used."""
         return StoreError(
             f"the {self._kind} {self._path(key)} {problem}; remove this file and {self._remedy}"
         )
 
-    def _path(self, key: Mapping[str, Any]) -> Path:
+    def _path(self, key: JsonObject) -> Path:
         return self.root / f"{self.digest(key)[:32]}.json"
 
 
-def _version_of_one_in(root: Path) -> Any:
+def _version_of_one_in(root: Path) -> object:
     """The format version of some record, since one folder has one; ours where none can be read."""
     try:
         return json.loads(next(root.glob("*.json")).read_bytes())["format_version"]

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from gradts_plugin.records import TaskInfo, TrainingPlan
+from gradts_plugin.json_forms import JsonObject, to_json
+from gradts_plugin.records import Recipe, TaskInfo, TrainingPlan
 from gradts_plugin.settings.probing import ProbingSettings
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.stores.files import (
@@ -46,12 +47,12 @@ class ProbeKey:
     encoder: str
     task_name: str
     task_data: str
-    fine_tuning: Mapping[str, Any]
-    probing: Mapping[str, Any]
+    fine_tuning: JsonObject
+    probing: JsonObject
     seed: int
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> JsonObject:
         """The key as plain JSON values."""
         values = {
             "encoder": self.encoder,
@@ -62,7 +63,7 @@ class ProbeKey:
             "seed": self.seed,
         }
         # Through JSON, so that it compares equal to what is read back (tuples become lists).
-        plain: dict[str, Any] = json.loads(canonical_json(values))
+        plain: JsonObject = json.loads(canonical_json(values))
         return plain
 
     @property
@@ -101,8 +102,8 @@ def probe_key(
     *,
     encoder: str,
     probing: ProbingSettings,
-    measure: Mapping[str, Any],
-    recipe: Mapping[str, Any] | None,
+    measure: JsonObject,
+    recipe: Recipe | None,
     seed: int,
     shuffle_seed: int | None,
 ) -> ProbeKey:
@@ -138,20 +139,20 @@ def probe_key(
     )
 
 
-def training_identity(settings: GradTSSettings, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def training_identity(settings: GradTSSettings, recipe: Recipe) -> JsonObject:
     """What decides a training's numbers beside encoder, data and seed, as JSON values.
 
     Args:
         settings: of the run; those that say how the host trains.
-        recipe: from `Host.recipe`, which holds the training's own settings and the host's version.
+        recipe: from `Host.recipe`.
     """
     names = GradTSSettings.names_that_affect("trainings") - {"seed", "training"}
-    return {"recipe": dict(recipe), **settings.model_dump(include=names)}
+    return {"recipe": to_json(recipe), **settings.model_dump(include=names)}
 
 
 def training_key(
     settings: GradTSSettings, plan: TrainingPlan, infos: Mapping[str, TaskInfo], *, encoder: str
-) -> dict[str, Any]:
+) -> JsonObject:
     """What a training is stored under.
 
     Args:
@@ -173,19 +174,19 @@ def training_key(
     }
 
 
-def with_test_set(key: Mapping[str, Any], info: TaskInfo) -> Mapping[str, Any]:
+def with_test_set(key: JsonObject, info: TaskInfo) -> JsonObject:
     """The key of a training whose primary is also scored on a test set, where it has one."""
     return {**key, "test_set": info.test_fingerprint} if info.test_fingerprint else key
 
 
 def computed_key(
     name: str,
-    identity: Mapping[str, Any],
+    identity: JsonObject,
     infos: Sequence[TaskInfo],
     *,
     encoder: str,
-    ranker: Mapping[str, Any],
-) -> dict[str, Any]:
+    ranker: JsonObject,
+) -> JsonObject:
     """What a ranker's computed values are stored under.
 
     Args:

@@ -7,12 +7,11 @@ recorded one by one as they finish, so work that is killed goes on after the las
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from gradts_plugin.json_forms import JsonObject, from_json, to_json
 from gradts_plugin.records import TrainingResult
-from gradts_plugin.scores import Score
 from gradts_plugin.stores.json_records import JsonRecords
 
 FORMAT = "gradts training run"
@@ -39,11 +38,11 @@ class TrialLedger:
             root, file_format=FORMAT, kind="training run", remedy="it is trained again"
         )
 
-    def digest(self, key: Mapping[str, Any]) -> str:
+    def digest(self, key: JsonObject) -> str:
         """sha256 (hex) of a key and the ledger's format version."""
         return self._records.digest(key)
 
-    def find(self, key: Mapping[str, Any]) -> TrainingResult | None:
+    def find(self, key: JsonObject) -> TrainingResult | None:
         """Looks a run up.
 
         Args:
@@ -58,12 +57,11 @@ class TrialLedger:
         values = self._records.find(key)
         if values is None:
             return None
-        try:
-            return self._read_result(values)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._records.refused(key, "is damaged: no valid JSON record") from error
+        result = from_json(TrainingResult, values, where=str(self.root))
+        folder = result.output_dir and Path(os.path.normpath(self.root / result.output_dir))
+        return replace(result, output_dir=folder if folder and folder.is_dir() else None)
 
-    def record(self, key: Mapping[str, Any], result: TrainingResult) -> None:
+    def record(self, key: JsonObject, result: TrainingResult) -> None:
         """Writes a finished run down, whole or not at all.
 
         Args:
@@ -73,36 +71,7 @@ class TrialLedger:
         Raises:
             StoreError: the disk is full, read-only or not permitted.
         """
-        self._records.record(key, self._plain_result(result))
-
-    def _plain_result(self, result: TrainingResult) -> dict[str, Any]:
         folder = result.output_dir
-        return {
-            "score": result.score,
-            "metrics": dict(result.metrics),
-            "history": list(result.history),
-            "num_steps": int(result.num_steps),
-            "num_examples": int(result.num_examples),
-            "seconds": float(result.seconds),
-            # Relative, so that an output folder can be moved as a whole.
-            "output_dir": None if folder is None else os.path.relpath(folder, self.root),
-            **({"scheduler_state": result.scheduler_state} if result.scheduler_state else {}),
-        }
-
-    def _read_result(self, values: Mapping[str, Any]) -> TrainingResult:
-        relative = values["output_dir"]
-        folder = None if relative is None else Path(os.path.normpath(self.root / relative))
-        return TrainingResult(
-            score=_score(values["score"]),
-            metrics={name: _score(value) for name, value in values["metrics"].items()},
-            history=tuple(_score(value) for value in values["history"]),
-            num_steps=values["num_steps"],
-            num_examples=values["num_examples"],
-            seconds=values["seconds"],
-            output_dir=folder if folder is not None and folder.is_dir() else None,
-            scheduler_state=values.get("scheduler_state"),
-        )
-
-
-def _score(value: float | None) -> Score:
-    return None if value is None else float(value)
+        # Relative, so that an output folder can be moved as a whole.
+        relative = None if folder is None else os.path.relpath(folder, self.root)
+        self._records.record(key, {**to_json(result), "output_dir": relative})

@@ -21,10 +21,15 @@ from pydantic import (
 )
 
 from gradts_plugin.errors import nearest
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.parsing import Settings, parse_settings
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.tasks.kinds import METRICS, ROLES, SUFFIXES, Format, Kind, Metric, label_name
 from gradts_plugin.tasks.sources import DatasetSource, Fields, Paths
+
+#: A task config as it is read and written, JSON values: one of ours, whose keys `TaskConfig` names,
+#: or one of the host's own.
+TaskValues = Mapping[str, Any]
 
 
 def _label_names(value: object) -> object:
@@ -185,7 +190,7 @@ class TaskConfig(Settings):
         }
 
 
-def is_custom(config: Mapping[str, Any]) -> bool:
+def is_custom(config: TaskValues) -> bool:
     """True for a task config of this module, False for one of the host's own."""
     return "kind" in config
 
@@ -239,12 +244,12 @@ def settled_paths(config: TaskConfig, data_folder: Path) -> TaskConfig:
     return config.model_copy(update={"paths": None, "dataset": source, "schema_url": None})
 
 
-def to_json_values(config: TaskConfig) -> dict[str, Any]:
+def to_json_values(config: TaskConfig) -> TaskValues:
     """A task config as plain JSON values, defaults left out; parsing them gives the config back."""
     return config.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
 
 
-def task_config_schema() -> dict[str, Any]:
+def task_config_schema() -> JsonObject:
     """The JSON Schema of task configs, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -142,10 +142,7 @@ class ProgressPlugin:
     def after_train_step(self, plan: TrainingPlan, step: TrainStep) -> None:
         """Moves the bars a little."""
         self._has_trained = True
-        sizes = plan.recipe.get("batches", {}).get(step.task_name)
-        if sizes is not None:
-            size = sizes["train_batch_size"] * sizes["gradient_accumulation_steps"]
-            self._work_done(size)
+        self._work_done(plan.recipe.batches[step.task_name].per_step)
         share = FINE_TUNING_SHARE if plan.purpose == "fine-tuning" else 1.0
         what = plan.primary_task
         if len(plan.train_tasks) > 1:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from gradts_plugin.errors import HostError
-from gradts_plugin.protocols import Schedule
+from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.protocols import HostConfig, Schedule
 from gradts_plugin.records import (
+    BatchSize,
     KeptInstances,
+    Recipe,
     Selection,
     TaskInfo,
     TaskShares,
@@ -63,7 +65,7 @@ class FakeHost:
         return _sha256("fake encoder")
 
     @property
-    def provenance(self) -> Mapping[str, Any]:
+    def provenance(self) -> JsonObject:
         """Says that this is no real host."""
         return {"host": "fake", "encoder": "fake", "versions": {}}
 
@@ -77,23 +79,25 @@ class FakeHost:
         settings: TrainingSettings,
         train_tasks: Sequence[str],
         kept_instances: KeptInstances,
-    ) -> dict[str, Any]:
+    ) -> Recipe:
         """Training settings with every default filled in."""
         self.asked["recipe"] += 1
         size, accumulation = settings.batch_size or 4, settings.gradient_accumulation_steps or 1
         num_train = {task.name: task.num_train for task in self.planted_tasks}
         num_train |= {name: len(ids) for name, ids in kept_instances.items()}
         epoch = sum(math.ceil(num_train[name] / (size * accumulation)) for name in train_tasks)
-        return {
-            **settings.model_dump(mode="json", exclude={"recipe", "epochs", "batch_size"}),
-            "host": {"name": "fake", "version": 1},
-            "max_steps": settings.max_steps or max(1, round((settings.epochs or 1) * epoch)),
-            "evaluations": settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
-            "batches": {
-                name: {"train_batch_size": size, "gradient_accumulation_steps": accumulation}
-                for name in train_tasks
-            },
+        said = {
+            *("recipe", "epochs", "max_steps", "evaluations"),
+            *("batch_size", "gradient_accumulation_steps"),
         }
+        return Recipe(
+            host="fake",
+            host_version=1,
+            max_steps=settings.max_steps or max(1, round((settings.epochs or 1) * epoch)),
+            evaluations=settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
+            batches=dict.fromkeys(train_tasks, BatchSize(size, accumulation)),
+            own=settings.model_dump(mode="json", exclude=said),
+        )
 
     @contextmanager
     def fine_tuned(self, plan: TrainingPlan) -> Iterator[FakeTarget]:
@@ -129,7 +133,7 @@ class FakeHost:
 
     def rewrite(
         self, selection: Selection, training: TrainingSettings, output_dir: Path
-    ) -> dict[str, Any]:
+    ) -> HostConfig:
         """A configuration that names what is trained; writes the kept instances."""
         self.asked["rewrite"] += 1
         files = {}
@@ -157,7 +161,7 @@ class FakeHost:
 
     def task_shares(
         self,
-        rewritten: Mapping[str, Any] | None = None,
+        rewritten: HostConfig | None = None,
         kept_instances: KeptInstances | None = None,  # noqa: ARG002  # tasks take turns
     ) -> TaskShares:
         """Tasks are trained in turn, as often as mixing ratios say."""
@@ -194,7 +198,7 @@ class FakeHost:
         tasks = [self._task(name) for name in plan.train_tasks]
         model = FakeModel(tasks, plan.seed)
         weights = list(model.parameters())
-        for _ in range(min(int(plan.recipe["max_steps"]), _MOST_REAL_STEPS)):
+        for _ in range(min(plan.recipe.max_steps, _MOST_REAL_STEPS)):
             losses = [model.instance_losses(task, planted(task, "train")).mean() for task in tasks]
             # By hand: an optimiser of torch imports its compiler, which takes seconds.
             gradients = torch.autograd.grad(torch.stack(losses).sum(), weights)

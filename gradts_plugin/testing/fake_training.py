@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,7 +82,7 @@ def run_training(
     has_test: bool,
 ) -> TrainingResult:
     """Goes through the steps and evaluations of a plan without training anything."""
-    num_steps, evaluations = int(plan.recipe["max_steps"]), int(plan.recipe["evaluations"])
+    num_steps, evaluations = plan.recipe.max_steps, plan.recipe.evaluations
     ends = [max(1, num_steps * n // evaluations) for n in range(1, evaluations + 1)]
     if schedule is not None:
         ends = list(range(schedule.steps_per_round, num_steps + 1, schedule.steps_per_round))
@@ -107,13 +106,12 @@ def run_training(
     if has_test and schedule is None:
         training = _described(plan, len(ends), len(ends))
         metrics[TEST_SCORE] = score(replace(training, on_test_set=True))
-    sizes = plan.recipe["batches"]
     return TrainingResult(
         score=best,
         metrics=metrics,
         history=tuple(history),
         num_steps=num_steps,
-        num_examples=sum(math.prod(sizes[name].values()) for name in taken),
+        num_examples=sum(plan.recipe.batches[name].per_step for name in taken),
         seconds=_SECONDS_PER_STEP * num_steps,
         output_dir=output_dir,
         scheduler_state=None if schedule is None else schedule.scheduler.state(),
@@ -122,7 +120,7 @@ def run_training(
 
 def _task_order(plan: TrainingPlan, schedule: Schedule | None) -> Iterator[str]:
     """The task of each step: the scheduler's, else in turn, as often as mixing ratios say."""
-    ratios = plan.recipe.get("mixing_ratios", {})
+    ratios = plan.recipe.mixing_ratios
     while True:
         if schedule is not None:
             yield from [schedule.scheduler.next_task()] * schedule.steps_per_round
@@ -136,7 +134,7 @@ def _described(plan: TrainingPlan, evaluation: int, num_evaluations: int) -> Fak
         primary_task=plan.primary_task,
         auxiliary_tasks=tuple(name for name in plan.train_tasks if name != plan.primary_task),
         kept_instances=_kept(plan),
-        mixing_ratios=dict(plan.recipe.get("mixing_ratios", {})),
+        mixing_ratios=plan.recipe.mixing_ratios,
         seed=plan.seed,
         evaluation=evaluation,
         num_evaluations=num_evaluations,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Host, ProbeTarget
 from gradts_plugin.records import IntArray, KeptInstances, TaskInfo, TrainingPlan, TrainStep
 from gradts_plugin.settings.training import TrainingSettings
@@ -46,14 +47,14 @@ class OpenedHost:
         kept_instances: KeptInstances | None = None,
         **recipe: Any,
     ) -> TrainingPlan:
-        """A short training of the first two tasks."""
+        """A short training of the first two tasks; what else is given changes the recipe."""
         tasks, kept = self.names[:2], kept_instances or {}
         return TrainingPlan(
             purpose="trial",
             train_tasks=tasks,
             primary_task=tasks[0],
             seed=seed,
-            recipe={**self.host.recipe(settings, tasks, kept), **recipe},
+            recipe=replace(self.host.recipe(settings, tasks, kept), **recipe),
             kept_instances=kept,
         )
 
@@ -90,7 +91,7 @@ class Alternating:
         """Remembers."""
         self.told.append(score)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """What it knows."""
         return {"asked": self.asked, "told": list(self.told)}
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from gradts_plugin.json_forms import to_json
 from gradts_plugin.probing.importance import rows
 from gradts_plugin.probing.prober import probe
 from gradts_plugin.protocols import Host, ProbeTarget, Schedule
@@ -80,17 +81,14 @@ class HostContract:
         """Provenance and recipes are stored."""
         provenance = opened.host.provenance
         assert json.loads(json.dumps(provenance)) == provenance
-        recipe = opened.plan().recipe
+        recipe = to_json(opened.plan().recipe)
         assert json.loads(json.dumps(recipe, allow_nan=False)) == recipe
 
     def test_a_recipe_says_how_long_and_in_what_batches(self, opened: OpenedHost) -> None:
-        """The forecast reads these keys."""
+        """The forecast looks at these."""
         recipe = opened.host.recipe(SHORT, opened.names[:2], {})
-        assert recipe["max_steps"] == STEPS
-        assert recipe["evaluations"] == 1
-        for name in opened.names[:2]:
-            sizes = recipe["batches"][name]
-            assert sizes["train_batch_size"] * sizes["gradient_accumulation_steps"] == 4
+        assert (recipe.max_steps, recipe.evaluations) == (STEPS, 1)
+        assert [recipe.batches[name].per_step for name in opened.names[:2]] == [4, 4]
 
     def test_a_recipe_knows_of_kept_instances(self, opened: OpenedHost) -> None:
         """An epoch over less is shorter."""
@@ -98,7 +96,7 @@ class HostContract:
         tasks = opened.names[:2]
         whole = opened.host.recipe(settings, tasks, {})
         kept = opened.host.recipe(settings, tasks, {tasks[1]: opened.some_ids(tasks[1], 2)})
-        assert kept["max_steps"] < whole["max_steps"]
+        assert kept.max_steps < whole.max_steps
 
     def test_the_same_plan_is_the_same_training(self, opened: OpenedHost, tmp_path: Path) -> None:
         """Score, history and steps repeat; the result says where it lies and what it cost."""
@@ -151,7 +149,7 @@ class HostContract:
         """A round's steps are all of the scheduler's task; after each it hears the dev score."""
         names = opened.names[:2]
         scheduler = Alternating(names)
-        plan = replace(opened.plan(), recipe={**opened.plan().recipe, "evaluations": 2})
+        plan = opened.plan(evaluations=2)
         opened.steps.clear()
         result = opened.host.train(plan, tmp_path / "run", Schedule(scheduler, 2, {}))
         assert [step.task_name for step in opened.steps] == [names[1], names[1], *names[:1] * 2]

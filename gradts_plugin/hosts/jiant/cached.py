@@ -18,7 +18,7 @@ apply_mends()  # jiant cannot be imported before its breaks are mended
 from jiant.proj.main.components import container_setup
 
 from gradts_plugin.hosts.jiant.caches import open_cache
-from gradts_plugin.hosts.jiant.container import check_container_config
+from gradts_plugin.hosts.jiant.container import ContainerConfig, check_container_config
 
 #: A class id, a score, or one class id per token (None: the token has no label).
 Target = int | float | tuple[int | None, ...]
@@ -76,7 +76,7 @@ class TokenizedTask:
 
 
 def tokenized_tasks(
-    container_config: Mapping[str, Any], names: Sequence[str]
+    container_config: ContainerConfig, names: Sequence[str]
 ) -> tuple[TokenizedTask, ...]:
     """Some tasks of a container config, ready to be read.
 

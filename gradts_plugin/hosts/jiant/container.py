@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import ConfigError, nearest
-from gradts_plugin.hosts.jiant.caches import with_filtered_caches
-from gradts_plugin.records import Selection
+
+#: jiant's task-container config, or a block of it: jiant's own format, JSON values that jiant alone
+#: defines. One that was given is never changed.
+ContainerConfig = dict[str, Any]
 
 #: Top-level keys that jiant's task-container config must have.
 CONTAINER_KEYS = (
@@ -32,7 +34,7 @@ _NEEDED_BELOW: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def check_container_config(config: Mapping[str, Any], where: str = "task-container config") -> None:
+def check_container_config(config: ContainerConfig, where: str = "task-container config") -> None:
     """Checks what jiant itself would only trip over later.
 
     Raises:
@@ -61,7 +63,7 @@ def check_container_config(config: Mapping[str, Any], where: str = "task-contain
             raise ConfigError(f"{where}: task {name!r}: {path}: no such file")
 
 
-def _check_keys(config: Mapping[str, Any], where: str) -> None:
+def _check_keys(config: ContainerConfig, where: str) -> None:
     for key in CONTAINER_KEYS:
         if key not in config:
             raise ConfigError(f"{where}: key {key!r} is missing")
@@ -74,11 +76,11 @@ def _check_keys(config: Mapping[str, Any], where: str) -> None:
 
 
 def restrict_container_config(
-    container_config: Mapping[str, Any],
+    container_config: ContainerConfig,
     *,
     train_tasks: Sequence[str],
     scored_tasks: Sequence[str],
-) -> dict[str, Any]:
+) -> ContainerConfig:
     """Narrows a task-container config to some tasks.
 
     Args:
@@ -90,7 +92,7 @@ def restrict_container_config(
         A new config in which only these tasks have a head, a sampler entry and a place in the
         run lists.
     """
-    config = copy.deepcopy(dict(container_config))
+    config = copy.deepcopy(container_config)
     known = list(dict.fromkeys([*train_tasks, *scored_tasks]))
     heads = config["taskmodels_config"]["task_to_taskmodel_map"]
     config["taskmodels_config"]["task_to_taskmodel_map"] = {name: heads[name] for name in known}
@@ -108,14 +110,14 @@ def restrict_container_config(
 
 
 def restrict_sampler_config(
-    sampler_config: Mapping[str, Any], train_tasks: Sequence[str]
-) -> dict[str, Any]:
+    sampler_config: ContainerConfig, train_tasks: Sequence[str]
+) -> ContainerConfig:
     """Narrows a sampler config to the tasks that are trained; jiant demands equal keys.
 
     Raises:
         ConfigError: a task has no probability.
     """
-    restricted = copy.deepcopy(dict(sampler_config))
+    restricted = copy.deepcopy(sampler_config)
     for key in ("task_to_unweighted_probs", "task_to_unnormalized_prob_funcs_dict"):
         if key in restricted:
             for name in train_tasks:
@@ -128,36 +130,9 @@ def restrict_sampler_config(
     return restricted
 
 
-def specified_sampler(mixing_ratios: Mapping[str, int]) -> dict[str, Any]:
+def specified_sampler(mixing_ratios: Mapping[str, int]) -> ContainerConfig:
     """jiant's sampler config that trains each task as often as its ratio says."""
     return {
         "sampler_type": "SpecifiedProbMultiTaskSampler",
         "task_to_unweighted_probs": dict(mixing_ratios),
     }
-
-
-def rewrite_container_config(
-    config: Mapping[str, Any],
-    selection: Selection,
-    output_dir: Path,
-) -> dict[str, Any]:
-    """jiant's container config that trains exactly the selection; everything else untouched.
-
-    Args:
-        config: the original config; it is not changed.
-        selection: what to train.
-        output_dir: where filtered caches are written.
-
-    Returns:
-        A config that plain jiant accepts.
-    """
-    rewritten = with_filtered_caches(config, selection.kept_instances, output_dir / "subsets")
-    train_tasks = [selection.primary_task, *selection.auxiliary_tasks]
-    run_lists = rewritten["task_run_config"]
-    run_lists["train_task_list"] = train_tasks
-    run_lists["train_val_task_list"] = [selection.primary_task]
-    if selection.mixing_ratios:
-        rewritten["sampler_config"] = specified_sampler(selection.mixing_ratios)
-    else:
-        rewritten["sampler_config"] = restrict_sampler_config(config["sampler_config"], train_tasks)
-    return rewritten

@@ -7,16 +7,15 @@ import copy
 import gc
 import importlib.metadata
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.errors import HostError
 from gradts_plugin.hosts.jiant.architectures import require_supported_encoder
 from gradts_plugin.hosts.jiant.arguments import HostArguments
-from gradts_plugin.hosts.jiant.caches import open_cache, with_filtered_caches
+from gradts_plugin.hosts.jiant.caches import open_cache
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.hosts.jiant.container import check_container_config
+from gradts_plugin.hosts.jiant.container import ContainerConfig, check_container_config
 from gradts_plugin.hosts.jiant.encoder import (
     fingerprint_encoder,
     read_model_type,
@@ -28,12 +27,15 @@ from gradts_plugin.hosts.jiant.lending import LentModel
 from gradts_plugin.hosts.jiant.original_config import original_parts
 from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.reading import describe_task, read_texts
+from gradts_plugin.hosts.jiant.rewriting import with_filtered_caches
 from gradts_plugin.hosts.jiant.shares import shares_of
-from gradts_plugin.hosts.jiant.training.recipe import resolve_recipe
+from gradts_plugin.hosts.jiant.training.recipe import global_train_config, resolve_recipe
 from gradts_plugin.hosts.jiant.training.train import WEIGHTS_FILE, TrainedRun, set_up, train
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import ProbeTarget, Schedule
 from gradts_plugin.records import (
     KeptInstances,
+    Recipe,
     Selection,
     TaskInfo,
     TaskShares,
@@ -49,9 +51,6 @@ apply_mends()  # jiant cannot be imported before its breaks are mended
 from jiant.proj.main.components import container_setup
 from jiant.utils import torch_utils
 
-#: Of how trainings run here; raised when the same recipe gives other numbers.
-HOST_VERSION = 1
-
 StepListener = Callable[[TrainingPlan, TrainStep], None]
 
 
@@ -60,18 +59,18 @@ class JiantHost:
 
     def __init__(
         self,
-        container_config: Mapping[str, Any],
+        container_config: ContainerConfig,
         arguments: HostArguments,
         *,
         switches: FaultSwitches,
         further_tasks: Collection[str] = (),
         work_dir: Path,
         on_step: StepListener,
-        rewrite_config: Callable[[Mapping[str, Any], Selection, Path], dict[str, Any]],
+        rewrite_config: Callable[[ContainerConfig, Selection, Path], ContainerConfig],
         log_file: Path | None = None,
     ) -> None:
         check_container_config(container_config)
-        self._config = copy.deepcopy(dict(container_config))
+        self._config = copy.deepcopy(container_config)
         self._arguments = arguments
         self._work_dir = work_dir
         self._on_step = on_step
@@ -99,7 +98,7 @@ class JiantHost:
         self._encoder_fingerprint: str | None = None
 
     @property
-    def container_config(self) -> Mapping[str, Any]:
+    def container_config(self) -> ContainerConfig:
         """jiant's task-container config that this host was made from."""
         return self._config
 
@@ -119,7 +118,7 @@ class JiantHost:
         return self._encoder_fingerprint
 
     @property
-    def provenance(self) -> Mapping[str, Any]:
+    def provenance(self) -> JsonObject:
         """Versions and the encoder's name."""
         return {
             "host": "jiant",
@@ -140,19 +139,11 @@ class JiantHost:
         settings: TrainingSettings,
         train_tasks: Sequence[str],
         kept_instances: KeptInstances,
-    ) -> dict[str, Any]:
+    ) -> Recipe:
         """The complete training settings of a run over these tasks."""
         num_train = {info.name: info.num_train for info in self._infos}
         num_train |= {name: len(ids) for name, ids in kept_instances.items()}
-        recipe = resolve_recipe(settings, self._config, self._arguments, train_tasks, num_train)
-        heads = self._config["taskmodels_config"]
-        shared = {name: heads["task_to_taskmodel_map"][name] for name in train_tasks}
-        options = heads.get("taskmodel_config_map") or {}
-        used = {name: options[name] for name in shared.values() if options.get(name)}
-        if used or len(set(shared.values())) < len(shared):
-            recipe["heads"] = {"task_to_taskmodel_map": shared, "taskmodel_config_map": used}
-        recipe["host"] = {"name": "jiant", "version": HOST_VERSION}
-        return recipe
+        return resolve_recipe(settings, self._config, self._arguments, train_tasks, num_train)
 
     @contextlib.contextmanager
     def fine_tuned(self, plan: TrainingPlan) -> Iterator[ProbeTarget]:
@@ -212,7 +203,7 @@ class JiantHost:
 
     def rewrite(
         self, selection: Selection, training: TrainingSettings, output_dir: Path
-    ) -> dict[str, Any]:
+    ) -> ContainerConfig:
         """The container config that trains exactly the selection.
 
         It records under `gradts.selection.original` what was changed, so that selecting on it
@@ -222,17 +213,14 @@ class JiantHost:
         if training.epochs or training.max_steps:
             tasks = (selection.primary_task, *selection.auxiliary_tasks)
             recipe = self.recipe(training, tasks, selection.kept_instances)
-            rewritten["global_train_config"] = {
-                "max_steps": recipe["max_steps"],
-                "warmup_steps": recipe["warmup_steps"],
-            }
+            rewritten["global_train_config"] = global_train_config(recipe)
         original = original_parts(self._config, tuple(selection.kept_instances))
         rewritten["gradts"] = {"selection": {"original": original}}
         return rewritten
 
     def task_shares(
         self,
-        rewritten: Mapping[str, Any] | None = None,
+        rewritten: ContainerConfig | None = None,
         kept_instances: KeptInstances | None = None,
     ) -> TaskShares | None:
         """The expected shares of a container config's sampler."""
@@ -266,14 +254,14 @@ class JiantHost:
 
     # --- jiant's side -----------------------------------------------------------------------------
 
-    def subset(self, config: Mapping[str, Any], kept: KeptInstances) -> dict[str, Any]:
+    def subset(self, config: ContainerConfig, kept: KeptInstances) -> ContainerConfig:
         """A config whose training caches of some tasks hold only the kept instances."""
         return with_filtered_caches(config, kept, self._work_dir / "subsets")
 
     def _train(
         self,
         plan: TrainingPlan,
-        config: Mapping[str, Any],
+        config: ContainerConfig,
         output_dir: Path | None,
         schedule: Schedule | None = None,
     ) -> TrainedRun:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradts_plugin.hosts.jiant.arguments import HostArguments
+from gradts_plugin.hosts.jiant.container import ContainerConfig
 from gradts_plugin.hosts.jiant.encoder import check_encoder
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.host import JiantHost
@@ -17,6 +18,7 @@ from gradts_plugin.hosts.jiant.tasks.attaching import attach
 from gradts_plugin.records import Selection, TrainingPlan, TrainStep
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.tasks.task_configs import TaskValues
 
 
 class JiantOpening:
@@ -57,7 +59,7 @@ class JiantOpening:
 
 
 def open_host(
-    container_config: Mapping[str, Any],
+    container_config: ContainerConfig,
     arguments: HostArguments,
     settings: GradTSSettings,
     hook: Any,
@@ -80,8 +82,8 @@ def open_host(
     def on_step(plan: TrainingPlan, step: TrainStep) -> None:
         hook.after_train_step(plan=plan, step=step)
 
-    def rewrite(config: Mapping[str, Any], selection: Selection, folder: Path) -> dict[str, Any]:
-        rewritten: dict[str, Any] = hook.rewrite_config(
+    def rewrite(config: ContainerConfig, selection: Selection, folder: Path) -> ContainerConfig:
+        rewritten: ContainerConfig = hook.rewrite_config(
             config=config, selection=selection, output_dir=folder
         )
         return rewritten
@@ -101,7 +103,7 @@ def open_host(
 def attach_tasks(hook: Any) -> None:
     """Lets jiant load the tasks that plugins know, and custom task configs, in this process."""
 
-    def load_task(config: Mapping[str, Any], base_path: Path) -> Any:
+    def load_task(config: TaskValues, base_path: Path) -> Any:
         return hook.load_task(config=config, base_path=base_path)
 
     attach(load_task)

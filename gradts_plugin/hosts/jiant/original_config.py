@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.hosts.jiant.container import ContainerConfig
+from gradts_plugin.json_forms import JsonValue
 from gradts_plugin.settings.reading import read_json
 
 
-def read_container_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_container_config(path: Path) -> tuple[ContainerConfig, dict[str, JsonValue]]:
     """Reads a jiant task-container config and takes its `gradts` block out.
 
     A config that a selection wrote holds a record of what it changed; the original is restored
@@ -62,7 +63,7 @@ def require_other_file(source: Path, target: Path) -> None:
         )
 
 
-def original_parts(config: Mapping[str, Any], subset_tasks: Sequence[str]) -> dict[str, Any]:
+def original_parts(config: ContainerConfig, subset_tasks: Sequence[str]) -> ContainerConfig:
     """What `read_container_config` restores of a config that a selection was written into.
 
     Args:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gradts_plugin.hookspecs import hookimpl
-from gradts_plugin.protocols import HostOpening
+from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.protocols import HostConfig, HostOpening
 from gradts_plugin.records import Selection
 from gradts_plugin.settings.run_file import RunFile
 
@@ -26,7 +27,7 @@ def open_host(run_file: RunFile, task_configs: Mapping[str, Path], hook: Any) ->
 
 
 @hookimpl(trylast=True)
-def load_task(config: Mapping[str, Any], base_path: Path) -> Any | None:
+def load_task(config: JsonObject, base_path: Path) -> Any | None:
     """Loads task configs that name a `kind`; the others are jiant's own."""
     if "kind" not in config:
         return None
@@ -36,10 +37,8 @@ def load_task(config: Mapping[str, Any], base_path: Path) -> Any | None:
 
 
 @hookimpl(trylast=True)
-def rewrite_config(
-    config: Mapping[str, Any], selection: Selection, output_dir: Path
-) -> dict[str, Any] | None:
+def rewrite_config(config: HostConfig, selection: Selection, output_dir: Path) -> HostConfig | None:
     """Rewrites jiant's task-container config."""
-    from gradts_plugin.hosts.jiant.container import rewrite_container_config
+    from gradts_plugin.hosts.jiant.rewriting import rewrite_container_config
 
     return rewrite_container_config(config, selection, output_dir)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from gradts_plugin.hosts.jiant.container import ContainerConfig
 from gradts_plugin.records import TaskShares
 
 
-def shares_of(config: Mapping[str, Any], num_train: Mapping[str, int]) -> TaskShares | None:
+def shares_of(config: ContainerConfig, num_train: Mapping[str, int]) -> TaskShares | None:
     """The expected shares of the steps in a container config.
 
     Args:
@@ -32,7 +32,7 @@ def shares_of(config: Mapping[str, Any], num_train: Mapping[str, int]) -> TaskSh
 
 
 def _weights(
-    kind: str, sampler: Mapping[str, Any], sizes: Mapping[str, int]
+    kind: str, sampler: ContainerConfig, sizes: Mapping[str, int]
 ) -> dict[str, float] | None:
     """None where they change while training runs."""
     if kind == "UniformMultiTaskSampler":

@@ -10,11 +10,7 @@ import numpy as np
 import torch
 
 from gradts_plugin.errors import HostError
-from gradts_plugin.hosts.jiant.faults.random_streams import (
-    random_states,
-    random_stream,
-    set_random_states,
-)
+from gradts_plugin.hosts.jiant.faults.random_streams import RandomStates, random_stream
 from gradts_plugin.hosts.jiant.faults.replacing import replaced
 from gradts_plugin.hosts.jiant.lookup import module_named
 from gradts_plugin.records import IntArray
@@ -39,6 +35,11 @@ def epoch_order(seed: int, task_name: str, epoch: int, num_rows: int) -> IntArra
     return order.astype(np.int64)
 
 
+#: Where a task's batches go on, plain values that only they read: (epoch, batches popped in it), or
+#: (batches popped, random states at the first).
+Position = tuple[int, Any]
+
+
 class Batches(Protocol):
     """What the runner pops training batches of one task from, for ever."""
 
@@ -46,11 +47,11 @@ class Batches(Protocol):
         """The next batch and its metadata."""
         ...
 
-    def position(self) -> dict[str, Any]:
+    def position(self) -> Position:
         """Where the next `pop` reads."""
         ...
 
-    def move_to(self, position: dict[str, Any]) -> None:
+    def move_to(self, position: Position) -> None:
         """Goes on from a position."""
         ...
 
@@ -74,17 +75,16 @@ class _ReshuffledBatches:
             return batch
         if self._popped == 0:
             raise HostError(f"task {self._task.name!r} has no training rows")
-        self.move_to({"epoch": self._epoch + 1, "popped": 0})
+        self.move_to((self._epoch + 1, 0))
         return self.pop()
 
-    def position(self) -> dict[str, Any]:
+    def position(self) -> Position:
         """Where the next `pop` reads."""
-        return {"epoch": self._epoch, "popped": self._popped}
+        return self._epoch, self._popped
 
-    def move_to(self, position: dict[str, Any]) -> None:
+    def move_to(self, position: Position) -> None:
         """Goes on from a position."""
-        self._epoch = position["epoch"]
-        self._popped = position["popped"]
+        self._epoch, self._popped = position
         self._batches = self._read(self._popped * self._batch_size)
 
     def _read(self, first: int) -> Iterator[Any]:
@@ -111,31 +111,32 @@ class RepeatedBatches:
         self._batches = batches
         self._num_batches = len(batches.iterable)
         self._popped = 0
-        self._start: dict[str, Any] | None = None
+        self._start: RandomStates | None = None
 
     def pop(self) -> Any:
         """The next batch and its metadata."""
         if self._start is None:
-            self._start = random_states()  # jiant draws the order at the first pop
+            self._start = RandomStates.now()  # jiant draws the order at the first pop
         self._popped += 1
         return self._batches.pop()
 
-    def position(self) -> dict[str, Any]:
+    def position(self) -> Position:
         """Where the next `pop` reads."""
-        return {"popped": self._popped, "start": self._start}
+        return self._popped, self._start and vars(self._start)
 
-    def move_to(self, position: dict[str, Any]) -> None:
+    def move_to(self, position: Position) -> None:
         """Goes on from a position; changes the random states."""
-        if position["start"] is None:
+        popped, start = position
+        if start is None:
             return
-        set_random_states(position["start"])
+        states = RandomStates(**start)
+        states.restore()
         # After the first epoch jiant repeats it, so only the remainder has to be gone through.
-        popped = position["popped"]
         repeats = max(popped // self._num_batches - 1, 0) * self._num_batches
         for _ in range(popped - repeats):
             self.pop()
         self._popped = popped
-        self._start = position["start"]
+        self._start = states
 
 
 @contextlib.contextmanager

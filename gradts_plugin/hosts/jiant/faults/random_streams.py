@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def random_stream(seed: int, *names: str | int) -> np.random.RandomState:
@@ -24,22 +26,36 @@ def random_stream(seed: int, *names: str | int) -> np.random.RandomState:
     return np.random.RandomState(np.frombuffer(digest, dtype=np.uint32))
 
 
-def random_states() -> dict[str, Any]:
-    """The states of the global random streams."""
-    states = {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
-    return states
+@dataclass(frozen=True)
+class RandomStates:
+    """The states of the global random streams.
 
+    Attributes:
+        python: of the module random.
+        numpy: of numpy's global generator.
+        torch: of torch on the CPU.
+        cuda: of torch on each CUDA device; None without CUDA.
+    """
 
-def set_random_states(states: dict[str, Any]) -> None:
-    """Puts the global random streams into these states."""
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    python: Any
+    numpy: Any
+    torch: Tensor
+    cuda: list[Tensor] | None
+
+    @classmethod
+    def now(cls) -> RandomStates:
+        """Those of this moment."""
+        return cls(
+            python=random.getstate(),
+            numpy=np.random.get_state(),
+            torch=torch.get_rng_state(),
+            cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
+        )
+
+    def restore(self) -> None:
+        """Puts the global random streams into these states."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.torch)
+        if self.cuda is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(self.cuda)

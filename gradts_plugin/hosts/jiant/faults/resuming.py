@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from gradts_plugin.errors import HostError
-from gradts_plugin.hosts.jiant.faults.data_order import Batches, RepeatedBatches
-from gradts_plugin.hosts.jiant.faults.random_streams import random_states, set_random_states
+from gradts_plugin.hosts.jiant.faults.data_order import Batches, Position, RepeatedBatches
+from gradts_plugin.hosts.jiant.faults.random_streams import RandomStates
 from gradts_plugin.hosts.jiant.faults.replacing import replaced
 from gradts_plugin.hosts.jiant.lookup import module_named
 
 #: Where our part lies in jiant's checkpoint; plain jiant ignores it.
 _STATE_KEY = "gradts"
+
+#: The state of a part of jiant as its checkpoints hold it: jiant's own format.
+HostState = dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -42,69 +46,97 @@ def _save(obj: Any, path: str, temp_path: str | None = None) -> None:
     os.replace(temporary, path)  # noqa: PTH105 (jiant's paths are text)
 
 
+@dataclass(frozen=True)
+class _RunnerState:
+    """What jiant's own state of a runner lacks.
+
+    Attributes:
+        order_seed: of the order of the data; None: jiant's own.
+        scheduler: the learning rate's.
+        sampler: what `_sampler_state` says.
+        positions: task -> where its batches go on.
+        random: the attributes of `RandomStates`.
+    """
+
+    order_seed: int | None
+    scheduler: Any
+    sampler: Any
+    positions: Mapping[str, Position]
+    random: Any
+
+
 def _complete_runner_state(stack: contextlib.ExitStack, order_seed: int | None) -> None:
     runner_class = module_named("jiant.proj.main.runner").JiantRunner
-    get_batches = runner_class.get_train_dataloader_dict
-    get_state = runner_class.get_runner_state
-    load_state = runner_class.load_state
+    for name, completed in {
+        "get_train_dataloader_dict": _with_positions(
+            runner_class.get_train_dataloader_dict, order_seed
+        ),
+        "get_runner_state": _with_our_part(runner_class.get_runner_state, order_seed),
+        "load_state": _reading_our_part(runner_class.load_state, order_seed),
+    }.items():
+        stack.enter_context(replaced(runner_class, name, completed))
 
-    def get_train_dataloader_dict(self: Any) -> dict[str, Batches]:
-        batches: dict[str, Any] = get_batches(self)
+
+def _with_positions(get_batches: Callable[[Any], Any], order_seed: int | None) -> Any:
+    def get_train_dataloader_dict(self: Any) -> Mapping[str, Batches]:
+        batches = get_batches(self)
         if order_seed is None:
             batches = {name: RepeatedBatches(found) for name, found in batches.items()}
         self._gradts_batches = batches
-        resumed = self.__dict__.pop("_gradts_resumed", None)
+        resumed: _RunnerState | None = self.__dict__.pop("_gradts_resumed", None)
         if resumed is not None:
-            for name, position in resumed["positions"].items():
+            for name, position in resumed.positions.items():
                 batches[name].move_to(position)
             # Last: what comes next is the first training step.
-            set_random_states(resumed["random"])
-        return batches
+            RandomStates(**resumed.random).restore()
+        return dict(batches)
 
-    def get_runner_state(self: Any) -> dict[str, Any]:
-        batches: dict[str, Batches] = self._gradts_batches
-        state: dict[str, Any] = get_state(self)
-        state[_STATE_KEY] = {
-            "order_seed": order_seed,
-            "scheduler": self.optimizer_scheduler.scheduler.state_dict(),
-            "sampler": _sampler_state(self.jiant_task_container.task_sampler),
-            "positions": {name: found.position() for name, found in batches.items()},
-            "random": random_states(),
-        }
-        return state
+    return get_train_dataloader_dict
 
-    def load_runner_state(self: Any, runner_state: dict[str, Any]) -> None:
-        state = _our_part(runner_state)
-        if state["order_seed"] != order_seed:
+
+def _with_our_part(get_state: Callable[[Any], HostState], order_seed: int | None) -> Any:
+    def get_runner_state(self: Any) -> HostState:
+        ours = _RunnerState(
+            order_seed=order_seed,
+            scheduler=self.optimizer_scheduler.scheduler.state_dict(),
+            sampler=_sampler_state(self.jiant_task_container.task_sampler),
+            positions={name: found.position() for name, found in self._gradts_batches.items()},
+            random=vars(RandomStates.now()),
+        )
+        return {**get_state(self), _STATE_KEY: vars(ours)}
+
+    return get_runner_state
+
+
+def _reading_our_part(load_state: Callable[[Any, HostState], None], order_seed: int | None) -> Any:
+    def load_runner_state(self: Any, runner_state: HostState) -> None:
+        state = _RunnerState(**_our_part(runner_state))
+        if state.order_seed != order_seed:
             raise HostError(
                 "the checkpoint belongs to a run with another order of the data "
-                f"({_order_name(state['order_seed'])}, now {_order_name(order_seed)}); "
+                f"({_order_name(state.order_seed)}, now {_order_name(order_seed)}); "
                 "resume with the settings of that run"
             )
         load_state(self, runner_state)
         _give_back_zero_gradients(self.optimizer_scheduler.optimizer)
-        self.optimizer_scheduler.scheduler.load_state_dict(state["scheduler"])
+        self.optimizer_scheduler.scheduler.load_state_dict(state.scheduler)
         sampler = self.jiant_task_container.task_sampler
         if hasattr(sampler, "restore"):
-            sampler.restore(state["sampler"])
+            sampler.restore(state.sampler)
         else:
-            vars(sampler).update(state["sampler"])
+            vars(sampler).update(state.sampler)
         self._gradts_resumed = state
 
-    for name, value in {
-        "get_train_dataloader_dict": get_train_dataloader_dict,
-        "get_runner_state": get_runner_state,
-        "load_state": load_runner_state,
-    }.items():
-        stack.enter_context(replaced(runner_class, name, value))
+    return load_runner_state
 
 
-def _sampler_state(sampler: Any) -> dict[str, Any]:
+def _sampler_state(sampler: Any) -> Any:
+    """What a sampler of ours says it knows; of jiant's the attributes."""
     if hasattr(sampler, "state"):
-        own: dict[str, Any] = sampler.state()
-        return own
-    state = {name: value for name, value in vars(sampler).items() if name != "task_dict"}
-    return copy.deepcopy(state)
+        return sampler.state()
+    return copy.deepcopy(
+        {name: value for name, value in vars(sampler).items() if name != "task_dict"}
+    )
 
 
 def _give_back_zero_gradients(optimizer: torch.optim.Optimizer) -> None:
@@ -120,13 +152,13 @@ def _order_name(order_seed: int | None) -> str:
     return "jiant's own" if order_seed is None else f"seed {order_seed}"
 
 
-def _our_part(state: dict[str, Any]) -> dict[str, Any]:
+def _our_part(state: HostState) -> HostState:
     if _STATE_KEY not in state:
         raise HostError(
             "the checkpoint was written by plain jiant: it holds no learning-rate schedule, task "
             "order and data position; set exact_resume to false to resume it as jiant does"
         )
-    ours: dict[str, Any] = state[_STATE_KEY]
+    ours: HostState = state[_STATE_KEY]
     return ours
 
 
@@ -136,12 +168,10 @@ def _complete_metarunner_state(stack: contextlib.ExitStack) -> None:
     load_state = metarunner_class.load_state
     forgotten = ("num_evals_since_improvement", "val_state_history")
 
-    def get_metarunner_state(self: Any) -> dict[str, Any]:
-        state: dict[str, Any] = get_state(self)
-        state[_STATE_KEY] = {name: getattr(self, name) for name in forgotten}
-        return state
+    def get_metarunner_state(self: Any) -> HostState:
+        return {**get_state(self), _STATE_KEY: {name: getattr(self, name) for name in forgotten}}
 
-    def load_metarunner_state(self: Any, metarunner_state: dict[str, Any]) -> None:
+    def load_metarunner_state(self: Any, metarunner_state: HostState) -> None:
         load_state(self, metarunner_state)
         vars(self).update(_our_part(metarunner_state))
 

@@ -12,6 +12,7 @@ from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_
 from gradts_plugin.hosts.jiant.preparing.tokenising import cache_folder, cache_identity, is_prepared
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.tasks import task_configs
+from gradts_plugin.tasks.task_configs import TaskValues
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -19,7 +20,7 @@ apply_mends()  # jiant cannot be imported before its breaks are mended
 from jiant.tasks import retrieval
 
 
-def check_data(run_file: RunFile, configs: Mapping[str, Mapping[str, Any]]) -> None:
+def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> None:
     """Reads the training and dev data of each task that is not tokenised yet; writes nothing.
 
     Args:
@@ -32,7 +33,7 @@ def check_data(run_file: RunFile, configs: Mapping[str, Mapping[str, Any]]) -> N
     for name, values in configs.items():
         if is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
             continue
-        task = retrieval.create_task_from_config(copy.deepcopy(dict(values)), base_path=".")
+        task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
         for split in ("train", "val"):
             _check_split(task, split, explained=task_configs.is_custom(values))
         if run_file.score_test and name in run_file.scored_tasks and has_test_file(values):

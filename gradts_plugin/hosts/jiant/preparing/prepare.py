@@ -8,6 +8,7 @@ from typing import Any
 
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.container import ContainerConfig
 from gradts_plugin.hosts.jiant.preparing.export import export_encoder
 from gradts_plugin.hosts.jiant.preparing.tokenising import (
     cache_folder,
@@ -19,6 +20,7 @@ from gradts_plugin.hosts.jiant.preparing.tokenising import (
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.settings.training import DEFAULT_EPOCHS
 from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.tasks.task_configs import TaskValues
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -30,12 +32,12 @@ DEFAULT_BATCH_SIZE = 32
 
 def prepare(
     run_file: RunFile,
-    configs: Mapping[str, Mapping[str, Any]],
+    configs: Mapping[str, TaskValues],
     *,
     encoder: str,
     hook: Any,
     log_file: Path,
-) -> tuple[dict[str, Any], HostArguments]:
+) -> tuple[ContainerConfig, HostArguments]:
     """Does all of jiant's preparation for a run file; what is already there and fits is kept.
 
     Args:
@@ -76,9 +78,7 @@ def prepare(
     return config, arguments
 
 
-def link_prepared(
-    source: Path, run_file: RunFile, configs: Mapping[str, Mapping[str, Any]]
-) -> None:
+def link_prepared(source: Path, run_file: RunFile, configs: Mapping[str, TaskValues]) -> None:
     """Lets a new output folder use what another one holds, as links: encoder and fitting caches.
 
     Args:
@@ -103,7 +103,7 @@ def _container_config(
     caches: Mapping[str, Mapping[str, str]],
     sizes: Mapping[str, Mapping[str, int]],
     run_file: RunFile,
-) -> dict[str, Any]:
+) -> ContainerConfig:
     """jiant's task-container config over all tasks of a run file."""
     training = run_file.training
     batch_size = training.batch_size or run_file.fine_tuning.batch_size or DEFAULT_BATCH_SIZE

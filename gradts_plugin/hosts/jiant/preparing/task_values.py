@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.stores.files import check_folder_name
 from gradts_plugin.tasks import shipped, task_configs
+from gradts_plugin.tasks.task_configs import TaskValues
 
 
 def task_config_values(
     name_or_path: str, run_file: RunFile, extra: Mapping[str, Path]
-) -> dict[str, Any]:
+) -> TaskValues:
     """The task config of a run file's task, ready to be put anywhere.
 
     Args:
@@ -60,7 +60,7 @@ def task_config_values(
 
 def read_task_configs(
     run_file: RunFile, extra_task_configs: Mapping[str, Path]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, TaskValues]:
     """The task configs of a run file.
 
     Args:
@@ -73,7 +73,7 @@ def read_task_configs(
     Raises:
         ConfigError: a task config is missing, broken or wrong, or two tasks have one name.
     """
-    configs: dict[str, dict[str, Any]] = {}
+    configs: dict[str, TaskValues] = {}
     for name_or_path in run_file.tasks:
         values = task_config_values(name_or_path, run_file, extra_task_configs)
         if not isinstance(values.get("name"), str):
@@ -85,12 +85,12 @@ def read_task_configs(
     return configs
 
 
-def has_test_file(values: Mapping[str, Any]) -> bool:
+def has_test_file(values: TaskValues) -> bool:
     """Whether a task config names a test split."""
     return bool((values.get("paths") or {}).get("test"))
 
 
-def test_as_dev(values: Mapping[str, Any]) -> dict[str, Any]:
+def test_as_dev(values: TaskValues) -> TaskValues:
     """A task config whose dev split is the test split, which is read with its labels then."""
     paths = values["paths"]
     return {**values, "paths": {**paths, "val": paths["test"]}}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.errors import DataError, GradTSError
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
 from gradts_plugin.hosts.jiant.quiet import silenced
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.run_file import ModelSettings, RunFile
 from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.tasks.task_configs import TaskValues
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -30,7 +30,7 @@ PREPARED = "prepared.json"
 
 def tokenise(
     config_path: Path,
-    values: Mapping[str, Any],
+    values: TaskValues,
     folder: Path,
     model: ModelSettings,
     log_file: Path,
@@ -68,7 +68,7 @@ def tokenise(
 
 
 def tokenise_test(
-    values: Mapping[str, Any], output_dir: Path, model: ModelSettings, log_file: Path
+    values: TaskValues, output_dir: Path, model: ModelSettings, log_file: Path
 ) -> dict[str, str]:
     """Caches a task's test split, if any, like a dev split: jiant itself leaves its labels out."""
     name = values["name"]
@@ -87,23 +87,23 @@ def cache_folder(run_file: RunFile, name: str) -> Path:
     return run_file.output_dir.absolute() / "caches" / name
 
 
-def cache_identity(values: Mapping[str, Any], model: ModelSettings) -> dict[str, Any]:
+def cache_identity(values: TaskValues, model: ModelSettings) -> JsonObject:
     """What a task's caches were made from, as JSON values."""
     return {
-        "task_config": dict(values),
+        "task_config": values,
         "data": _data_digest(values),
         "encoder": model.name_or_path,
         "max_seq_length": model.max_seq_length,
     }
 
 
-def is_prepared(folder: Path, identity: Mapping[str, Any]) -> bool:
+def is_prepared(folder: Path, identity: JsonObject) -> bool:
     """Whether a folder holds finished caches that were made from just this."""
     marker = folder / PREPARED
     return marker.exists() and bool(read_json(marker) == identity)
 
 
-def _data_digest(values: Mapping[str, Any]) -> str:
+def _data_digest(values: TaskValues) -> str:
     """sha256 over the data files; hub datasets are identified by the config alone."""
     dataset = Path(str((values.get("dataset") or {}).get("path", "")))
     if dataset.is_absolute() and dataset.is_dir():

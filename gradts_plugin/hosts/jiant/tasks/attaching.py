@@ -10,7 +10,7 @@ from gradts_plugin.errors import ConfigError, nearest
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.tasks.custom import create_task
 from gradts_plugin.settings.reading import read_json
-from gradts_plugin.tasks.task_configs import is_custom
+from gradts_plugin.tasks.task_configs import TaskValues, is_custom
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -18,10 +18,10 @@ apply_mends()  # jiant cannot be imported before its breaks are mended
 from jiant.tasks import evaluate, retrieval
 from jiant.utils.python import io as py_io
 
-LoadTask = Callable[[Mapping[str, Any], Path], Any | None]
+LoadTask = Callable[[TaskValues, Path], Any | None]
 
 
-def _no_task(config: Mapping[str, Any], base_path: Path) -> None:
+def _no_task(config: TaskValues, base_path: Path) -> None:
     """Leaves every config to others."""
     del config, base_path
 

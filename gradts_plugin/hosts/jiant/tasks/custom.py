@@ -20,7 +20,7 @@ from gradts_plugin.hosts.jiant.tasks.examples import (
 from gradts_plugin.tasks import examples as task_data
 from gradts_plugin.tasks import reading
 from gradts_plugin.tasks.kinds import Split
-from gradts_plugin.tasks.task_configs import TaskConfig, parse_task_config
+from gradts_plugin.tasks.task_configs import TaskConfig, TaskValues, parse_task_config
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -173,7 +173,7 @@ _TASK_CLASSES: Mapping[str, type[CustomTask]] = {
 }
 
 
-def create_task(config: Mapping[str, Any], base_path: Path) -> CustomTask:
+def create_task(config: TaskValues, base_path: Path) -> CustomTask:
     """Makes a jiant task from a task config.
 
     Args:

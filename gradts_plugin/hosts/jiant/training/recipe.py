@@ -1,29 +1,64 @@
-"""The complete training settings of a run, as plain JSON values."""
+"""The complete training settings of a run under jiant."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.hosts.jiant.arguments import HostArguments
-from gradts_plugin.hosts.jiant.container import restrict_sampler_config
+from gradts_plugin.hosts.jiant.container import ContainerConfig, restrict_sampler_config
+from gradts_plugin.json_forms import JsonObject, JsonValue, from_json, to_json
+from gradts_plugin.records import BatchSize, Recipe
 from gradts_plugin.settings.training import TrainingSettings
+
+#: Of how trainings run here; raised when the same recipe gives other numbers.
+HOST_VERSION = 1
 
 #: The container's sampler that a recipe need not name: that of every run file.
 _PROPORTIONAL = {"sampler_type": "ProportionalMultiTaskSampler"}
 
 
+@dataclass(frozen=True)
+class OwnSettings:
+    """What jiant's trainings depend on beside what every host's do (`Recipe.own`).
+
+    Attributes:
+        warmup_steps: optimiser steps with rising learning rate.
+        learning_rate: peak learning rate.
+        optimizer: adamw, adamax or radam.
+        max_grad_norm: gradient norms are clipped to this.
+        clip_once_per_step: clip once per optimiser step, not at every accumulated batch.
+        sampler: `host`, `epoch`, or jiant's config of another sampler than the usual one.
+        precision: fp32 or bf16.
+        heads: jiant's config of heads that tasks share or that have options; None without any.
+    """
+
+    warmup_steps: int
+    learning_rate: float
+    optimizer: str
+    max_grad_norm: float
+    clip_once_per_step: bool
+    sampler: str | dict[str, JsonValue]
+    precision: str
+    heads: JsonObject | None
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> OwnSettings:
+        """Those of a recipe that `resolve_recipe` made."""
+        return from_json(cls, recipe.own, where="the recipe")
+
+
 def resolve_recipe(
     settings: TrainingSettings,
-    container_config: Mapping[str, Any],
+    container_config: ContainerConfig,
     arguments: HostArguments,
     train_tasks: Sequence[str],
     num_train: Mapping[str, int],
-) -> dict[str, Any]:
+) -> Recipe:
     """Fills what the settings leave to the host.
 
     Args:
@@ -34,7 +69,7 @@ def resolve_recipe(
         num_train: training instances per task.
 
     Returns:
-        Plain JSON values that describe the training completely.
+        The training, described completely.
 
     Raises:
         ConfigError: neither the settings nor the container config say how long to train.
@@ -42,41 +77,61 @@ def resolve_recipe(
     sizes = {}
     for name in train_tasks:
         own = container_config["task_specific_configs_dict"][name]
-        accumulation = settings.gradient_accumulation_steps or own["gradient_accumulation_steps"]
-        sizes[name] = {
-            "train_batch_size": settings.batch_size or own["train_batch_size"],
-            "gradient_accumulation_steps": accumulation,
-        }
-    steps_per_epoch = sum(
-        math.ceil(
-            num_train[name] / (size["train_batch_size"] * size["gradient_accumulation_steps"])
+        sizes[name] = BatchSize(
+            settings.batch_size or own["train_batch_size"],
+            settings.gradient_accumulation_steps or own["gradient_accumulation_steps"],
         )
-        for name, size in sizes.items()
-    )
+    steps_per_epoch = sum(math.ceil(num_train[name] / sizes[name].per_step) for name in sizes)
     max_steps, warmup_steps = _length(
         settings, container_config["global_train_config"], steps_per_epoch
     )
-    sampler: str | dict[str, Any] = settings.sampler
-    own_sampler = restrict_sampler_config(container_config["sampler_config"], train_tasks)
-    if sampler == "host" and len(train_tasks) > 1 and own_sampler != _PROPORTIONAL:
-        sampler = own_sampler  # another sampler gives another run
-    return {
-        "max_steps": max_steps,
-        "warmup_steps": warmup_steps,
-        "steps_per_epoch": steps_per_epoch,
-        "batches": sizes,
-        "learning_rate": settings.learning_rate or arguments.learning_rate,
-        "optimizer": settings.optimizer,
-        "max_grad_norm": settings.max_grad_norm or arguments.max_grad_norm,
-        "clip_once_per_step": settings.clip_once_per_step,
-        "sampler": sampler,
-        "evaluations": settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
-        "precision": resolve_precision(settings.precision, no_cuda=arguments.no_cuda),
-    }
+    own_settings = OwnSettings(
+        warmup_steps=warmup_steps,
+        learning_rate=settings.learning_rate or arguments.learning_rate,
+        optimizer=settings.optimizer,
+        max_grad_norm=settings.max_grad_norm or arguments.max_grad_norm,
+        clip_once_per_step=settings.clip_once_per_step,
+        sampler=_sampler(settings, container_config, train_tasks),
+        precision=resolve_precision(settings.precision, no_cuda=arguments.no_cuda),
+        heads=_heads(container_config, train_tasks),
+    )
+    return Recipe(
+        host="jiant",
+        host_version=HOST_VERSION,
+        max_steps=max_steps,
+        evaluations=settings.evaluations or max(1, math.ceil(settings.epochs or 1)),
+        batches=sizes,
+        own=to_json(own_settings),
+    )
+
+
+def global_train_config(recipe: Recipe) -> dict[str, int]:
+    """How long a recipe trains, as a container config says it."""
+    return {"max_steps": recipe.max_steps, "warmup_steps": OwnSettings.of(recipe).warmup_steps}
+
+
+def _sampler(
+    settings: TrainingSettings, container_config: ContainerConfig, train_tasks: Sequence[str]
+) -> str | dict[str, JsonValue]:
+    """The settings' word, or the container's sampler where it is not that of every run file."""
+    own = restrict_sampler_config(container_config["sampler_config"], train_tasks)
+    is_another = settings.sampler == "host" and len(train_tasks) > 1 and own != _PROPORTIONAL
+    return own if is_another else settings.sampler
+
+
+def _heads(container_config: ContainerConfig, train_tasks: Sequence[str]) -> JsonObject | None:
+    """What the container says of heads that are shared or have options."""
+    heads = container_config["taskmodels_config"]
+    shared = {name: heads["task_to_taskmodel_map"][name] for name in train_tasks}
+    options = heads.get("taskmodel_config_map") or {}
+    used = {name: options[name] for name in shared.values() if options.get(name)}
+    if not used and len(set(shared.values())) == len(shared):
+        return None
+    return {"task_to_taskmodel_map": shared, "taskmodel_config_map": used}
 
 
 def _length(
-    settings: TrainingSettings, own_train: Mapping[str, Any], steps_per_epoch: int
+    settings: TrainingSettings, own_train: ContainerConfig, steps_per_epoch: int
 ) -> tuple[int, int]:
     """How many steps are trained, and how many of them warm up."""
     if settings.epochs is not None:

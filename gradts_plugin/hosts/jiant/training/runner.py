@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.mends.zero_gradients import keep_zero_gradients
 from gradts_plugin.hosts.jiant.training.observing import ObservingLog, QuietLog, StepObserver
+from gradts_plugin.hosts.jiant.training.recipe import OwnSettings
 from gradts_plugin.hosts.jiant.training.samplers import BlockTaskSampler, epoch_sampler
+from gradts_plugin.records import Recipe
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -49,7 +52,7 @@ class ObservedRunner(jiant_runner.JiantRunner):  # type: ignore[misc]
             return super().run_val(*arguments, **keywords)
 
 
-def _logits_to_float(_module: Any, _inputs: Any, output: dict[str, Any]) -> dict[str, Any]:
+def _logits_to_float(_module: Any, _inputs: Any, output: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**output, "logits": output["logits"].float()}
 
 
@@ -77,12 +80,36 @@ def observed_host_runs(observe: StepObserver) -> Iterator[None]:
 
 def set_up_runner(
     container: Any,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     arguments: HostArguments,
     seed: int,
     observe: StepObserver,
 ) -> ObservedRunner:
     """jiant's runner on a container, from the pretrained weights, with fresh heads."""
+    own = OwnSettings.of(recipe)
+    runner = _own_runner(container, own, arguments, seed)
+    if own.optimizer == "adamax":
+        runner.optimizer_scheduler = _with_adamax(runner.optimizer_scheduler, own, recipe.max_steps)
+    if recipe.block_steps:
+        container.task_sampler = BlockTaskSampler(
+            container.task_dict, recipe.mixing_ratios, recipe.block_steps
+        )
+    elif own.sampler == "epoch" and not recipe.mixing_ratios:
+        container.task_sampler = epoch_sampler(container, recipe.batches, seed)
+    return ObservedRunner(
+        jiant_task_container=container,
+        jiant_model=runner.jiant_model,
+        optimizer_scheduler=runner.optimizer_scheduler,
+        device=runner.device,
+        rparams=runner.rparams,
+        log_writer=runner.log_writer,
+        observe=observe,
+        precision=own.precision,
+    )
+
+
+def _own_runner(container: Any, own: OwnSettings, arguments: HostArguments, seed: int) -> Any:
+    """The runner as jiant's own run script sets it up."""
     device, n_gpu = initialization.init_cuda_from_args(
         no_cuda=arguments.no_cuda, local_rank=-1, fp16=False, verbose=False
     )
@@ -96,13 +123,13 @@ def set_up_runner(
         model_path=arguments.model_path,
         model_config_path=arguments.model_config_path,
         model_load_mode=arguments.model_load_mode,
-        learning_rate=recipe["learning_rate"],
-        max_grad_norm=recipe["max_grad_norm"],
-        optimizer_type="radam" if recipe["optimizer"] == "radam" else "adam",
+        learning_rate=own.learning_rate,
+        max_grad_norm=own.max_grad_norm,
+        optimizer_type="radam" if own.optimizer == "radam" else "adam",
         no_cuda=arguments.no_cuda,
         seed=seed,
     )
-    runner = runscript.setup_runner(
+    return runscript.setup_runner(
         args=run_arguments,
         jiant_task_container=container,
         quick_init_out=initialization.QuickInitContainer(
@@ -110,37 +137,19 @@ def set_up_runner(
         ),
         verbose=False,
     )
-    if recipe["optimizer"] == "adamax":
-        runner.optimizer_scheduler = _with_adamax(runner.optimizer_scheduler, recipe)
-    if recipe.get("block_steps"):
-        container.task_sampler = BlockTaskSampler(
-            container.task_dict, recipe["mixing_ratios"], recipe["block_steps"]
-        )
-    elif recipe["sampler"] == "epoch" and not recipe.get("mixing_ratios"):
-        container.task_sampler = epoch_sampler(container, recipe, seed)
-    return ObservedRunner(
-        jiant_task_container=container,
-        jiant_model=runner.jiant_model,
-        optimizer_scheduler=runner.optimizer_scheduler,
-        device=runner.device,
-        rparams=runner.rparams,
-        log_writer=runner.log_writer,
-        observe=observe,
-        precision=recipe["precision"],
-    )
 
 
-def _with_adamax(optimizer_scheduler: Any, recipe: Mapping[str, Any]) -> Any:
+def _with_adamax(optimizer_scheduler: Any, own: OwnSettings, num_steps: int) -> Any:
     """jiant's parameter groups and schedule, under Adamax."""
     groups = [
         {"params": group["params"], "weight_decay": group["weight_decay"]}
         for group in optimizer_scheduler.optimizer.param_groups
         if group["params"]
     ]
-    optimizer = keep_zero_gradients(torch.optim.Adamax(groups, lr=recipe["learning_rate"]))
+    optimizer = keep_zero_gradients(torch.optim.Adamax(groups, lr=own.learning_rate))
     scheduler = transformers.get_linear_schedule_with_warmup(  # type: ignore[no-untyped-call]
         optimizer,
-        num_warmup_steps=recipe["warmup_steps"],
-        num_training_steps=recipe["max_steps"],
+        num_warmup_steps=own.warmup_steps,
+        num_training_steps=num_steps,
     )
     return model_setup.OptimizerScheduler(optimizer=optimizer, scheduler=scheduler)

@@ -7,18 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Schedule
+from gradts_plugin.records import BatchSize
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
 # ruff: noqa: E402
 from jiant.proj.main.components import task_sampler
 
+#: jiant's tasks by name.
+TaskDict = Mapping[str, Any]
+
 
 class EpochTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
     """Every batch of every task once per epoch, in random task order (MT-DNN's schedule)."""
 
-    def __init__(self, task_dict: Mapping[str, Any], rng: int, steps: Mapping[str, int]) -> None:
+    def __init__(self, task_dict: TaskDict, rng: int, steps: Mapping[str, int]) -> None:
         super().__init__(task_dict=task_dict, rng=rng)
         self._steps = dict(steps)
         self._upcoming: list[str] = []
@@ -40,7 +45,7 @@ class BlockTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
     """
 
     def __init__(
-        self, task_dict: Mapping[str, Any], mixing_ratios: Mapping[str, int], block_steps: int
+        self, task_dict: TaskDict, mixing_ratios: Mapping[str, int], block_steps: int
     ) -> None:
         super().__init__(task_dict=task_dict, rng=0)  # it draws nothing
         self._cycle = [name for name in task_dict for _ in range(mixing_ratios[name] * block_steps)]
@@ -56,7 +61,7 @@ class BlockTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
 class ScheduledTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
     """Asks a scheduler for the task of each round of steps (AUTOSEM's first stage)."""
 
-    def __init__(self, task_dict: Mapping[str, Any], schedule: Schedule) -> None:
+    def __init__(self, task_dict: TaskDict, schedule: Schedule) -> None:
         super().__init__(task_dict=task_dict, rng=0)  # it draws nothing; the scheduler does
         self._schedule = schedule
         self._task_name = ""
@@ -70,26 +75,21 @@ class ScheduledTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[m
         self._left -= 1
         return self._task_name, self.task_dict[self._task_name]
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as plain values."""
-        return {
-            "task_name": self._task_name,
-            "left": self._left,
-            "scheduler": self._schedule.scheduler.state(),
-        }
+    def state(self) -> tuple[str, int, JsonObject]:
+        """What a checkpoint keeps: a round's task and steps left, what the scheduler knows."""
+        return self._task_name, self._left, self._schedule.scheduler.state()
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: tuple[str, int, JsonObject]) -> None:
         """Goes on where a checkpoint was taken."""
-        self._task_name, self._left = state["task_name"], state["left"]
-        self._schedule.scheduler.restore(state["scheduler"])
+        self._task_name, self._left, of_scheduler = state
+        self._schedule.scheduler.restore(of_scheduler)
 
 
-def epoch_sampler(container: Any, recipe: Mapping[str, Any], seed: int) -> EpochTaskSampler:
+def epoch_sampler(container: Any, batches: Mapping[str, BatchSize], seed: int) -> EpochTaskSampler:
     """MT-DNN's schedule over a container's tasks."""
     steps = {}
     for name in container.task_run_config.train_task_list:
-        sizes = recipe["batches"][name]
-        per_step = sizes["train_batch_size"] * sizes["gradient_accumulation_steps"]
-        steps[name] = math.ceil(len(container.task_cache_dict[name]["train"]) / per_step)
+        num_train = len(container.task_cache_dict[name]["train"])
+        steps[name] = math.ceil(num_train / batches[name].per_step)
     task_dict = {name: container.task_dict[name] for name in steps}
     return EpochTaskSampler(task_dict=task_dict, rng=seed, steps=steps)

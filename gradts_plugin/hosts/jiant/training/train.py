@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.hosts.jiant.container import restrict_container_config, specified_sampler
+from gradts_plugin.hosts.jiant.container import (
+    ContainerConfig,
+    restrict_container_config,
+    specified_sampler,
+)
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches, mended
 from gradts_plugin.hosts.jiant.training.evaluation import (
     Evaluation,
@@ -19,11 +25,15 @@ from gradts_plugin.hosts.jiant.training.evaluation import (
     score_test,
 )
 from gradts_plugin.hosts.jiant.training.observing import StepObserver
-from gradts_plugin.hosts.jiant.training.recipe import evaluation_steps
+from gradts_plugin.hosts.jiant.training.recipe import (
+    OwnSettings,
+    evaluation_steps,
+    global_train_config,
+)
 from gradts_plugin.hosts.jiant.training.runner import set_up_runner
 from gradts_plugin.hosts.jiant.training.scheduled import ScheduledRun
 from gradts_plugin.protocols import Schedule
-from gradts_plugin.records import TEST_SCORE, TrainingPlan, TrainingResult
+from gradts_plugin.records import TEST_SCORE, Recipe, TrainingPlan, TrainingResult
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -47,7 +57,7 @@ class TrainedRun:
 
 
 def train(
-    container_config: Mapping[str, Any],
+    container_config: ContainerConfig,
     plan: TrainingPlan,
     arguments: HostArguments,
     *,
@@ -76,55 +86,80 @@ def train(
         TrainingError: a NaN or infinite loss.
     """
     start = time.perf_counter()
-    recipe = plan.recipe
-    is_fine_tuning = plan.purpose == "fine-tuning"
-    history: list[Evaluation] = []
-    weights: dict[str, Any] | None = None
-    with mended(seed=plan.seed, switches=switches, clip_once_per_step=recipe["clip_once_per_step"]):
+    recipe, primary = plan.recipe, plan.primary_task
+    own = OwnSettings.of(recipe)
+    with mended(seed=plan.seed, switches=switches, clip_once_per_step=own.clip_once_per_step):
         # Inside the mends: the container makes the task sampler, which draws from the seed.
         container = _make_container(container_config, recipe, plan.train_tasks)
-        if is_fine_tuning:
-            container.task_specific_configs[plan.primary_task].eval_subset_num = QUICK_DEV_EXAMPLES
+        if plan.purpose == "fine-tuning":
+            container.task_specific_configs[primary].eval_subset_num = QUICK_DEV_EXAMPLES
         runner = set_up_runner(container, recipe, arguments, plan.seed, observe)
-        folders = container_config["task_cache_config_dict"][plan.primary_task]
-        at_steps = evaluation_steps(
-            recipe["max_steps"], 1 if is_fine_tuning else recipe["evaluations"]
-        )
-        states = runner.run_train_context(verbose=False)
+        evaluations = _Evaluations(runner, plan)
         scheduled: ScheduledRun | None = None
-        if schedule is not None:
+        if schedule is None:
+            states = runner.run_train_context(verbose=False)
+            evaluations.caches = container_config["task_cache_config_dict"][primary]
+            evaluations.keep_weights = output_dir is not None
+        else:
             scheduled = ScheduledRun(
                 runner, schedule, output_dir if switches.exact_resume else None
             )
-            states, history, seconds_before = scheduled.begin()
+            states, evaluations.history, seconds_before = scheduled.begin()
             start -= seconds_before
             output_dir = None  # its weights are of no use: what it selects is trained anew
+        at_steps = evaluation_steps(recipe.max_steps, recipe.evaluations)
         for state in states:
-            if state.global_steps not in at_steps:
-                continue
-            history.append(_evaluate(runner, plan, folders if schedule is None else {}))
-            if output_dir is not None and best_evaluation(history) is history[-1]:
-                weights = torch_utils.copy_state_dict(
-                    torch_utils.get_model_for_saving(runner.jiant_model).state_dict(),
-                    target_device=torch_utils.CPU_DEVICE,
-                )
-            if scheduled is not None:
-                scheduled.after_round(state, history)
+            if state.global_steps in at_steps:
+                evaluations.add()
+                if scheduled is not None:
+                    scheduled.after_round(state, evaluations.history)
     if output_dir is not None:
         output_dir.mkdir(parents=True, exist_ok=True)
-        torch_utils.safe_save(weights, str(output_dir / WEIGHTS_FILE))
-    best = best_evaluation(history)
+        torch_utils.safe_save(evaluations.weights, str(output_dir / WEIGHTS_FILE))
+    best = best_evaluation(evaluations.history)
     result = TrainingResult(
         score=best.score,
         metrics=best.metrics,
-        history=tuple(found.score for found in history),
+        history=tuple(found.score for found in evaluations.history),
         num_steps=state.global_steps,
-        num_examples=_num_examples(recipe, state.task_steps),
+        num_examples=sum(
+            count * recipe.batches[name].per_step for name, count in state.task_steps.items()
+        ),
         seconds=time.perf_counter() - start,
         output_dir=output_dir,
         scheduler_state=None if schedule is None else schedule.scheduler.state(),
     )
     return TrainedRun(runner=runner, result=result)
+
+
+@dataclass
+class _Evaluations:
+    """The evaluations of a training, and the weights of the best one.
+
+    Attributes:
+        runner: jiant's.
+        plan: what is trained.
+        caches: of the primary; its test set is scored where they hold a labelled one.
+        keep_weights: the weights are wanted.
+        history: all evaluations so far.
+        weights: those of the best one.
+    """
+
+    runner: Any
+    plan: TrainingPlan
+    caches: Mapping[str, str] = field(default_factory=dict)
+    keep_weights: bool = False
+    history: list[Evaluation] = field(default_factory=list)
+    weights: Mapping[str, Tensor] | None = None
+
+    def add(self) -> None:
+        """Evaluates the model as it is now."""
+        self.history.append(_evaluate(self.runner, self.plan, self.caches))
+        if self.keep_weights and best_evaluation(self.history) is self.history[-1]:
+            self.weights = torch_utils.copy_state_dict(
+                torch_utils.get_model_for_saving(self.runner.jiant_model).state_dict(),
+                target_device=torch_utils.CPU_DEVICE,
+            )
 
 
 def _evaluate(runner: Any, plan: TrainingPlan, caches: Mapping[str, str]) -> Evaluation:
@@ -138,19 +173,9 @@ def _evaluate(runner: Any, plan: TrainingPlan, caches: Mapping[str, str]) -> Eva
     return replace(found, metrics={**found.metrics, TEST_SCORE: test_score})
 
 
-def _num_examples(recipe: Mapping[str, Any], task_steps: Mapping[str, int]) -> int:
-    """Training instances seen, counted with repetition."""
-    return sum(
-        count
-        * recipe["batches"][name]["train_batch_size"]
-        * recipe["batches"][name]["gradient_accumulation_steps"]
-        for name, count in task_steps.items()
-    )
-
-
 def set_up(
-    container_config: Mapping[str, Any],
-    recipe: Mapping[str, Any],
+    container_config: ContainerConfig,
+    recipe: Recipe,
     arguments: HostArguments,
     *,
     train_tasks: Sequence[str],
@@ -163,33 +188,22 @@ def set_up(
         runner = set_up_runner(container, recipe, arguments, seed, lambda _: None)
     return TrainedRun(
         runner=runner,
-        result=TrainingResult(
-            score=None,
-            metrics={},
-            history=(),
-            num_steps=0,
-            num_examples=0,
-            seconds=0.0,
-            output_dir=None,
-        ),
+        result=TrainingResult(None, {}, (), 0, 0, 0.0, None),
     )
 
 
 def _make_container(
-    container_config: Mapping[str, Any],
-    recipe: Mapping[str, Any],
+    container_config: ContainerConfig,
+    recipe: Recipe,
     train_tasks: Sequence[str],
 ) -> Any:
     """jiant's container over tasks, the primary first: the only one that is scored."""
     config = restrict_container_config(
         container_config, train_tasks=train_tasks, scored_tasks=train_tasks[:1]
     )
-    config["global_train_config"] = {
-        "max_steps": recipe["max_steps"],
-        "warmup_steps": recipe["warmup_steps"],
-    }
-    if recipe.get("mixing_ratios"):
-        config["sampler_config"] = specified_sampler(recipe["mixing_ratios"])
-    for name, sizes in recipe["batches"].items():
-        config["task_specific_configs_dict"][name].update(sizes)
+    config["global_train_config"] = global_train_config(recipe)
+    if recipe.mixing_ratios:
+        config["sampler_config"] = specified_sampler(recipe.mixing_ratios)
+    for name, sizes in recipe.batches.items():
+        config["task_specific_configs_dict"][name].update(vars(sizes))
     return container_setup.create_jiant_task_container_from_dict(config, verbose=False)
