@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
+from fake_runs import open_fake
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from tiny_encoders import save_tiny_encoder
-from tiny_runs import TASKS, Recorder, run_command, with_plugins, write_run_file
+from tiny_runs import TASKS, Recorder, write_run_file
 from torch import nn
 
 from gradts_plugin.errors import SelectionError, TrainingError
@@ -24,9 +25,11 @@ from gradts_plugin.ranking.embedding import cosine_similarity, rank_by_embedding
 from gradts_plugin.ranking.gradients import CountSketch, Surrogate, forward_selection
 from gradts_plugin.ranking.logme import class_columns, log_evidence
 from gradts_plugin.ranking.random_order import rank_at_random
+from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.ranking.size import rank_by_size
 from gradts_plugin.records import ProbeBatch, TaskInfo
 from gradts_plugin.run import rank
+from gradts_plugin.settings.parsing import NoSettings
 from gradts_plugin.settings.run_file import read_run_file
 from gradts_plugin.settings.selection import GradTSSettings
 
@@ -52,9 +55,12 @@ class FakeContext:
     def tasks(self):
         return {name: TaskInfo(name, "single", size, "") for name, size in self.sizes.items()}
 
-    def computed(self, name, identity, task_names, compute):
-        values, self.costs[(name, *task_names)] = compute()
-        return json.loads(json.dumps(values))
+    def computed(self, computations):
+        found = []
+        for each in computations:
+            values, self.costs[(each.name, *each.task_names)] = each.compute()
+            found.append(json.loads(json.dumps(values)))
+        return found
 
     @contextlib.contextmanager
     def untrained(self, task_names, seed):
@@ -69,7 +75,7 @@ def order_of(ranking):
 
 
 def test_size_ranks_the_largest_task_first_and_keeps_the_order_of_equal_ones():
-    ranking = rank_by_size(FakeContext({"p": 5, "a": 7, "b": 90, "c": 7, "d": 8}))
+    ranking = rank_by_size(FakeContext({"p": 5, "a": 7, "b": 90, "c": 7, "d": 8}), NoSettings())
     assert order_of(ranking) == ["b", "d", "a", "c"]
     assert [candidate.tau for candidate in ranking.candidates] == [90, 8, 7, 7]
     assert (ranking.ranker, ranking.measure) == ("size", "training instances")
@@ -79,9 +85,9 @@ def test_size_ranks_the_largest_task_first_and_keeps_the_order_of_equal_ones():
 
 
 def test_random_order_follows_the_seed_and_not_the_company():
-    def draw(seed, names="abcdef"):
-        tasks = dict.fromkeys(["p", *names], 1)
-        return order_of(rank_at_random(FakeContext(tasks, GradTSSettings(seed=seed))))
+    def draw(seed, names="abcdef", primary="p"):
+        tasks = dict.fromkeys([primary, *names], 1)
+        return order_of(rank_at_random(FakeContext(tasks, GradTSSettings(seed=seed)), NoSettings()))
 
     assert draw(0) == draw(0)
     assert len({tuple(draw(seed)) for seed in range(20)}) > 10
@@ -89,6 +95,8 @@ def test_random_order_follows_the_seed_and_not_the_company():
     assert first == set("abcdef")
     assert draw(3, "fedcba") == draw(3)
     assert draw(3, "abdef") == [name for name in draw(3) if name != "c"]
+    # One seed is no one order for all primaries: that would be a ranking.
+    assert len({tuple(draw(0, primary=primary)) for primary in "pqrst"}) > 1
 
 
 def test_a_figure_that_is_not_a_number_is_refused_by_name():
@@ -137,9 +145,9 @@ def test_embedding_is_the_cosine_of_mean_pooled_means():
             "choices": [([[[[0.0, 2]], [[2.0, 4]]]], [[[1], [1]]])],
         }
     )
-    settings = GradTSSettings(ranking={"ranker": "embedding", "max_instances": 7, "seed": 3})
+    settings = GradTSSettings(ranking={"ranker": "embedding", "seed": 3})
     context = FakeContext({"p": 2, "choices": 1, "far": 3}, settings, target)
-    ranking = rank_by_embedding(context)
+    ranking = rank_by_embedding(context, SamplingSettings(max_instances=7))
     assert order_of(ranking) == ["far", "choices"]
     expected = [2.5 / np.sqrt(1.25 * 5), 2.5 / np.sqrt(1.25 * 10)]
     assert [candidate.tau for candidate in ranking.candidates] == pytest.approx(expected)
@@ -314,116 +322,102 @@ def test_forward_selection_finds_the_planted_helpful_tasks(seed):
     assert sum(reduction for _, reduction in reductions) == pytest.approx(total)
 
 
+# --- found stored ---------------------------------------------------------------------------------
+
+
+def ranked(folder, **values):
+    """A ranking on the fake host, and the engine that made it."""
+    engine = open_fake(folder / "out", {"store": str(folder / "store"), **values})
+    return rank(engine), engine
+
+
+@pytest.mark.parametrize("primary", ["words", "degree", "ending"])
+def test_logme_scores_primaries_of_every_kind(primary, tmp_path):
+    ranking, engine = ranked(
+        tmp_path,
+        primary_task=primary,
+        candidate_tasks=["related"],
+        ranking={"ranker": {"name": "logme", "max_instances": 8}},
+    )
+    assert np.isfinite(ranking.candidates[0].tau)
+    # Two steps of four instances, and eight of the primary's.
+    assert engine.session.accounts.cost.num_examples == 2 * 4 + 8
+
+
+@pytest.mark.parametrize("ranker", ["logme", "gradients"])
+def test_what_a_ranker_trained_belongs_to_its_settings(ranker, tmp_path):
+    def training_runs(own=(), seed=0, **values):
+        values["ranking"] = {"ranker": {"name": ranker, **dict(own)}, "seed": seed}
+        _, engine = ranked(tmp_path, candidate_tasks=["related"], **values)
+        return engine.session.accounts.counters.training_runs
+
+    assert training_runs() == 1
+    assert training_runs() == 0
+    assert training_runs({"max_instances": 9}) == 1
+    assert training_runs({"max_instances": 9}) == 0
+    assert training_runs(seed=5) == 1
+    assert training_runs(**{"fine_tuning": {"max_steps": 2, "learning_rate": 2e-3}}) == 1
+    assert training_runs(**{"training": {"max_steps": 9}}) == 0
+
+
+def test_a_trained_ranking_belongs_to_the_first_seed(tmp_path):
+    values = {"candidate_tasks": ["related"], "ranking": {"ranker": "logme"}}
+    runs = [
+        ranked(tmp_path, **values, seed=seed)[1].session.accounts.counters.training_runs
+        for seed in (0, 1, 1, 0)
+    ]
+    assert runs == [1, 1, 0, 0]
+
+
+def test_the_embedding_of_a_known_task_is_not_computed_again(tmp_path):
+    def examples(**values):
+        _, engine = ranked(tmp_path, ranking={"ranker": "embedding", "seed": 5}, **values)
+        stored = len(list((tmp_path / "store" / "computed").glob("*.json")))
+        return stored, engine.session.accounts.cost.num_examples
+
+    assert examples(candidate_tasks=["related"]) == (2, 2 * 12)
+    # The cost is what it takes with nothing stored.
+    assert examples(candidate_tasks=["goal", "degree"], primary_task="related") == (3, 3 * 12)
+
+
 # --- through jiant --------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return save_tiny_encoder("bert", tmp_path_factory.mktemp("encoder") / "bert")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("run")
 
 
 #: Ranker -> (steps, instances) that a ranking of four candidates takes with nothing stored. Each
 #: task has 16 training instances and batches of 8; the primary has 10 dev instances.
 COSTS = {
-    "size": (0, 0),
-    "random": (0, 0),
     "embedding": (0, 5 * 16),
     "logme": (4 * 2, 4 * (16 + 16)),
     "gradients": (5 * 2, 5 * 16 + 5 * 16 + 10),
 }
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    save_tiny_encoder("bert", folder / "encoder")
+    return folder
+
+
 @pytest.mark.parametrize("ranker", COSTS)
-def test_every_ranker_ranks_tasks_of_every_kind_and_is_found_stored(
-    ranker, folder, encoder, monkeypatch
-):
-    run_file = write_run_file(
-        folder, encoder, method="top", top={"k": 2}, ranking={"ranker": ranker}, store="store"
-    )
-    answer = run_command("run", run_file, "--json")
-    assert answer.code == 0, answer.err
-    result = json.loads(answer.out)
-    ranking = result["ranking"]
-    ranked = [candidate["task"] for candidate in ranking["candidates"]]
-    assert sorted(ranked) == sorted(set(TASKS) - {"topic"})
-    assert ranking["ranker"] == ranker
-    values = [candidate["tau"] for candidate in ranking["candidates"]]
+def test_every_ranker_ranks_tasks_of_every_kind_and_is_found_stored(ranker, folder):
+    def made():
+        path = write_run_file(folder, folder / "encoder", ranking={"ranker": ranker}, store="store")
+        recorder = Recorder()
+        manager = make_plugin_manager([recorder], entry_points=False)
+        engine = open_run_file(read_run_file(path), manager)
+        return rank(engine), engine.session.accounts, recorder
+
+    ranking, accounts, _ = made()
+    assert sorted(ranking.task_order) == sorted(set(TASKS) - {"topic"})
+    assert ranking.ranker == ranker
+    values = [candidate.tau for candidate in ranking.candidates]
     assert np.isfinite(values).all()
     if ranker != "gradients":
         assert values == sorted(values, reverse=True)
-    assert result["selection"]["auxiliary_tasks"] == ranked[:2]
-    assert result["done"]["probes"] == 0
-    cost = result["cost"]
-    assert (cost["num_steps"], cost["num_examples"]) == COSTS[ranker]
-
-    recorder = Recorder()
-    with_plugins(monkeypatch, recorder)
-    again = json.loads(run_command("run", run_file, "--json").out)
+    assert accounts.counters.probes == 0
+    assert (accounts.cost.num_steps, accounts.cost.num_examples) == COSTS[ranker]
+    again, found, recorder = made()
     assert recorder.of("before_training") == []
-    assert again["ranking"] == ranking
-    assert again["cost"] == cost
-
-
-def rank_with(run_file):
-    session = open_run_file(read_run_file(run_file), make_plugin_manager())
-    return rank(session), session
-
-
-@pytest.mark.parametrize("primary", ["words", "degree", "ending"])
-def test_logme_scores_primaries_of_every_kind(primary, folder, encoder):
-    run_file = write_run_file(
-        folder,
-        encoder,
-        primary_task=primary,
-        candidate_tasks=["match"],
-        ranking={"ranker": "logme", "max_instances": 8},
-        store="store",
-        output_dir=primary,
-    )
-    ranking, session = rank_with(run_file)
-    assert np.isfinite(ranking.candidates[0].tau)
-    assert session.cost.num_examples == 16 + 8
-
-
-def test_what_a_ranker_computed_belongs_to_its_settings(folder, encoder):
-    def training_runs(**changes):
-        run_file = write_run_file(
-            folder,
-            encoder,
-            primary_task="match",
-            candidate_tasks=["topic"],
-            store="store",
-            output_dir=f"out{len(list(folder.glob('out*')))}",
-            **changes,
-        )
-        return rank_with(run_file)[1].counters.training_runs
-
-    logme = {"ranker": "logme"}
-    training = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
-    assert training_runs(ranking=logme) == 1
-    assert training_runs(ranking=logme) == 0
-    assert training_runs(ranking={**logme, "max_instances": 9}) == 1
-    assert training_runs(ranking=logme, seed=1) == 1
-    assert training_runs(ranking=logme, fine_tuning={**training, "learning_rate": 2e-3}) == 1
-
-
-def test_the_embedding_of_a_known_task_is_not_computed_again(folder, encoder):
-    def examples(**changes):
-        run_file = write_run_file(
-            folder, encoder, ranking={"ranker": "embedding", "seed": 5}, store="store", **changes
-        )
-        session = rank_with(run_file)[1]
-        return len(list((folder / "store" / "computed").glob("*.json"))), session.cost.num_examples
-
-    first, cost = examples(candidate_tasks=["match"], output_dir="pair")
-    assert cost == 2 * 16
-    more, cost = examples(
-        candidate_tasks=["topic", "degree"], primary_task="match", output_dir="three"
-    )
-    assert more == first + 1
-    assert cost == 3 * 16
+    assert again == ranking
+    assert found.cost == accounts.cost
