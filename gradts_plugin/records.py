@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import PlainValidator
 
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.scores import Score, mean_score, score_spread
+from gradts_plugin.scores import Score, mean_score, score_spread, shown_score
 
 if TYPE_CHECKING:
     import torch
@@ -353,6 +353,11 @@ class Trial:
     def spread(self) -> Score:
         """Standard deviation over the seeds (n - 1); None with one seed or an undefined score."""
         return score_spread(self.scores)
+
+    @property
+    def shown(self) -> str:
+        """The score in words, with its spread where there is one."""
+        return shown_score(self.score, spread=self.spread)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def test_seeds_that_choose_score_nothing(compared):
     """Otherwise a lucky training would decide and be scored at once."""
 
     def seeds(length):
-        return {plan.seed for plan in compared.host.trained if plan.recipe["max_steps"] == length}
+        return {plan.seed for plan in compared.host.trained if plan.recipe.max_steps == length}
 
     # Those of the evaluation, and one to choose with and one to confirm.
     assert seeds(STEPS) == {0, 1, 2, 3}
