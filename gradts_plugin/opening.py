@@ -15,6 +15,7 @@ import pluggy
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.session import Session, Stores, candidate_tasks
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.listeners.attaching import attach_logs, check_logs
 from gradts_plugin.plugins import Registry, collect_registry
 from gradts_plugin.protocols import Host, HostOpening
@@ -190,7 +191,7 @@ def claim_output_dir(folder: Path, run_file: RunFile) -> None:
         write_json_atomic(folder / RUN_RECORD, _identity(run_file))
 
 
-def _identity(run_file: RunFile) -> dict[str, Any]:
+def _identity(run_file: RunFile) -> JsonObject:
     """What makes two runs the same run, as JSON values."""
     names = type(run_file).names_that_affect("run")
     return {"format_version": FORMAT_VERSION, **run_file.model_dump(mode="json", include=names)}

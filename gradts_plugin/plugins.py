@@ -12,6 +12,7 @@ import pluggy
 from gradts_plugin import builtin, hookspecs
 from gradts_plugin.errors import ConfigError, PluginError, SettingsError, nearest
 from gradts_plugin.hosts.jiant import plugin as jiant
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
 from gradts_plugin.settings.choice import settings_of
 from gradts_plugin.settings.parsing import Settings
@@ -150,11 +151,14 @@ class Registry:
                 found.append(f"{where}: {error}")
         return found
 
-    def identity(self, kind: str, name: str) -> dict[str, Any]:
+    def identity(self, kind: str, name: str) -> JsonObject:
         """An implementation, as the keys of stored numbers hold it."""
-        offered: Mapping[str, Any] = self.rankers if kind == RANKER else self.measures
-        provider = self.providers[kind, name]
-        return {"name": name, "provider": provider, "version": offered[name].version}
+        found = self.rankers[name] if kind == RANKER else self.measures[name]
+        return {
+            "name": name,
+            "provider": self.providers[kind, name],
+            "version": found.version,
+        }
 
 
 _ThingT = TypeVar("_ThingT")

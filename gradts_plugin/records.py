@@ -28,10 +28,8 @@ IntArray = Annotated[npt.NDArray[np.int64], PlainValidator(np.asarray)]
 #: Keeps these training instances of an auxiliary task: task name -> example ids, int64 (kept,).
 KeptInstances = Mapping[str, IntArray]
 
-
 #: Name of the primary's test score among a training run's metrics, where it was asked for.
 TEST_SCORE = "test_score"
-
 
 Purpose = Literal["fine-tuning", "trial", "training"]
 

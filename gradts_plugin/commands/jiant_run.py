@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,7 @@ from gradts_plugin.errors import ConfigError
 if TYPE_CHECKING:
     import pluggy
 
+    from gradts_plugin.hosts.jiant.container import ContainerConfig
     from gradts_plugin.records import Outcome, TrainStep
     from gradts_plugin.settings.selection import GradTSSettings
     from gradts_plugin.terminal.progress import ProgressPlugin
@@ -95,7 +96,7 @@ def _run(
 
 def _read(
     path: Path, gradts_config: Path | None, *, tensorboard: bool
-) -> tuple[dict[str, Any], GradTSSettings | None]:
+) -> tuple[ContainerConfig, GradTSSettings | None]:
     """A container config, and its settings; None where the plugin is not enabled."""
     from gradts_plugin.hosts.jiant.original_config import read_container_config
     from gradts_plugin.settings.block import merge_settings

@@ -52,7 +52,6 @@ TIMES: Final = (
 )  # fmt: skip
 
 # --- news: topic -> subjects, what they did, how ------------------------------------------------
-
 TOPICS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "cooking": (
         ("The cook", "My grandmother", "The baker", "A chef", "The kitchen helper", "Our host",
@@ -82,7 +81,6 @@ TOPICS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
 }  # fmt: skip
 
 # --- reviews: what is judged, and by which words ------------------------------------------------
-
 JUDGED: Final = (
     "film", "hotel room", "meal", "concert", "train ride", "novel", "telephone", "guided tour",
     "coffee", "play", "service", "jacket", "lecture", "game", "museum visit", "haircut",

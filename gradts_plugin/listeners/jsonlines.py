@@ -9,7 +9,7 @@ from typing import Any
 
 from gradts_plugin import __version__
 from gradts_plugin.hookspecs import hookimpl
-from gradts_plugin.json_forms import to_json
+from gradts_plugin.json_forms import JsonValue, to_json
 from gradts_plugin.records import (
     Ranking,
     Selection,
@@ -210,7 +210,7 @@ def _begin(path: Path) -> None:
                 stream.write(b"\n")
 
 
-def _training(plan: TrainingPlan) -> dict[str, Any]:
+def _training(plan: TrainingPlan) -> dict[str, JsonValue]:
     return {
         "purpose": plan.purpose,
         "train_tasks": list(plan.train_tasks),

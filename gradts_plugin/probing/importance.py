@@ -61,15 +61,7 @@ def columns(encoder: nn.Module, instance_losses: InstanceLosses) -> Tensor:
     columns: a slice of the layer's input that all heads read. For comparison with published
     numbers only.
 
-    Args:
-        encoder: the Transformer inside the model.
-        instance_losses: runs the forward pass; returns losses of shape (B,).
-
-    Returns:
-        Tensor of shape (B, L, H), float32 (float64 for a float64 model), on the model's device.
-
-    Raises:
-        UnsupportedEncoderError: the encoder, or the way the model uses it, is not understood.
+    Takes, returns and refuses what `rows` does.
     """
     return _weight_importance(encoder, instance_losses, _mean_per_column_block)
 
@@ -80,15 +72,7 @@ def gate(encoder: nn.Module, instance_losses: InstanceLosses) -> Tensor:
     With a gate xi_h = 1 that multiplies head h's context c_h, |dL_i/dxi_h| is the absolute value
     of c_h * dL_i/dc_h summed over tokens and head dimensions.
 
-    Args:
-        encoder: the Transformer inside the model.
-        instance_losses: runs the forward pass; returns losses of shape (B,).
-
-    Returns:
-        Tensor of shape (B, L, H), float32 (float64 for a float64 model), on the model's device.
-
-    Raises:
-        UnsupportedEncoderError: the encoder, or the way the model uses it, is not understood.
+    Takes, returns and refuses what `rows` does.
     """
     return gate_gradient(encoder, instance_losses).abs()
 
@@ -96,15 +80,7 @@ def gate(encoder: nn.Module, instance_losses: InstanceLosses) -> Tensor:
 def gate_gradient(encoder: nn.Module, instance_losses: InstanceLosses) -> Tensor:
     """dL_i/dxi_h with its sign: negative where more of a head would lower the loss (see `gate`).
 
-    Args:
-        encoder: the Transformer inside the model.
-        instance_losses: runs the forward pass; returns losses of shape (B,).
-
-    Returns:
-        Tensor of shape (B, L, H), as `gate`; no importance, because of the sign.
-
-    Raises:
-        UnsupportedEncoderError: the encoder, or the way the model uses it, is not understood.
+    Takes, returns and refuses what `gate` does; it is no importance, because of the sign.
     """
     projections = find_projections(encoder)
     by_layer: list[list[Tensor]] = [[] for _ in projections.layers]

@@ -15,7 +15,6 @@ from gradts_plugin.records import FloatArray, IntArray
 # is rounding, which min-max scaling would blow up to a full ranking.
 _CONSTANT_WITHIN = 1e-12
 
-
 # So many that Python's own time per comparison vanishes, so few that a block of them and its
 # comparisons stay in the processor's cache.
 _PROFILES_AT_ONCE = 1024

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 #: are often large together, are spread over all buckets.
 _DIMENSION = 509
 
-
 #: Ridge of the step, relative to the mean squared norm of the primary's gradients.
 _RIDGE = 0.1
 

@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 
 _UNLABELLED = -100
 
-
 #: Where the log of the ratio of the two precisions is sought, relative to the mean squared singular
 #: value, on grids that close in on the maximum.
 _LOG_RATIOS = (-25.0, 25.0)
 
-
 _GRID_SIZE = 201
-
 
 _NUM_GRIDS = 3
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from gradts_plugin.comparison.results import Comparison
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.records import Outcome, Ranking, Selection, TaskInfo, TaskShares
 from gradts_plugin.scores import Score
 
@@ -140,8 +141,8 @@ class RunReport:
     instances: InstancesInfo | None
     shares_before: TaskShares | None
     shares_after: TaskShares | None
-    settings: Mapping[str, Any]
-    provenance: Mapping[str, Any]
+    settings: JsonObject
+    provenance: JsonObject
     comparison: Comparison | None = None
 
     unwritten: ClassVar[tuple[str, ...]] = ("comparison",)  # has a file of its own

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.records import Ranking
 from gradts_plugin.report.certainty import difference, run_certainty
 from gradts_plugin.report.figures.comparison import comparison_pictures
@@ -42,6 +42,7 @@ def render_run_page(report: RunReport) -> str:
     maps = [picture for name, picture in drawn.items() if name.startswith("head-importance-")]
     mapped = {head_map.task for head_map in report.head_maps}
     compared = comparison_pictures(report.comparison)[1:] if report.comparison else ()
+    settings = _flat(report.settings)
     return environment.get_template("report.html.j2").render(
         report=report,
         outcome=outcome,
@@ -58,8 +59,8 @@ def render_run_page(report: RunReport) -> str:
         second_map=next((name for name in _ranked(report) if name in mapped), None),
         shares=_shares(report),
         compared_pictures=compared,
-        has_dev_scores=report.settings.get("probing", {}).get("model") != "frozen",
-        settings=_flat(report.settings),
+        has_dev_scores=("probing.model", "frozen") not in settings,
+        settings=settings,
         provenance=_flat(report.provenance),
     )
 
@@ -114,7 +115,7 @@ def _shares(report: RunReport) -> list[tuple[str, float | None, float | None]]:
     return [(name, before.get(name), after.get(name)) for name in {**after, **before}]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flat(values: JsonObject, prefix: str = "") -> list[tuple[str, str]]:
     """Nested JSON values as dotted keys and texts."""
     rows: list[tuple[str, str]] = []
     for key, value in values.items():

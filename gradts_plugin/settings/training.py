@@ -12,7 +12,6 @@ from gradts_plugin.settings.parsing import Settings
 
 Precision = Literal["fp32", "bf16"]
 
-
 #: Passes over the data in a run file that does not say how long to train (Ma et al. 2021).
 DEFAULT_EPOCHS = 3
 

@@ -22,10 +22,8 @@ from gradts_plugin.errors import ConfigError, GradTSError, StoreError
 
 _TEMPORARY_PREFIX = ".writing-"
 
-
 # A file name may have 255 bytes on the usual file systems; seeds and digests are added to a name.
 _MAX_NAME_BYTES = 150
-
 
 _DISK_PROBLEMS: Mapping[int, str] = {
     errno.ENOSPC: "the disk is full",

@@ -41,15 +41,11 @@ FORMAT = "gradts gradient store"
 
 _FORMAT = {"format": FORMAT, "format_version": FORMAT_VERSION}
 
-
 _ARROW_NAME = "importances.arrow"
-
 
 _METADATA_NAME = "metadata.json"
 
-
 _MARKER_NAME = "store.json"
-
 
 _HASH_CHUNK = 1 << 20
 

@@ -25,7 +25,6 @@ from gradts_plugin.stores.files import (
 #: Of keys and of everything that is stored under them; raised when either changes its meaning.
 FORMAT_VERSION = 2
 
-
 #: Of the head that is fitted to a frozen encoder (`probing.convex`); raised when it gives other
 #: weights.
 HEAD_FIT_VERSION = 1

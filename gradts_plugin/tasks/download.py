@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.stores.files import write_json_atomic
 from gradts_plugin.tasks.examples import Example, sampled
@@ -106,10 +107,10 @@ def _write_split(
     return len(lines), False
 
 
-def _row(example: Example) -> dict[str, Any]:
+def _row(example: Example) -> JsonObject:
     """An example as a row with the roles' own names."""
     if example.tokens:
-        row: dict[str, Any] = {"tokens": list(example.tokens)}
+        row: JsonObject = {"tokens": list(example.tokens)}
         return {**row, "labels": list(example.labels)} if example.labels else row
     row = {"text_a": example.text_a}
     if example.text_b is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gradts_plugin.errors import DataError
+from gradts_plugin.json_forms import from_json, to_json
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.stores.files import disk_errors, write_bytes_atomic, write_json_atomic
 
@@ -33,6 +34,15 @@ class Origin:
     max_rows: int | None
 
 
+@dataclass(frozen=True)
+class _Written:
+    """What the manifest says of a file."""
+
+    sha256: str
+    num_rows: int
+    origin: Origin
+
+
 def verified_rows(output_dir: Path, path: str, origin: Origin) -> int | None:
     """Rows of a file that is there and as it was written; None where there is none.
 
@@ -42,21 +52,21 @@ def verified_rows(output_dir: Path, path: str, origin: Origin) -> int | None:
     known = _manifest(output_dir).get(path)
     if known is None or not (output_dir / path).exists():
         return None
-    wanted = asdict(origin)
-    if known["origin"] != wanted:
-        key = next(key for key in wanted if known["origin"].get(key) != wanted[key])
-        raise DataError(
-            f"{output_dir / path} was written with {key} {known['origin'].get(key)!r}, here it is "
-            f"{wanted[key]!r}; remove it, or choose another --output"
-        )
+    for key, wanted in vars(origin).items():
+        found = getattr(known.origin, key)
+        if found != wanted:
+            raise DataError(
+                f"{output_dir / path} was written with {key} {found!r}, here it is {wanted!r}; "
+                "remove it, or choose another --output"
+            )
     with disk_errors("read", output_dir / path, error_class=DataError):
         digest = hashlib.sha256((output_dir / path).read_bytes()).hexdigest()
-    if digest != known["sha256"]:
+    if digest != known.sha256:
         raise DataError(
             f"{output_dir / path} is not what was written (sha256 {digest[:12]}..., "
-            f"{MANIFEST} says {known['sha256'][:12]}...); remove it to write it again"
+            f"{MANIFEST} says {known.sha256[:12]}...); remove it to write it again"
         )
-    return int(known["num_rows"])
+    return known.num_rows
 
 
 def write_file(output_dir: Path, path: str, data: bytes, origin: Origin, num_rows: int) -> None:
@@ -74,17 +84,13 @@ def write_file(output_dir: Path, path: str, data: bytes, origin: Origin, num_row
             "it, or choose another --output"
         )
     files = _manifest(output_dir)
-    files[path] = {
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "num_rows": num_rows,
-        "origin": asdict(origin),
-    }
-    write_json_atomic(output_dir / MANIFEST, {"files": dict(sorted(files.items()))})
+    files[path] = _Written(hashlib.sha256(data).hexdigest(), num_rows, origin)
+    write_json_atomic(output_dir / MANIFEST, {"files": to_json(dict(sorted(files.items())))})
 
 
-def _manifest(output_dir: Path) -> dict[str, Any]:
+def _manifest(output_dir: Path) -> dict[str, _Written]:
     path = output_dir / MANIFEST
     files = read_json(path).get("files") if path.exists() else {}
     if not isinstance(files, dict):
         raise DataError(f"{path} is damaged: it lists no files; remove it to verify all anew")
-    return files
+    return from_json(dict[str, _Written], files, where=str(path))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column
 
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.records import TrainingPlan, TrainingResult, TrainStep, Trial
 from gradts_plugin.scores import shown_duration, shown_score
-from gradts_plugin.terminal.progress import ProgressPlugin
+from gradts_plugin.terminal.progress import ProgressPlugin, description_column
 
 
 class ComparisonProgress(ProgressPlugin):
@@ -56,12 +55,7 @@ class ComparisonProgress(ProgressPlugin):
             self._progress = Progress(
                 BarColumn(bar_width=16),
                 TextColumn("{task.fields[count]}", markup=False),
-                TextColumn(
-                    "{task.description}",
-                    style="dim",
-                    markup=False,
-                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-                ),
+                description_column(),
                 console=self._console,
                 expand=True,
             )

@@ -77,12 +77,7 @@ class ProgressPlugin:
             TaskProgressColumn(),
             _AnsweredColumn("elapsed"),
             _AnsweredColumn("left"),
-            TextColumn(
-                "{task.description}",
-                style="dim",
-                markup=False,
-                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-            ),
+            description_column(),
             console=self._console,
             expand=True,
         )
@@ -260,6 +255,12 @@ class ProgressPlugin:
     def _say(self, line: str) -> None:
         if not self.quiet:
             self._console.print(line, highlight=False, markup=False)
+
+
+def description_column() -> TextColumn:
+    """What goes on, as wide as there is room."""
+    room = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return TextColumn("{task.description}", style="dim", markup=False, table_column=room)
 
 
 class _AnsweredColumn(ProgressColumn):

@@ -102,7 +102,7 @@ def run_training(
                 schedule.scheduler.observe(history[-1])
     # The best defined evaluation, of equal ones the first.
     best: Any = max((found for found in history if found is not None), default=None)
-    metrics: dict[str, Any] = {"score": best}
+    metrics: dict[str, float | None] = {"score": best}
     if has_test and schedule is None:
         training = _described(plan, len(ends), len(ends))
         metrics[TEST_SCORE] = score(replace(training, on_test_set=True))

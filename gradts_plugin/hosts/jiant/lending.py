@@ -13,6 +13,7 @@ from torch import nn
 from gradts_plugin.hosts.jiant.caches import open_cache
 from gradts_plugin.hosts.jiant.faults.batch_length import trim_batch
 from gradts_plugin.hosts.jiant.losses import hidden_states, instance_losses, labels_of
+from gradts_plugin.hosts.jiant.training.samplers import TaskDict
 from gradts_plugin.records import IntArray, ProbeBatch, TrainingResult
 
 
@@ -24,7 +25,7 @@ class LentModel:
     encoder: nn.Module
     result: TrainingResult
     _own_task: str
-    _tasks: Mapping[str, Any]
+    _tasks: TaskDict
     _caches: Mapping[str, Mapping[str, str]]
     _device: Any
 

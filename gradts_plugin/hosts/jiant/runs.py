@@ -6,6 +6,7 @@ import contextlib
 import io
 import pickle
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,7 @@ def _parse(configuration_class: Any, arguments: Sequence[str]) -> Any:
 def host_arguments(configuration: Any) -> HostArguments:
     """What probes and trials take from jiant's own arguments."""
     return HostArguments(
-        hf_pretrained_model_name_or_path=configuration.hf_pretrained_model_name_or_path,
-        model_path=configuration.model_path,
-        model_config_path=configuration.model_config_path,
-        model_load_mode=configuration.model_load_mode,
-        learning_rate=configuration.learning_rate,
-        max_grad_norm=configuration.max_grad_norm,
-        no_cuda=configuration.no_cuda,
+        **{field.name: getattr(configuration, field.name) for field in fields(HostArguments)}
     )
 
 

@@ -27,7 +27,6 @@ COLOURS: Mapping[str, str] = {
 INK, MUTED, RULE, PAPER = (COLOURS[name] for name in ("ink", "muted", "rule", "paper"))
 STRONG, POSITIVE, NEGATIVE = (COLOURS[name] for name in ("strong", "positive", "negative"))
 
-
 _LABEL_LENGTH = 18
 
 
