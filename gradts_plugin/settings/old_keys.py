@@ -51,10 +51,11 @@ def told_once() -> Iterator[None]:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         yield
-    messages = [each.message for each in reversed(told)]
-    for warning in {
-        each.key: each for each in messages if isinstance(each, OldKeyWarning)
-    }.values():
+    first: dict[str, OldKeyWarning] = {}
+    for message in (each.message for each in told):
+        if isinstance(message, OldKeyWarning):
+            first.setdefault(message.key, message)
+    for warning in first.values():
         warnings.warn(warning, stacklevel=3)
 
 
