@@ -26,7 +26,6 @@ from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile, read_run_file, with_absolute_paths
 from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.terminal.tables import coverage_note, ranking_table
-from gradts_plugin.terminal.words import format_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +90,7 @@ class Trials(_Shown, tuple[Trial, ...]):
         for trial in self:
             table.add_row(
                 ", ".join(trial.auxiliary_tasks) or "none",
-                format_score(trial),
+                trial.shown,
                 str(trial.num_steps),
             )
         return table

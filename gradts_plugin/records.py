@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import PlainValidator
 
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.scores import Score, mean_score, score_spread
+from gradts_plugin.scores import Score, mean_score, score_spread, shown_score
 
 if TYPE_CHECKING:
     import torch
@@ -344,10 +344,20 @@ class Trial:
         score = mean_score(self.scores[:num_seeds])
         return -math.inf if score is None else score
 
+    def beats(self, other: Trial) -> bool:
+        """Whether it scores higher over the seeds that both were trained with."""
+        number = min(len(self.scores), len(other.scores))
+        return self.comparable(number) > other.comparable(number)
+
     @property
     def spread(self) -> Score:
         """Standard deviation over the seeds (n - 1); None with one seed or an undefined score."""
         return score_spread(self.scores)
+
+    @property
+    def shown(self) -> str:
+        """The score in words, with its spread where there is one."""
+        return shown_score(self.score, spread=self.spread)
 
 
 @dataclass(frozen=True)

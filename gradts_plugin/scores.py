@@ -1,4 +1,4 @@
-"""Scores that may be undefined: None where a metric has no value, "undefined" for a reader."""
+"""Scores, which may be undefined (None), and how they and durations are written for a reader."""
 
 from __future__ import annotations
 
@@ -35,14 +35,24 @@ def score_difference(score: Score, other: Score) -> Score:
     return score_differences([score], [other])[0]
 
 
-def shown_score(score: Score, form: str = ".4f") -> str:
-    """A score in words.
+def shown_score(score: Score, form: str = ".4f", *, spread: Score = None) -> str:
+    """A score in words, with its spread where there is one.
 
     Args:
         score: the score.
         form: how a defined one is written, e.g. "+.4f" for a difference.
+        spread: its standard deviation over seeds.
     """
-    return "undefined" if score is None else format(score, form)
+    shown = "undefined" if score is None else format(score, form)
+    return shown if spread is None else f"{shown} ± {spread:.4f}"
+
+
+def shown_duration(seconds: float) -> str:
+    """Seconds in words: 42 s, 7 min, 3 h 20 min."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _all_defined(scores: Sequence[Score]) -> list[float]:

@@ -46,14 +46,10 @@ def finished(tmp_path_factory, encoder):
 def scheduled(recorder):
     """The steps and the result of the bandit's run."""
     steps = [
-        call["step"]
-        for call in recorder.of("after_train_step")
-        if "schedule" in call["plan"].recipe
+        call["step"] for call in recorder.of("after_train_step") if call["plan"].recipe.schedule
     ]
     results = [
-        call["result"]
-        for call in recorder.of("after_training")
-        if "schedule" in call["plan"].recipe
+        call["result"] for call in recorder.of("after_training") if call["plan"].recipe.schedule
     ]
     return steps, results
 
@@ -97,7 +93,7 @@ def test_every_mixture_is_trained_in_its_ratio(finished):
     steps = {}
     for call in recorder.of("after_train_step"):
         plan, step = call["plan"], call["step"]
-        ratios = tuple(plan.recipe.get("mixing_ratios", {}).items())
+        ratios = tuple(plan.recipe.mixing_ratios.items())
         steps.setdefault((ratios, plan.seed), []).append(step.task_name)
     mixed = {key: names for key, names in steps.items() if key[0]}
     assert len({ratios for ratios, _ in mixed}) == sum(
@@ -130,7 +126,7 @@ def test_faithful_trains_the_mixture_in_blocks(finished, encoder):
     trained = [
         call["step"].task_name
         for call in recorder.of("after_train_step")
-        if call["plan"].recipe.get("block_steps")
+        if call["plan"].recipe.block_steps
     ]
     assert trained == list(itertools.islice(itertools.cycle(cycle), 40))
     config = json.loads((run_file.parent / "faithful" / "selected_config.json").read_text())
@@ -153,7 +149,7 @@ class StopAtStep:
     @hookimpl
     def after_train_step(self, plan, step):
         """Stops."""
-        if "schedule" in plan.recipe and step.global_step == 7:
+        if plan.recipe.schedule and step.global_step == 7:
             raise KeyboardInterrupt
 
 

@@ -114,7 +114,7 @@ def test_seeds_that_choose_score_nothing(compared):
     """Otherwise a lucky training would decide and be scored at once."""
 
     def seeds(length):
-        return {plan.seed for plan in compared.host.trained if plan.recipe["max_steps"] == length}
+        return {plan.seed for plan in compared.host.trained if plan.recipe.max_steps == length}
 
     # Those of the evaluation, and one to choose with and one to confirm.
     assert seeds(STEPS) == {0, 1, 2, 3}
@@ -143,6 +143,15 @@ def test_no_more_is_trained_than_was_expected(compared):
     total = len(compared.host.trained)
     for done, left, part in compared.expected:
         assert total - done <= left, part
+
+
+def test_what_is_expected_are_all_seeds_of_every_selection_and_subset(tmp_path):
+    found = Comparing(tmp_path, methods={"alone": METHODS["alone"]})
+    of_oracle = SEEDS * 2**CANDIDATES
+    assert found.expected == [
+        (0, SEEDS + of_oracle, "goal, alone"),
+        (SEEDS, of_oracle, "goal, oracle"),
+    ]
 
 
 def test_a_line_is_said_of_each_method_and_each_subset(compared):

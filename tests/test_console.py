@@ -28,12 +28,13 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
+from gradts_plugin.scores import shown_duration
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.terminal import progress
 from gradts_plugin.terminal.plan_table import print_plan
 from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.terminal.tables import print_outcome, print_selection, summary_table
-from gradts_plugin.terminal.words import format_bytes, format_duration, shown_path, time_left
+from gradts_plugin.terminal.words import format_bytes, shown_path, time_left
 
 WIDTH = 80
 
@@ -248,7 +249,7 @@ def test_time_left(share, seconds, left):
     [(0.2, "0 s"), (99.0, "99 s"), (100, "2 min"), (5940, "99 min"), (12000, "3 h 20 min")],
 )
 def test_durations_in_words(seconds, words):
-    assert format_duration(seconds) == words
+    assert shown_duration(seconds) == words
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class ForgetsKeptInRecipes(FakeHost):
 
 class ForgetsRatios(FakeHost):
     def train(self, plan, output_dir, schedule=None):
-        recipe = {key: value for key, value in plan.recipe.items() if key != "mixing_ratios"}
+        recipe = replace(plan.recipe, mixing_ratios={})
         return super().train(replace(plan, recipe=recipe), output_dir, schedule)
 
 

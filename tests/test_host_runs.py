@@ -316,10 +316,10 @@ def test_two_samplers_are_two_training_runs(setup):
 
     proportional = recipe(["cola", "rte"], sampler_type="ProportionalMultiTaskSampler")
     uniform = recipe(["cola", "rte"], sampler_type="UniformMultiTaskSampler")
-    assert proportional["sampler"] == "host"
-    assert uniform["sampler"] == {"sampler_type": "UniformMultiTaskSampler"}
+    assert proportional.own["sampler"] == "host"
+    assert uniform.own["sampler"] == {"sampler_type": "UniformMultiTaskSampler"}
     # With one task there is nothing to sample.
-    assert recipe(["cola"], sampler_type="UniformMultiTaskSampler")["sampler"] == "host"
+    assert recipe(["cola"], sampler_type="UniformMultiTaskSampler").own["sampler"] == "host"
 
 
 def test_a_sampler_without_a_probability_for_a_task_is_refused():
@@ -447,7 +447,7 @@ def test_mt_dnn_recipe(setup, monkeypatch):
     tasks = ("cola", "udpos")
     recipe = resolve_recipe(settings, container, arguments, tasks, dict.fromkeys(TASKS, 18))
     # 18 rows in batches of 4, two of them a step: 3 steps a task and epoch.
-    assert (recipe["max_steps"], recipe["warmup_steps"]) == (12, 1)
+    assert (recipe.max_steps, recipe.own["warmup_steps"]) == (12, 1)
     steps, clipped, rates = [], [], []
     clip = torch.nn.utils.clip_grad_norm_
 

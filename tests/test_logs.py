@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gradts_plugin.listeners.attaching import attach_logs
 from gradts_plugin.listeners.jsonlines import JsonLinesLog
 from gradts_plugin.listeners.tensorboard import TensorBoardLog, run_name
 from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.records import TrainingPlan, TrainStep
+from gradts_plugin.records import Recipe, TrainingPlan, TrainStep
 from gradts_plugin.settings.selection import GradTSSettings
 
 NAMES = ("topic", "match", "words")
@@ -100,13 +101,16 @@ def test_taus_and_scores_are_those_of_the_result(finished):
     assert selected["auxiliary_tasks"] == result["selection"]["auxiliary_tasks"]
 
 
+RECIPE = Recipe("fake", 1, 9, 3, {})
+
+
 def plan(**changes):
     values = {
         "purpose": "trial",
         "train_tasks": ("topic", "match"),
         "primary_task": "topic",
         "seed": 1,
-        "recipe": {},
+        "recipe": RECIPE,
         **changes,
     }
     return TrainingPlan(**values)
@@ -236,7 +240,7 @@ def test_dev_scores_stand_at_their_evaluations(tmp_path):
         ({"purpose": "fine-tuning", "train_tasks": ("topic",)}, "fine-tuning/topic-seed1"),
         ({"kept_instances": {"match": (1, 2)}}, "trial/topic+match-filtered-seed1"),
         (
-            {"recipe": {"mixing_ratios": {"topic": 3, "match": 1}}},
+            {"recipe": replace(RECIPE, mixing_ratios={"topic": 3, "match": 1})},
             "trial/topic+match-ratios-3-1-seed1",
         ),
         (

@@ -30,7 +30,7 @@ from gradts_plugin.report.files import read_comparison, read_report, write_repor
 from gradts_plugin.report.inline_svg import inline_svg
 from gradts_plugin.report.record import ProbeInfo
 from gradts_plugin.report.run_page import render_run_page
-from gradts_plugin.report.words import cell, duration
+from gradts_plugin.report.words import cell
 
 SMALL = {"names": ("p", "a", "b", "c"), "num_layers": 2, "num_heads": 3}
 
@@ -224,14 +224,6 @@ def test_the_page_says_what_is_not_sure():
     assert "one fine-tuning seed" in said
     assert "optimistic" not in said  # no score was looked at
     assert "optimistic" in " ".join(run_certainty(report_of(**SMALL)))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.0 s"), (9.94, "9.9 s"), (119, "119 s"), (4210, "70 min"), (11100, "3 h 5 min")],
-)
-def testdurations(seconds, text):
-    assert duration(seconds) == text
 
 
 # --- one closed, escaped, accessible file ---------------------------------------------------------

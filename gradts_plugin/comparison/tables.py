@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gradts_plugin.comparison.results import Comparison, MethodResult, PrimaryResult
 from gradts_plugin.records import Trial
-from gradts_plugin.scores import Score, mean_score, score_spread, shown_score
+from gradts_plugin.scores import mean_score, score_spread, shown_score
 
 #: Name of the tables in the comparison's output folder.
 COMPARISON_TABLES = "comparison.md"
@@ -18,8 +18,8 @@ def markdown(comparison: Comparison) -> str:
     for primary, result in comparison.primaries.items():
         parts += [
             f"## {primary}",
-            f"Alone {with_spread(result.alone.score, result.alone.spread)}; oracle: "
-            f"{_tasks(result.oracle)} {with_spread(result.oracle.score, result.oracle.spread)}, "
+            f"Alone {result.alone.shown}; oracle: "
+            f"{_tasks(result.oracle)} {result.oracle.shown}, "
             f"the best of {len(result.subsets)} subsets.",
             _table(
                 ("method", "selected", "dev score", "gain", "regret", "steps", "examples", "s"),
@@ -31,17 +31,12 @@ def markdown(comparison: Comparison) -> str:
     return "\n\n".join([*parts, "## Means over the primaries", _means(comparison)])
 
 
-def with_spread(score: Score, spread: Score, form: str = ".4f") -> str:
-    """A score or gain in words, with its standard deviation where there is one."""
-    return shown_score(score, form) + (f" ± {spread:.4f}" if spread is not None else "")
-
-
 def _row(name: str, found: MethodResult) -> Sequence[str]:
     return (
         name,
         _tasks(found.trial),
-        with_spread(found.trial.score, found.trial.spread),
-        with_spread(found.gain, found.gain_spread, "+.4f"),
+        found.trial.shown,
+        shown_score(found.gain, "+.4f", spread=found.gain_spread),
         shown_score(found.regret),
         f"{found.cost.num_steps}",
         f"{found.cost.num_examples}",
@@ -57,7 +52,7 @@ def _test_rows(result: PrimaryResult) -> list[tuple[str, str, str]]:
     rows = []
     for name, found in result.methods.items():
         scores = found.trial.test_scores
-        shown = with_spread(mean_score(scores), score_spread(scores)) if scores else ""
+        shown = shown_score(mean_score(scores), spread=score_spread(scores)) if scores else ""
         rows.append((name, shown, shown_score(found.test_gain, "+.4f") if scores else ""))
     return rows
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from gradts_plugin.comparison.results import Comparison, MethodMeans
 from gradts_plugin.records import Trial
 from gradts_plugin.report.record import RunReport
-from gradts_plugin.report.words import duration, signed
-from gradts_plugin.scores import score_difference, score_differences
+from gradts_plugin.report.words import signed
+from gradts_plugin.scores import score_difference, score_differences, shown_duration
 
 
 def difference(selected: Trial | None, alone: Trial | None) -> str | None:
@@ -118,7 +118,7 @@ def comparison_certainty(comparison: Comparison, found: Mapping[str, MethodMeans
             name, cheapest = min(cheaper, key=lambda pair: pair[1].seconds)
             sentences.append(
                 f"Within that spread of {best_name}, {name} costs least: "
-                f"{duration(cheapest.seconds)} for {signed(cheapest.gain)}."
+                f"{shown_duration(cheapest.seconds)} for {signed(cheapest.gain)}."
             )
     if len(comparison.primaries) == 1:
         sentences.append("One primary says little about others. Compare on several.")

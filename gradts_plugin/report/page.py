@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.report.figures.picture import Picture
 from gradts_plugin.report.inline_svg import inline_svg
-from gradts_plugin.report.words import cell, duration, score, share, signed
-from gradts_plugin.scores import shown_score
+from gradts_plugin.report.words import cell, score, share, signed
+from gradts_plugin.scores import shown_duration, shown_score
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,7 +44,7 @@ def page_environment() -> Environment:
         "cell": cell,
         "score": score,
         "plain": shown_score,
-        "duration": duration,
+        "duration": shown_duration,
         "share": share,
         "signed": signed,
         "best_first": lambda trials: sorted(

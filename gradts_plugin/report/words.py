@@ -24,24 +24,12 @@ def cell(value: str | float | None, is_score: bool = False) -> str:
 
 def score(trial: Trial | None) -> str:
     """A trial's score, with its spread where there is one."""
-    if trial is None:
-        return UNDEFINED
-    return shown_score(trial.score) + ("" if trial.spread is None else f" ± {trial.spread:.4f}")
+    return UNDEFINED if trial is None else trial.shown
 
 
 def seed_scores(scores: Sequence[Score]) -> str:
     """The scores of single seeds."""
     return " ".join(shown_score(score) for score in scores)
-
-
-def duration(seconds: float) -> str:
-    """In words, e.g. 8.3 s, 70 s, 12 min, 3 h 5 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def share(value: float | None) -> str:

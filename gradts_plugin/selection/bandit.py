@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from gradts_plugin.json_forms import JsonObject, from_json, to_json
+from gradts_plugin.records import FloatArray, IntArray
 from gradts_plugin.scores import Score
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a bandit knows: of each arm, of the last round, and where its random stream is."""
+
+    alpha: FloatArray
+    beta: FloatArray
+    rounds: IntArray
+    arm: int
+    score: float
+    random: JsonObject
 
 
 class BetaBernoulliBandit:
@@ -57,7 +71,7 @@ class BetaBernoulliBandit:
         self._first_round_counts = first_round_counts
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """Everything the decisions depend on beside the scores, as JSON values."""
         return {
             "scheduler": "beta-bernoulli bandit",
@@ -101,21 +115,16 @@ class BetaBernoulliBandit:
         self._rounds[self._arm] += 1
         self._score = score
 
-    def state(self) -> dict[str, Any]:
-        """Everything it knows, the random stream included, as JSON values."""
-        return {
-            "alpha": self._alpha.tolist(),
-            "beta": self._beta.tolist(),
-            "rounds": self._rounds.tolist(),
-            "arm": self._arm,
-            "score": self._score,
-            "random": self._rng.bit_generator.state,
-        }
+    def state(self) -> JsonObject:
+        """Everything it knows, the random stream included."""
+        random = self._rng.bit_generator.state
+        known = _State(self._alpha, self._beta, self._rounds, self._arm, self._score, random)
+        written: JsonObject = to_json(known)
+        return written
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: JsonObject) -> None:
         """Goes on exactly where `state` was taken."""
-        self._alpha = np.array(state["alpha"], dtype=np.float64)
-        self._beta = np.array(state["beta"], dtype=np.float64)
-        self._rounds = np.array(state["rounds"], dtype=np.int64)
-        self._arm, self._score = state["arm"], state["score"]
-        self._rng.bit_generator.state = state["random"]
+        known = from_json(_State, state, where="the bandit's state")
+        self._alpha, self._beta, self._rounds = known.alpha, known.beta, known.rounds
+        self._arm, self._score = known.arm, known.score
+        self._rng.bit_generator.state = known.random

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradts_plugin.json_forms import JsonObject, from_json, to_json
+from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.records import Cost
 from gradts_plugin.stores.json_records import JsonRecords
 
@@ -46,8 +46,7 @@ class ComputedValues:
         Raises:
             StoreError: the record is damaged, of another version, or belongs to another key.
         """
-        found = self._records.find(key)
-        return None if found is None else from_json(Computed, found, where=str(self._records.root))
+        return self._records.find(key, Computed)
 
     def record(self, key: JsonObject, computed: Computed) -> None:
         """Writes values down, whole or not at all.

@@ -300,9 +300,9 @@ def _read_metadata(folder: Path) -> Metadata:
     values = _read_json(path)
     _check_version(values, folder)
     try:
-        return from_json(Metadata, values, where=path.name)
+        return from_json(Metadata, values, where=f"the record {folder}: {path.name}")
     except ConfigError as error:
-        raise damaged(path, str(error)) from error
+        raise StoreError(f"{error}; remove this folder and the task is probed again") from error
 
 
 def _read_json(path: Path) -> Any:

@@ -6,8 +6,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gradts_plugin.errors import StoreError
-from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.errors import ConfigError, StoreError
+from gradts_plugin.json_forms import JsonObject, RecordT, from_json
 from gradts_plugin.stores.files import disk_errors, write_json_atomic
 from gradts_plugin.stores.keys import FORMAT_VERSION, canonical_json, digest_of
 
@@ -50,8 +50,8 @@ class JsonRecords:
         """sha256 (hex) of a key and the format version."""
         return digest_of({"format_version": FORMAT_VERSION, "key": key})
 
-    def find(self, key: JsonObject) -> JsonObject | None:
-        """The values stored under a key; None where there are none.
+    def find(self, key: JsonObject, record: type[RecordT]) -> RecordT | None:
+        """What is stored under a key, read as a record; None where there is nothing.
 
         Raises:
             StoreError: the record is damaged, of another version, or belongs to another key.
@@ -62,24 +62,23 @@ class JsonRecords:
         with disk_errors("read", path):
             content = path.read_bytes()
         try:
-            record = json.loads(content)
-            if record["format"] != self._format:
-                raise self.refused(key, f"is no {self._format}")
-            if record["format_version"] != FORMAT_VERSION:
-                raise self.refused(
+            found = json.loads(content)
+            if found["format"] != self._format:
+                raise self._refused(key, f"is no {self._format}")
+            if found["format_version"] != FORMAT_VERSION:
+                raise self._refused(
                     key,
-                    f"has format version {record['format_version']}, "
+                    f"has format version {found['format_version']}, "
                     f"this is version {FORMAT_VERSION}",
                 )
-            if record["key"] != json.loads(canonical_json(key)):
-                raise self.refused(key, "belongs to other settings")
-            checksum, result = record["sha256"], record["result"]
+            if found["key"] != json.loads(canonical_json(key)):
+                raise self._refused(key, "belongs to other settings")
+            checksum, result = found["sha256"], found["result"]
             if checksum != digest_of(result):
-                raise self.refused(key, "is damaged: its result does not match its checksum")
-            values: JsonObject = dict(result)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self.refused(key, "is damaged: no valid JSON record") from error
-        return values
+                raise self._refused(key, "is damaged: its result does not match its checksum")
+            return from_json(record, result, where=path.name)
+        except (ValueError, KeyError, TypeError, ConfigError) as error:
+            raise self._refused(key, "is damaged: no valid JSON record") from error
 
     def record(self, key: JsonObject, values: JsonObject) -> None:
         """Writes values down, whole or not at all.
@@ -99,7 +98,7 @@ class JsonRecords:
             },
         )
 
-    def refused(self, key: JsonObject, problem: str) -> StoreError:
+    def _refused(self, key: JsonObject, problem: str) -> StoreError:
         """The error to raise for a record that cannot be used."""
         return StoreError(
             f"the {self._kind} {self._path(key)} {problem}; remove this file and {self._remedy}"

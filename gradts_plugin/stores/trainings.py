@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from gradts_plugin.json_forms import JsonObject, from_json, to_json
+from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.records import TrainingResult
 from gradts_plugin.stores.json_records import JsonRecords
 
@@ -54,10 +54,9 @@ class TrialLedger:
         Raises:
             StoreError: the record is damaged, of another version, or belongs to another key.
         """
-        values = self._records.find(key)
-        if values is None:
+        result = self._records.find(key, TrainingResult)
+        if result is None:
             return None
-        result = from_json(TrainingResult, values, where=str(self.root))
         folder = result.output_dir and Path(os.path.normpath(self.root / result.output_dir))
         return replace(result, output_dir=folder if folder and folder.is_dir() else None)
 

@@ -8,9 +8,8 @@ from rich.table import Column
 
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.records import TrainingPlan, TrainingResult, TrainStep, Trial
-from gradts_plugin.scores import shown_score
+from gradts_plugin.scores import shown_duration, shown_score
 from gradts_plugin.terminal.progress import ProgressPlugin
-from gradts_plugin.terminal.words import format_duration
 
 
 class ComparisonProgress(ProgressPlugin):
@@ -123,4 +122,4 @@ class ComparisonProgress(ProgressPlugin):
         counted = f"{self._num_done} of ≤ {self._total()} trainings"
         if not self._num_done or not left:
             return counted
-        return f"{counted}, ≤ {format_duration(left * self._seconds / self._num_done)} left"
+        return f"{counted}, ≤ {shown_duration(left * self._seconds / self._num_done)} left"

@@ -10,10 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gradts_plugin.comparison.results import Comparison, MethodMeans
-from gradts_plugin.comparison.tables import with_spread
-from gradts_plugin.scores import shown_score
+from gradts_plugin.scores import shown_duration, shown_score
 from gradts_plugin.terminal.tables import print_next
-from gradts_plugin.terminal.words import format_duration, format_score, shown_path
+from gradts_plugin.terminal.words import shown_path
 
 
 def print_comparison(
@@ -33,8 +32,8 @@ def print_comparison(
     """
     for primary, result in comparison.primaries.items():
         table = Table(
-            title=f"{primary}: alone {format_score(result.alone)}; best of "
-            f"{len(result.subsets)} subsets {format_score(result.oracle)} "
+            title=f"{primary}: alone {result.alone.shown}; best of "
+            f"{len(result.subsets)} subsets {result.oracle.shown} "
             f"({', '.join(result.oracle.auxiliary_tasks) or 'none'})",
             title_justify="left",
         )
@@ -47,7 +46,7 @@ def print_comparison(
                 Text(name),
                 Text(", ".join(found.trial.auxiliary_tasks) or "none"),
                 shown_score(found.trial.score),
-                with_spread(found.gain, found.gain_spread, "+.4f"),
+                shown_score(found.gain, "+.4f", spread=found.gain_spread),
             )
         console.print(table)
     console.print(means_table(comparison))
@@ -86,5 +85,5 @@ def _means_cells(row: MethodMeans, *, with_test: bool) -> list[str]:
         shown_score(row.gain, "+.4f"),
         *[tested] * with_test,
         f"{row.num_steps:.0f}",
-        format_duration(row.seconds),
+        shown_duration(row.seconds),
     ]

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gradts_plugin.planning.plan import Plan
+from gradts_plugin.scores import shown_duration
 from gradts_plugin.terminal.tables import print_next
-from gradts_plugin.terminal.words import format_bytes, format_duration
+from gradts_plugin.terminal.words import format_bytes
 
 
 def print_plan(
@@ -37,7 +38,7 @@ def print_plan(
     for part in plan.parts:
         at_most = "≤ " if part.upper_bound else ""
         unknown = part.num_to_do is None
-        time_needed = "" if part.seconds is None else format_duration(part.seconds)
+        time_needed = "" if part.seconds is None else shown_duration(part.seconds)
         table.add_row(
             Text(part.what),
             "?" if unknown else f"{at_most}{part.num_needed}",
@@ -55,7 +56,7 @@ def print_plan(
         known = sum(part.seconds or 0.0 for part in plan.parts)
         bounds = " or more" * plan.unknown or " or less" * plan.upper_bound
         console.print(
-            f"Time: about {format_duration(known)}{bounds}; measured: {plan.measured}.",
+            f"Time: about {shown_duration(known)}{bounds}; measured: {plan.measured}.",
             highlight=False,
             markup=False,
         )

@@ -21,8 +21,8 @@ from rich.text import Text
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.planning.work import FINE_TUNING_SHARE, FORWARD_SHARE, PROBE_SHARE, QUICK_DEV
 from gradts_plugin.records import TaskInfo, TrainingPlan, TrainingResult, TrainStep, Trial
-from gradts_plugin.scores import shown_score
-from gradts_plugin.terminal.words import describe_tasks, format_duration, format_score, time_left
+from gradts_plugin.scores import shown_duration, shown_score
+from gradts_plugin.terminal.words import describe_tasks, time_left
 
 
 class ProgressPlugin:
@@ -106,7 +106,7 @@ class ProgressPlugin:
             self._progress.update(self._bar, completed=1.0, description="", left=lambda: "")
         self.close()
         if not self._draws:
-            self._say(f"{phase}: done in {format_duration(seconds)}")
+            self._say(f"{phase}: done in {shown_duration(seconds)}")
 
     def close(self) -> None:
         """Gives the terminal back, also after an error."""
@@ -171,7 +171,7 @@ class ProgressPlugin:
         if not self._draws and plan.purpose == "fine-tuning":
             self._say(
                 f"fine-tuned {plan.primary_task} (seed {plan.seed}): {result.num_steps} steps, "
-                f"dev {shown_score(result.score, '.3f')}, {format_duration(result.seconds)}"
+                f"dev {shown_score(result.score, '.3f')}, {shown_duration(result.seconds)}"
             )
 
     @hookimpl
@@ -191,10 +191,9 @@ class ProgressPlugin:
     def after_trial(self, primary_task: str, trial: Trial) -> None:
         """Counts a trial."""
         self._units_done += len(trial.scores) - 1
-        source = " (stored)" if trial.reused else f", {format_duration(trial.seconds)}"
+        source = " (stored)" if trial.reused else f", {shown_duration(trial.seconds)}"
         self._unit_done(
-            f"trained {describe_tasks(primary_task, trial.auxiliary_tasks)}: "
-            f"{format_score(trial)}{source}"
+            f"trained {describe_tasks(primary_task, trial.auxiliary_tasks)}: {trial.shown}{source}"
         )
 
     def _unit_done(self, line: str) -> None:
@@ -231,7 +230,7 @@ class ProgressPlugin:
 
     def _total_elapsed(self) -> str:
         started = self._work_started
-        return "" if started is None else format_duration(time.monotonic() - started)
+        return "" if started is None else shown_duration(time.monotonic() - started)
 
     def _total_left(self) -> str:
         if self._work_started is None:
@@ -246,11 +245,11 @@ class ProgressPlugin:
         )
         # A probed instance may cost more than was assumed: what comes next goes by the speed of
         # the present phase, and not by that of those before.
-        left = format_duration(to_do / speed) if speed and to_do else ""
+        left = shown_duration(to_do / speed) if speed and to_do else ""
         return f"{self._bound} {left} left".lstrip() if left else ""
 
     def _phase_elapsed(self) -> str:
-        return format_duration(time.monotonic() - self._phase_started)
+        return shown_duration(time.monotonic() - self._phase_started)
 
     def _phase_left(self) -> str:
         if self._progress is None or self._bar is None:

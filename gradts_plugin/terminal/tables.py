@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gradts_plugin.records import Outcome, Ranking, Selection
-from gradts_plugin.scores import score_difference, shown_score
-from gradts_plugin.terminal.words import describe_tasks, format_duration, format_score, shown_path
+from gradts_plugin.scores import score_difference, shown_duration, shown_score
+from gradts_plugin.terminal.words import describe_tasks, shown_path
 
 
 def ranking_table(ranking: Ranking) -> Table:
@@ -115,12 +115,18 @@ def summary_table(outcome: Outcome) -> Table:
     table.add_row("selected", Text(", ".join(selection.auxiliary_tasks) or "none"))
     if outcome.selected is not None and outcome.alone is not None:
         primary = selection.primary_task
-        table.add_row("dev score", Text(f"{primary} alone: {format_score(outcome.alone)}"))
+        table.add_row(
+            "dev score",
+            Text(f"{primary} alone: {outcome.alone.shown}"),
+        )
         if selection.auxiliary_tasks:
             together = describe_tasks(primary, selection.auxiliary_tasks)
             difference = score_difference(outcome.selected.score, outcome.alone.score)
             gained = shown_score(difference, "+.4f")
-            table.add_row("", Text(f"{together}: {format_score(outcome.selected)} ({gained})"))
+            table.add_row(
+                "",
+                Text(f"{together}: {outcome.selected.shown} ({gained})"),
+            )
     done = outcome.done
     if done.training_steps == 0 and done.probes == 0:
         nothing = "Nothing was trained or probed: all was found stored."
@@ -135,7 +141,7 @@ def summary_table(outcome: Outcome) -> Table:
         )
     table.add_row("reused", Text(f"{done.training_runs_reused} runs, {done.probes_reused} probes"))
     times = ", ".join(
-        f"{name} {format_duration(seconds)}" for name, seconds in outcome.seconds.items()
+        f"{name} {shown_duration(seconds)}" for name, seconds in outcome.seconds.items()
     )
     table.add_row("time", Text(times))
     return table

@@ -1,29 +1,18 @@
-"""Scores, durations, sizes and paths in words, the same everywhere."""
+"""Times left, sizes, tasks and paths in words, the same everywhere."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from gradts_plugin.records import Trial
-from gradts_plugin.scores import shown_score
+from gradts_plugin.scores import shown_duration
 
 
 def time_left(share: float, seconds: float) -> str:
     """The time that the rest takes at the speed so far; empty where nothing can be said yet."""
     if share <= 0 or share >= 1 or seconds <= 0:
         return ""
-    return format_duration(seconds * (1 - share) / share)
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds in words: 42 s, 7 min, 3 h 20 min."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
+    return shown_duration(seconds * (1 - share) / share)
 
 
 def format_bytes(count: float) -> str:
@@ -40,12 +29,6 @@ def describe_tasks(primary_task: str, auxiliary_tasks: tuple[str, ...]) -> str:
     return (
         " + ".join((primary_task, *auxiliary_tasks)) if auxiliary_tasks else f"{primary_task} alone"
     )
-
-
-def format_score(trial: Trial) -> str:
-    """A trial's score, with its spread where there is one."""
-    spread = f" ± {trial.spread:.4f}" if trial.spread is not None else ""
-    return f"{shown_score(trial.score)}{spread}"
 
 
 def shown_path(path: Path) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from gradts_plugin.comparison.results import Comparison, MethodMeans
 from gradts_plugin.report.figures.picture import Drawing, Picture, Table
 from gradts_plugin.report.figures.style import MUTED, PAPER, STRONG, new_axes, rule_rows, short_name
-from gradts_plugin.report.words import duration, signed
+from gradts_plugin.report.words import signed
+from gradts_plugin.scores import shown_duration
 
 
 def methods_picture(comparison: Comparison) -> Picture:
@@ -18,7 +19,7 @@ def methods_picture(comparison: Comparison) -> Picture:
     if best.gain is not None:
         said = (
             f"The best, {best_name}, gains {best.gain:+.4f} and takes "
-            f"{duration(best.seconds)} to select."
+            f"{shown_duration(best.seconds)} to select."
         )
     return Picture(
         name="methods",
@@ -107,7 +108,7 @@ def _draw_methods(
     costs.spines[["top", "right"]].set_visible(False)
     longest = max(*(method.seconds for method in found.values()), 1e-9)
     for place, (name, method) in enumerate(found.items()):
-        said = duration(method.seconds)
+        said = shown_duration(method.seconds)
         costs.barh(place, method.seconds / longest, 0.55, color=MUTED, gid=f"cost-{place}")
         costs.text(method.seconds / longest + 0.02, place, said, va="center", fontsize=8.5)
         titles[f"cost-{place}"] = (f"{name}: {said} to select",)
