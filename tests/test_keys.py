@@ -66,7 +66,6 @@ OTHER: dict[str, dict[str, Any]] = {
         "faithful": True,
         "training_seeds": 2,
         "tensorboard": True,
-        "probing.shuffled_controls": 1,
         "ranking.common": "remove",
         "ranking.correlation": "other",
         "ranking.bootstrap": 101,
@@ -78,6 +77,7 @@ OTHER: dict[str, dict[str, Any]] = {
         "seeds": 2,
         "store": "elsewhere",
         "exact_resume": False,
+        "probing.shuffled_controls": 1,
     },
     "run probes": {
         "probing.model": "frozen",
@@ -219,115 +219,6 @@ def test_a_setting_makes_another_run_where_it_says_so(tmp_path, key):
             check_output_dir(tmp_path, changed)
     else:
         check_output_dir(tmp_path, changed)
-
-
-RANKERS = {"max_instances": 5}
-
-#: Settings that are read only together with others.
-TOGETHER = {
-    "probing.shuffled_controls": {"probing.model": "frozen"},
-    "training.epochs": {"training.max_steps": None},
-    "fine_tuning.epochs": {"fine_tuning.max_steps": None},
-    "training.recipe": {"training.max_steps": None},
-    "fine_tuning.recipe": {"fine_tuning.max_steps": None},
-}
-
-#: Kind of stored numbers -> their folder.
-KINDS = {"probes": "importances", "trainings": "trainings", "computed": "computed"}
-
-
-def leaves(model: type[Settings], outer: frozenset[str] = frozenset()) -> Iterator[Any]:
-    """(key, what it says that it affects) of every setting that has none of its own."""
-    for name, field in model.model_fields.items():
-        affects = outer | {
-            kind for kind in (*KINDS, "run") if name in model.names_that_affect(kind)
-        }
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Settings) and inner is not Choice:
-            yield from ((f"{name}.{key}", found) for key, found in leaves(inner, affects))
-        else:
-            yield name, affects
-
-
-def with_values(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy in which keys, of sections too, have other values."""
-    changed = dict(values)
-    for key, value in changes.items():
-        section, _, name = key.rpartition(".")
-        changed |= {section: {**changed.get(section, {}), name: value}} if section else {key: value}
-    return changed
-
-
-def stored(folder: Path, values: Mapping[str, Any], host: FakeHost, plugins: Sequence[object] = ()):
-    """Kind -> names of what is stored when probes, a training and the ranking were asked for."""
-    store = folder / str(values.get("store", "store"))
-    engine = open_fake(folder, {**values, "store": str(store)}, host=host, plugins=plugins)
-    seed = engine.session.settings.seed
-    engine.probes.all_of([needed for needed in engine.probes.needed() if needed.seed == seed])
-    engine.trainings.score(TrialRequest(("degree",), engine.trainings.trial_seeds(1)))
-    run.rank(engine)
-    return {
-        kind: {path.name for path in (store / name).glob("*")} - {"store.json"}
-        for kind, name in KINDS.items()
-    }
-
-
-def made_anew(before: Mapping[str, set[str]], after: Mapping[str, set[str]]) -> set[str]:
-    """Kinds of which something is needed that was not stored before."""
-    return {kind for kind in KINDS if after[kind] - before[kind]}
-
-
-class OtherCorrelation:
-    """Offers one more correlation."""
-
-    @hookimpl
-    def extend_correlations(self) -> Mapping[str, Any]:
-        return {"other": kendall}
-
-
-# --- settings -------------------------------------------------------------------------------------
-
-SETTINGS = dict(leaves(GradTSSettings))
-VALUES = {key: value for changes in OTHER.values() for key, value in changes.items()}
-AFFECTED = {key: set(kinds.split()) for kinds, changes in OTHER.items() for key in changes}
-
-
-def test_every_setting_is_looked_at():
-    assert AFFECTED == SETTINGS
-    assert {*VALUES, *OTHER_OF_FILE} == set(dict(leaves(RunFile)))
-
-
-@pytest.mark.parametrize("key", SETTINGS)
-def test_a_setting_changes_the_stored_numbers_that_it_says(tmp_path, key):
-    base = with_values(BASE, TOGETHER.get(key, {}))
-    host = FakeHost(TASKS)
-    before = stored(tmp_path / "before", base, host, [OtherCorrelation()])
-    changed = with_values(base, {key: VALUES[key]})
-    after = stored(tmp_path / "after", changed, host, [OtherCorrelation()])
-    assert all(before.values())
-    found = made_anew(before, after)
-    if key == "primary_task":  # asks for other trainings and values; the probes are the same
-        found &= {"probes"}
-    assert found == AFFECTED[key] - {"run"}
-
-
-@pytest.mark.parametrize("key", dict(leaves(RunFile)))
-def test_a_setting_makes_another_run_where_it_says_so(tmp_path, key):
-    def run_file(changes):
-        values = {**fake_file(tmp_path), **BASE, "tasks": [task.name for task in TASKS]}
-        return parse_settings(RunFile, with_values(values, changes), where="test")
-
-    base = TOGETHER.get(key, {})
-    claim_output_dir(tmp_path, run_file(base))
-    changed = run_file({**base, key: {**OTHER, **OTHER_OF_FILE}[key]})
-    affects = dict(leaves(RunFile))[key]
-    if "run" in affects:
-        with pytest.raises(ConfigError, match=f"another run: its {key.partition('.')[0]} "):
-            check_output_dir(tmp_path, changed)
-    else:
-        check_output_dir(tmp_path, changed)
-    # What a run file adds changes no numbers by itself, only by the data and what is trained.
-    assert affects == SETTINGS.get(key, {"run"})
 
 
 RANKERS = collect_registry(make_plugin_manager(entry_points=False)).rankers
