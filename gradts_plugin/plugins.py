@@ -185,7 +185,7 @@ def collect_registry(manager: pluggy.PluginManager) -> Registry:
         offered: dict[str, Any] = {}
         for implementation in hook.get_hookimpls():
             version = versions.get(id(implementation.plugin))
-            provider = implementation.plugin_name + (f" {version}" if version else "")
+            provider = _name_of(implementation) + (f" {version}" if version else "")
             for name, thing in _by_name(implementation.function(), record, kind, provider):
                 if name in offered:
                     raise PluginError(
@@ -203,6 +203,14 @@ def collect_registry(manager: pluggy.PluginManager) -> Registry:
         methods=collect("selection method", manager.hook.extend_selection_methods, Method),
         providers=providers,
     )
+
+
+def _name_of(implementation: pluggy.HookImpl) -> str:
+    """The plugin's name; of an object without one its class's, the same in every process."""
+    plugin, name = implementation.plugin, implementation.plugin_name
+    if name != str(id(plugin)):  # what pluggy makes up
+        return name
+    return f"{type(plugin).__module__}.{type(plugin).__qualname__}"
 
 
 def _by_name(
