@@ -37,6 +37,7 @@ lint: install
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python tools/house.py --check
 
 docs: $(UV)
 	@$(UV) sync --quiet --python $(PYTHON) --group docs
