@@ -16,11 +16,13 @@ from tiny_runs import run_command, write_run_file
 
 from gradts_plugin.planning.plan import Part, Plan
 from gradts_plugin.records import (
+    BatchSize,
     Cost,
     Counters,
     Outcome,
     RankedTask,
     Ranking,
+    Recipe,
     Selection,
     TaskInfo,
     TrainingPlan,
@@ -74,8 +76,8 @@ def clock(monkeypatch):
 
 
 def step_of(number, num_steps, *, tasks=("topic",), purpose="fine-tuning"):
-    sizes = {"train_batch_size": 4, "gradient_accumulation_steps": 2}
-    plan = TrainingPlan(purpose, tasks, tasks[0], 0, {"batches": dict.fromkeys(tasks, sizes)})
+    recipe = Recipe("fake", 1, num_steps, 1, dict.fromkeys(tasks, BatchSize(4, 2)))
+    plan = TrainingPlan(purpose, tasks, tasks[0], 0, recipe)
     return {"plan": plan, "step": TrainStep(tasks[0], number, num_steps, 0.5)}
 
 
