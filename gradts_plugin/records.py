@@ -342,6 +342,11 @@ class Trial:
         score = mean_score(self.scores[:num_seeds])
         return -math.inf if score is None else score
 
+    def beats(self, other: Trial) -> bool:
+        """Whether it scores higher over the seeds that both were trained with."""
+        number = min(len(self.scores), len(other.scores))
+        return self.comparable(number) > other.comparable(number)
+
     @property
     def spread(self) -> Score:
         """Standard deviation over the seeds (n - 1); None with one seed or an undefined score."""

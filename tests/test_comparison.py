@@ -145,6 +145,15 @@ def test_no_more_is_trained_than_was_expected(compared):
         assert total - done <= left, part
 
 
+def test_what_is_expected_are_all_seeds_of_every_selection_and_subset(tmp_path):
+    found = Comparing(tmp_path, methods={"alone": METHODS["alone"]})
+    of_oracle = SEEDS * 2**CANDIDATES
+    assert found.expected == [
+        (0, SEEDS + of_oracle, "goal, alone"),
+        (SEEDS, of_oracle, "goal, oracle"),
+    ]
+
+
 def test_a_line_is_said_of_each_method_and_each_subset(compared):
     for primary, result in compared.result.primaries.items():
         assert f"{primary}, alone: none scores {result.alone.score:.4f} after 0 steps, 0 s" in (

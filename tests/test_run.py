@@ -50,3 +50,16 @@ def test_what_an_earlier_result_in_the_folder_delivered_stays(tmp_path):
     for outcome in (first, second, third):
         assert all(path.exists() for path in outcome.weights)
     assert set(third.earlier_weights) >= set(first.weights)
+
+
+def test_the_weights_of_a_lucky_first_seed_do_not_push_out_the_best(tmp_path):
+    # With one seed each prefix looks better than the one before; none is confirmed but the first.
+    lucky = {1: (0.5, 0.5), 2: (0.6, 0.6), 3: (0.7, 0.1), 4: (0.8, 0.1), 5: (0.9, 0.1)}
+
+    def score(training):
+        return lucky[1 + len(training.auxiliary_tasks)][training.seed]
+
+    values = {"method": {"name": "trial", "patience": 9}}
+    outcome = run.run(open_fake(tmp_path, values, host=FakeHost(TASKS, score=score)))
+    assert len(outcome.selection.auxiliary_tasks) == 1
+    assert outcome.done.training_runs == 5 * 2  # the selection kept its weights

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gradts_plugin.errors import StoreError
 from gradts_plugin.records import TrainingResult
+from gradts_plugin.stores.computed import ComputedValues
 from gradts_plugin.stores.trainings import TrialLedger
 
 KEY = {
@@ -152,10 +153,23 @@ def test_a_changed_score_is_an_error(path):
         TrialLedger(path.parent).find(KEY)
 
 
-def test_another_version_is_an_error(path):
+@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("kind", [TrialLedger, ComputedValues])
+def test_a_folder_of_another_version_is_an_error_before_anything_is_looked_up(path, kind, version):
+    changed(path, lambda record: record.update(format_version=version))
+    with pytest.raises(
+        StoreError,
+        match=rf"has format version {version}, this is version 2; remove it or give another folder",
+    ) as caught:
+        kind(path.parent)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_of_another_version_is_an_error(path):
+    ledger = TrialLedger(path.parent)
     changed(path, lambda record: record.update(format_version=1))
-    with pytest.raises(StoreError, match="has format version 1, this is version 2"):
-        TrialLedger(path.parent).find(KEY)
+    with pytest.raises(StoreError, match="has format version 1, this is version 2; remove this"):
+        ledger.find(KEY)
 
 
 def test_another_key_under_this_name_is_an_error(path):

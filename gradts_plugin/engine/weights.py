@@ -33,6 +33,7 @@ class Weights:
         self.delivered_before = tuple(path for path in delivered if path.exists())
         self._delivered = {path.resolve() for path in self.delivered_before}
         self._best: list[Trial] = []
+        self._latest: Trial | None = None  # what was tried last may be selected, too
         self._is_selected = False
 
     def has(self, result: TrainingResult) -> bool:
@@ -45,19 +46,32 @@ class Weights:
         return tuple(self._host.weights_of(folder) for folder in trial.output_dirs)
 
     def keep_best(self, trial: Trial) -> None:
-        """Removes the weights of those that can no longer be selected: of this trial or others."""
+        """Keeps the weights of the best trial so far, of one beside it, and of this one.
+
+        Compared as methods do, over the seeds that both were trained with; of equal ones the first
+        is the best. A trial that is scored again, with further seeds, is still the same one.
+        """
         if self._is_selected:
-            losers = [trial]
+            self._remove_of([trial])
+            return
+        others = [kept for kept in self._best if kept.output_dirs != trial.output_dirs]
+        ranked = list(self._best)
+        if len(others) < len(ranked):  # the other one may be ahead of it now, or behind
+            ranked[[kept not in others for kept in ranked].index(True)] = trial
+            if len(ranked) == NUM_BEST and ranked[1].beats(ranked[0]):
+                ranked.reverse()
         else:
-            number = len(trial.output_dirs)
-            others = [kept for kept in self._best if kept.output_dirs != trial.output_dirs]
-            # Of equal ones the first.
-            best_first = sorted(
-                [*others, trial], key=lambda kept: kept.comparable(number), reverse=True
-            )
-            self._best, losers = best_first[:NUM_BEST], best_first[NUM_BEST:]
-        for loser in losers:
-            for folder in loser.output_dirs:
+            place = next((n for n, kept in enumerate(ranked) if trial.beats(kept)), len(ranked))
+            ranked.insert(place, trial)
+        self._best, losers = ranked[:NUM_BEST], ranked[NUM_BEST:]
+        kept_now = {kept.output_dirs for kept in (*self._best, trial)}
+        waiting = [*losers, *([self._latest] if self._latest else [])]
+        self._remove_of([loser for loser in waiting if loser.output_dirs not in kept_now])
+        self._latest = trial
+
+    def _remove_of(self, trials: Iterable[Trial]) -> None:
+        for trial in trials:
+            for folder in trial.output_dirs:
                 self.remove(folder)
 
     def deliver(self, trial: Trial) -> None:

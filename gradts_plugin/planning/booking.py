@@ -78,6 +78,7 @@ class BookingTrainings(Trainings):
         self._books = books
         self._answer = answer
         self._seen = [0.0]  # scores, by mean
+        self._num_lent = 0  # models that rankers were lent
         self._made_up: dict[str, float] = {}  # digest of a subset's first training -> score
 
     def score(self, request: TrialRequest) -> Trial:
@@ -151,19 +152,18 @@ class BookingTrainings(Trainings):
     @contextlib.contextmanager
     def fine_tuned(self, task_names: Sequence[str], seed: int) -> Iterator[ProbeTarget]:
         """Books a fine-tuning; a model cannot be made up."""
-        self.book_fine_tuning(task_names, seed, f"fine-tunings for {self._ranker_name}")
+        what = f"fine-tunings for {self._session.ranker[0].name}"
+        self._num_lent += 1  # nothing of it is stored: each one is trained
+        self.book_fine_tuning(task_names, seed, what, f"{what} {self._num_lent}")
         raise NotStoredError(all_is_booked=False)
         yield  # pragma: no cover  # makes this a generator
 
-    def book_fine_tuning(self, task_names: Sequence[str], seed: int, what: str) -> None:
-        """Books a fine-tuning."""
+    def book_fine_tuning(
+        self, task_names: Sequence[str], seed: int, what: str, digest: str
+    ) -> None:
+        """Books a fine-tuning, once for a digest of what it is for."""
         plan = self.fine_tuning_plan(task_names, seed)
-        digest = f"{what} {self._training(plan).digest}"
         self._books.to_make(what, digest, Training(plan.train_tasks, plan.recipe, quick_dev=True))
-
-    @property
-    def _ranker_name(self) -> str:
-        return self._session.ranker[0].name
 
 
 class BookingProbes(Probes):
@@ -191,15 +191,17 @@ class BookingProbes(Probes):
             digest = self._key(request).digest
             found = self.find(request)
             fits_head = request.probing.model == "frozen"
+            fine_tuning = f"fine-tuning of {digest}"
             if found is not None:
                 self._books.found(what, digest)
                 if not fits_head:
-                    self._books.found("fine-tunings", f"fine-tuning of {digest}")
+                    self._books.found("fine-tunings", fine_tuning)
                 self._books.num_heads_total = found.shape[1] * found.shape[2]
                 continue
             is_missing = True
             if not fits_head:
-                self._booking.book_fine_tuning((request.info.name,), request.seed, "fine-tunings")
+                names = (request.info.name,)
+                self._booking.book_fine_tuning(names, request.seed, "fine-tunings", fine_tuning)
             probing = Probing(request.info.name, request.num_instances, fits_head)
             self._books.to_make(what, digest, probing)
         if is_missing:

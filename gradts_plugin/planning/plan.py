@@ -176,5 +176,5 @@ def _weight_bytes(session: Session, parts: tuple[Part, ...], rates: Rates | None
         return 0
     if rates is None:
         return None
-    # Those of the best trials, and the latest one's until they are compared.
-    return (NUM_BEST + 1) * session.settings.training_seeds * rates.weight_bytes
+    # Those of the best trials, of the latest one, and of the one that is being trained.
+    return (NUM_BEST + 2) * session.settings.training_seeds * rates.weight_bytes

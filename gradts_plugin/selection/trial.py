@@ -75,7 +75,7 @@ def select_by_trial(context: SelectionContext, settings: TrialSettings) -> Selec
     misses = 0
     for size in sizes:
         challenger = context.score(candidates[:size])
-        if settings.confirm and _beats(challenger, best):
+        if settings.confirm and challenger.beats(best):
             num_seeds = context.settings.training_seeds + settings.confirm
             challenger, best = (
                 context.score(trial.auxiliary_tasks, num_seeds=num_seeds)
@@ -85,7 +85,7 @@ def select_by_trial(context: SelectionContext, settings: TrialSettings) -> Selec
                 best if trial.auxiliary_tasks == best.auxiliary_tasks else trial for trial in trials
             ]
         trials.append(challenger)
-        if _beats(challenger, best):
+        if challenger.beats(best):
             best, misses = challenger, 0
         else:
             misses += 1
@@ -174,12 +174,6 @@ def _named(primary_task: str, trial: Trial) -> str:
     if not trial.auxiliary_tasks:
         return f"{primary_task} alone"
     return f"{primary_task} with {', '.join(trial.auxiliary_tasks)}"
-
-
-def _beats(trial: Trial, other: Trial) -> bool:
-    """Whether a trial scores higher over the seeds that both were trained with."""
-    number = min(len(trial.scores), len(other.scores))
-    return trial.comparable(number) > other.comparable(number)
 
 
 METHOD = Method(

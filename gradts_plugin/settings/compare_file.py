@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from gradts_plugin.json_forms import JsonObject, JsonValue
-from gradts_plugin.settings.old_keys import OLD_METHOD_SECTIONS
+from gradts_plugin.settings.old_keys import OLD_METHOD_SECTIONS, told_once, with_old_keys
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.reading import read_yaml
 from gradts_plugin.settings.run_file import RunFile, with_absolute_paths
@@ -54,7 +54,7 @@ class CompareFile(RunFile):
         for key, instead in (("primary_task", "primaries"), ("method", "methods")):
             if isinstance(given, Mapping) and key in given:
                 raise ValueError(f"a compare file has {instead!r}, not {key!r}")
-        return _with_old_sections(given) if isinstance(given, Mapping) else given
+        return _with_old_keys(given) if isinstance(given, Mapping) else given
 
     @field_validator("primaries")
     @classmethod
@@ -80,21 +80,29 @@ def read_compare_file(path: Path) -> CompareFile:
     return with_absolute_paths(compare_file, path.absolute().parent)
 
 
-def _with_old_sections(given: JsonObject) -> JsonObject:
-    """Settings of methods as version 0.1 gave them to all methods, given to each method."""
+def _with_old_keys(given: JsonObject) -> JsonObject:
+    """What version 0.1 let all methods share is given to each; the file itself without old keys."""
     sections = {key: given[key] for key in OLD_METHOD_SECTIONS if key in given}
-    methods = given.get("methods", DEFAULT_COMPARED_METHODS)
-    if not sections or not isinstance(methods, Mapping):
+    methods, ranking = given.get("methods", DEFAULT_COMPARED_METHODS), given.get("ranking")
+    if not isinstance(methods, Mapping):
         return given
-    seeds = sections.get("trial")
-    rest = {key: value for key, value in given.items() if key not in sections}
-    if isinstance(seeds, Mapping) and "seeds" in seeds:
-        rest["training_seeds"] = seeds["seeds"]
-    given_to_each = {
-        name: merged(sections, own) if isinstance(own, Mapping) else own
-        for name, own in methods.items()
-    }
-    return {**rest, "methods": given_to_each}
+    shared = ranking if isinstance(ranking, Mapping) else {}
+    with told_once():
+        rest = with_old_keys({key: given[key] for key in given if key not in sections})
+        rest["methods"] = {
+            name: _of_one_method(sections, shared, own) for name, own in methods.items()
+        }
+    return rest if "methods" in given or sections or "max_instances" in shared else given
+
+
+def _of_one_method(sections: JsonObject, ranking: JsonObject, own: JsonValue) -> JsonValue:
+    """A method's settings; what names no method is refused later."""
+    if not isinstance(own, Mapping) or "method" not in own:
+        return own
+    shared, its_ranking = dict(sections), own.get("ranking")
+    if isinstance(its_ranking, Mapping) and "max_instances" in {**ranking, **its_ranking}:
+        shared["ranking"] = ranking
+    return with_old_keys(merged(shared, own))
 
 
 def merged(shared: JsonObject, own: JsonObject) -> dict[str, JsonValue]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gradts_plugin.json_forms import JsonObject, JsonValue
@@ -30,7 +31,32 @@ _ONLY_AUTOSEM = ("trials",)
 
 
 class OldKeyWarning(FutureWarning):
-    """A key of version 0.1 was read; the next version will not know it."""
+    """A key of version 0.1 was read; the next version will not know it.
+
+    Attributes:
+        key: the old key.
+    """
+
+    def __init__(self, key: str, new: str) -> None:
+        self.key = key
+        super().__init__(
+            f"the key {key!r} is of version 0.1 and will not be read by the next one; it is now "
+            f"{new}"
+        )
+
+
+@contextlib.contextmanager
+def told_once() -> Iterator[None]:
+    """Each old key that is read inside the block is told of once, in whatever places it stands."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    first: dict[str, OldKeyWarning] = {}
+    for message in (each.message for each in told):
+        if isinstance(message, OldKeyWarning):
+            first.setdefault(message.key, message)
+    for warning in first.values():
+        warnings.warn(warning, stacklevel=3)
 
 
 def with_old_keys(given: JsonObject) -> dict[str, JsonValue]:
@@ -100,5 +126,4 @@ def _move(choice: dict[str, JsonValue], key: str, value: Any, old: str, place: s
 
 
 def _tell(old: str, new: str) -> None:
-    message = f"the key {old!r} is of version 0.1 and will not be read by the next one; it is now "
-    warnings.warn(message + new, OldKeyWarning, stacklevel=3)
+    warnings.warn(OldKeyWarning(old, new), stacklevel=3)

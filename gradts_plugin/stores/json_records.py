@@ -31,7 +31,7 @@ class JsonRecords:
             remedy: what happens when a damaged file is removed, for messages.
 
         Raises:
-            StoreError: there is a file of that name.
+            StoreError: there is a file of that name, or the records are of another version.
         """
         self.root = root
         self._format = file_format
@@ -39,6 +39,12 @@ class JsonRecords:
         self._remedy = remedy
         if root.exists() and not root.is_dir():
             raise StoreError(f"the folder of {kind}s {root} is a file; give a folder")
+        found = _version_of_one_in(root)
+        if found != FORMAT_VERSION:
+            raise StoreError(
+                f"the folder of {kind}s {root} has format version {found}, this is version "
+                f"{FORMAT_VERSION}; remove it or give another folder as store"
+            )
 
     def digest(self, key: JsonObject) -> str:
         """sha256 (hex) of a key and the format version."""
@@ -100,3 +106,11 @@ class JsonRecords:
 
     def _path(self, key: JsonObject) -> Path:
         return self.root / f"{self.digest(key)[:32]}.json"
+
+
+def _version_of_one_in(root: Path) -> object:
+    """The format version of some record, since one folder has one; ours where none can be read."""
+    try:
+        return json.loads(next(root.glob("*.json")).read_bytes())["format_version"]
+    except (StopIteration, OSError, ValueError, KeyError, TypeError):
+        return FORMAT_VERSION  # what is damaged is said when it is looked up

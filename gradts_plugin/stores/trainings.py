@@ -31,7 +31,7 @@ class TrialLedger:
         """Opens a ledger, which may not exist yet.
 
         Raises:
-            StoreError: there is a file of that name.
+            StoreError: there is a file of that name, or the records are of another version.
         """
         self.root = root
         self._records = JsonRecords(
