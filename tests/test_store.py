@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradts_plugin.errors import ConfigError, DegenerateImportanceError, StoreError
+from gradts_plugin.records import Cost
 from gradts_plugin.stores import importances as store_module
 from gradts_plugin.stores.files import (
     check_folder_name,
@@ -31,7 +32,7 @@ from gradts_plugin.stores.files import (
     write_bytes_atomic,
     write_json_atomic,
 )
-from gradts_plugin.stores.importances import GradientStore
+from gradts_plugin.stores.importances import GradientStore, Preparation
 from gradts_plugin.stores.keys import ProbeKey
 
 KEY = ProbeKey(
@@ -136,6 +137,15 @@ def test_metadata_says_what_the_record_is(tmp_path):
         "importances.arrow",
         "metadata.json",
     ]
+
+
+def test_a_probe_costs_what_it_took_before_and_while_it_was_probed(tmp_path):
+    before = Preparation(0.75, Cost(num_steps=20, num_examples=640, seconds=60.0))
+    GradientStore(tmp_path).write(KEY, some_batches(10), {}, before)
+    found = GradientStore(tmp_path).find(KEY)
+    assert found.metadata.preparation == before
+    assert (found.cost.num_steps, found.cost.num_examples) == (20, 650)
+    assert found.cost.seconds == 60.0 + found.metadata.seconds
 
 
 def test_memory_does_not_grow_with_the_number_of_instances(tmp_path):

@@ -46,6 +46,7 @@ def test_one_undefined_score_makes_the_mean_and_the_spread_undefined():
     assert scores.score_differences([0.5, None, 0.5], [0.25, 0.5, None]) == (0.25, None, None)
     assert scores.shown_score(0.5, "+.2f") == "+0.50"
     assert scores.shown_score(None, "+.2f") == "undefined"
+    assert scores.shown_score(0.5, spread=0.125) == "0.5000 ± 0.1250"
 
 
 def test_an_undefined_trial_never_wins():
