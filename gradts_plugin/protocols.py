@@ -150,10 +150,14 @@ class Host(Protocol):
         """The file with a training's kept weights, given its output folder; it need not exist."""
         ...
 
-    def rewrite(
-        self, selection: Selection, training: TrainingSettings, output_dir: Path
-    ) -> HostConfig:
-        """The host's configuration that trains exactly the selection; writes filtered data."""
+    def rewrite(self, selection: Selection, recipe: Recipe, output_dir: Path) -> HostConfig:
+        """The host's configuration that trains exactly the selection; writes filtered data.
+
+        Args:
+            selection: what is trained.
+            recipe: of its training: length, batch sizes, and how often each task is trained.
+            output_dir: where filtered data goes.
+        """
         ...
 
     def training_command(

@@ -101,6 +101,8 @@ class Recipe:
         batches: task -> what an optimiser step takes of it.
         mixing_ratios: task name -> how many of every sum(ratios) steps train it; empty: as the
             host's sampler has it.
+        task_steps: task name -> its optimiser steps exactly, in an order that the seed decides;
+            empty: as ratios or the host's sampler have it.
         block_steps: so many steps of a task at a time for each unit of its ratio; None: mixed.
         schedule: what the decisions of a scheduler depend on; None without one.
         own: the host's own further settings, which only the host reads.
@@ -112,6 +114,7 @@ class Recipe:
     evaluations: int
     batches: Mapping[str, BatchSize]
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
+    task_steps: Mapping[str, int] = field(default_factory=dict)
     block_steps: int | None = None
     schedule: JsonObject | None = None
     own: JsonObject = field(default_factory=dict)
@@ -318,6 +321,7 @@ class Trial:
             first `training_seeds` seeds.
         test_scores: the primary's test score, one per seed, None where it is undefined; empty
             where it was not asked for.
+        longer: True for the primary alone over as many steps as with auxiliaries.
     """
 
     auxiliary_tasks: tuple[str, ...]
@@ -329,6 +333,7 @@ class Trial:
     output_dirs: tuple[Path, ...] = ()
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     test_scores: tuple[Score, ...] = ()
+    longer: bool = False
 
     derived: ClassVar[tuple[str, ...]] = ("score", "spread")
 

@@ -67,7 +67,7 @@ def choose(engine: Engine, config_path: Path | None = None) -> Outcome:
     outcome = Outcome(
         ranking=ranking,
         selection=selection,
-        config_path=rewrite(session, selection, ranking, path),
+        config_path=rewrite(engine, selection, ranking, path),
         selected=None,
         alone=None,
         done=session.accounts.counters,
@@ -109,15 +109,17 @@ def select(engine: Engine, ranking: Ranking | None) -> Selection:
     return selection
 
 
-def rewrite(session: Session, selection: Selection, ranking: Ranking | None, path: Path) -> Path:
+def rewrite(engine: Engine, selection: Selection, ranking: Ranking | None, path: Path) -> Path:
     """Writes the host configuration that trains exactly the selection."""
+    session, recipe = engine.session, final_plan(engine, selection).recipe
     with session.phase("rewrite", 1), _selection_errors(session):
-        config = session.host.rewrite(selection, session.settings.training, path.parent)
+        config = session.host.rewrite(selection, recipe, path.parent)
         config["gradts"] = {
             **session.settings.model_dump(mode="json", exclude_unset=True),
             "selection": {
                 **config.get("gradts", {}).get("selection", {}),
                 **_provenance(session, selection, ranking),
+                **({"task_steps": dict(recipe.task_steps)} if recipe.task_steps else {}),
             },
         }
         write_json_atomic(path, config)
@@ -174,7 +176,16 @@ def _final_request(selection: Selection, seeds: range) -> TrialRequest:
         selection.mixing_ratios,
         selection.block_steps,
         weights_needed=True,
+        longer=_is_longer(selection),
     )
+
+
+def _is_longer(selection: Selection) -> bool | None:
+    """The primary alone is trained as it was tried; None with auxiliaries."""
+    if selection.auxiliary_tasks:
+        return None
+    tried = selection.trial_of_selected()
+    return tried is not None and tried.longer
 
 
 def _write_result(session: Session, outcome: Outcome) -> None:

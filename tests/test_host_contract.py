@@ -159,15 +159,15 @@ class MeanOfLosses(FakeTarget):
 
 
 class RewritesInPlace(FakeHost):
-    def rewrite(self, selection, training, output_dir):
+    def rewrite(self, selection, recipe, output_dir):
         selection.kept_instances.get("second", np.zeros(1))[:] = 0
-        return super().rewrite(selection, training, output_dir)
+        return super().rewrite(selection, recipe, output_dir)
 
 
 class RewritesOneConfig(FakeHost):
-    def rewrite(self, selection, training, output_dir):
+    def rewrite(self, selection, recipe, output_dir):
         if not hasattr(self, "config"):
-            self.config = super().rewrite(selection, training, output_dir)
+            self.config = super().rewrite(selection, recipe, output_dir)
         return self.config
 
 

@@ -58,6 +58,9 @@ TRAINED = {
     "precision": "bf16",
 }
 
+#: Of trainings of several tasks alone.
+SHARED = {"exposure": "equal", "auxiliary_ratio": 2.0, "temperature": 1.0}
+
 #: What it affects -> setting -> another value than in `BASE`, or than its default.
 OTHER: dict[str, dict[str, Any]] = {
     "": {
@@ -88,7 +91,7 @@ OTHER: dict[str, dict[str, Any]] = {
         "probing.max_instances": 5,
         "probing.seed": 1,
     },
-    "run trainings": {f"training.{name}": value for name, value in TRAINED.items()},
+    "run trainings": {f"training.{name}": value for name, value in (TRAINED | SHARED).items()},
     "computed": {"ranking.ranker": "embedding", "ranking.seed": 1},
     "run probes computed": {f"fine_tuning.{name}": value for name, value in TRAINED.items()},
     "run probes trainings computed": {
@@ -120,6 +123,8 @@ TOGETHER = {
     "training.epochs": {"training.max_steps": None},
     "fine_tuning.epochs": {"fine_tuning.max_steps": None},
     "training.recipe": {"training.max_steps": None},
+    "training.auxiliary_ratio": {"training.exposure": "equal"},
+    "training.temperature": {"training.exposure": "equal"},
     "fine_tuning.recipe": {"fine_tuning.max_steps": None},
 }
 
@@ -179,6 +184,8 @@ class OtherCorrelation:
 # --- settings -------------------------------------------------------------------------------------
 
 SETTINGS = dict(leaves(GradTSSettings))
+for _name in SHARED:  # a fine-tuning is of one task
+    del SETTINGS[f"fine_tuning.{_name}"]
 VALUES = {key: value for changes in OTHER.values() for key, value in changes.items()}
 AFFECTED = {key: set(kinds.split()) for kinds, changes in OTHER.items() for key in changes}
 

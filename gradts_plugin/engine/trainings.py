@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gradts_plugin.engine.exposure import equal_exposure, num_auxiliary_steps, size_weights
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.json_forms import JsonObject
@@ -16,6 +17,7 @@ from gradts_plugin.records import (
     TEST_SCORE,
     KeptInstances,
     Purpose,
+    Recipe,
     TrainingPlan,
     TrainingResult,
     Trial,
@@ -35,6 +37,8 @@ class TrialRequest:
         mixing_ratios: how often each task is trained; empty: as the host's sampler has it.
         block_steps: so many steps of a task at a time for each unit of its ratio; None: mixed.
         weights_needed: train again where a stored training's weights were not kept.
+        longer: of the primary alone with equal exposure: True trains it for as many steps as with
+            auxiliaries, None for whichever of both scores better.
     """
 
     auxiliary_tasks: tuple[str, ...]
@@ -43,6 +47,7 @@ class TrialRequest:
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     block_steps: int | None = None
     weights_needed: bool = False
+    longer: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -76,21 +81,57 @@ class Trainings:
         chosen = [
             info.name for info in self._session.host.tasks() if info.name in request.auxiliary_tasks
         ]
-        plan = self._plan(
-            (settings.primary_task, *chosen),
+        tasks = (settings.primary_task, *chosen)
+        return TrainingPlan(
             purpose=purpose,
+            train_tasks=tasks,
+            primary_task=tasks[0],
             seed=seed,
-            settings=settings.training,
+            recipe=self.trial_recipe(request, tasks),
             kept_instances=request.kept_instances,
         )
-        if not request.mixing_ratios:
-            return plan
-        recipe = dataclasses.replace(
-            plan.recipe,
-            mixing_ratios=dict(request.mixing_ratios),
-            block_steps=request.block_steps or None,
+
+    def trial_recipe(self, request: TrialRequest, train_tasks: tuple[str, ...]) -> Recipe:
+        """How a trial's tasks are trained, the primary first.
+
+        With equal exposure the primary has as many steps as alone, and auxiliaries have theirs on
+        top; without, the settings' length is that of all tasks together.
+        """
+        settings, host = self._session.settings.training, self._session.host
+        kept, ratios = request.kept_instances, dict(request.mixing_ratios)
+        task_steps: dict[str, int] = {}
+        if settings.exposure == "equal":
+            alone = host.recipe(settings, train_tasks[:1], {})
+            more = num_auxiliary_steps(alone.max_steps, settings.auxiliary_ratio)
+            if len(train_tasks) > 1:
+                weights = {name: ratios[name] for name in train_tasks[1:] if ratios.get(name)}
+                sizes = {info.name: info.num_train for info in host.tasks()}
+                sizes |= {name: len(ids) for name, ids in kept.items()}
+                task_steps = equal_exposure(
+                    train_tasks[0],
+                    alone.max_steps,
+                    more,
+                    weights
+                    or size_weights(
+                        {name: sizes[name] for name in train_tasks[1:]}, settings.temperature
+                    ),
+                )
+            elif not request.longer:
+                return alone
+            settings = settings.model_copy(
+                update={
+                    "max_steps": sum(task_steps.values()) or alone.max_steps + more,
+                    "epochs": None,
+                    "evaluations": alone.evaluations,
+                }
+            )
+        recipe = host.recipe(settings, train_tasks, kept)
+        return dataclasses.replace(
+            recipe,
+            mixing_ratios=ratios,
+            task_steps=task_steps,
+            block_steps=request.block_steps if ratios else None,
         )
-        return dataclasses.replace(plan, recipe=recipe)
 
     def fine_tuning_plan(self, task_names: Sequence[str], seed: int) -> TrainingPlan:
         """The fine-tuning of the encoder on tasks; scored once, to say whether it learned."""
@@ -127,21 +168,32 @@ class Trainings:
         purpose: Purpose,
         seed: int,
         settings: TrainingSettings,
-        kept_instances: KeptInstances | None = None,
     ) -> TrainingPlan:
         return TrainingPlan(
             purpose=purpose,
             train_tasks=train_tasks,
             primary_task=train_tasks[0],
             seed=seed,
-            recipe=self._session.host.recipe(settings, train_tasks, kept_instances or {}),
-            kept_instances=kept_instances or {},
+            recipe=self._session.host.recipe(settings, train_tasks, {}),
         )
 
     # --- found or made ---------------------------------------------------------------------------
 
     def score(self, request: TrialRequest) -> Trial:
-        """Trains the primary with some auxiliaries over some seeds, or finds those runs stored."""
+        """Trains the primary with some auxiliaries over some seeds, or finds those runs stored.
+
+        With equal exposure the primary alone is trained for as long as with auxiliaries, too, so
+        that no gain is that of a longer training; of both lengths the better one counts.
+        """
+        is_open = not request.auxiliary_tasks and request.longer is None
+        if not is_open or self._session.settings.training.exposure == "total":
+            return self._score(request)
+        short, longer = (
+            self._score(dataclasses.replace(request, longer=value)) for value in (False, True)
+        )
+        return longer if longer.beats(short) else short
+
+    def _score(self, request: TrialRequest) -> Trial:
         session = self._session
         primary, auxiliaries = session.settings.primary_task, request.auxiliary_tasks
         session.hook.before_trial(primary_task=primary, auxiliary_tasks=auxiliaries)
@@ -240,4 +292,5 @@ def trial_of(
         test_scores=tuple(
             result.metrics[TEST_SCORE] for result in results if TEST_SCORE in result.metrics
         ),
+        longer=bool(request.longer),
     )

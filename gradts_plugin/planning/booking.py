@@ -81,7 +81,7 @@ class BookingTrainings(Trainings):
         self._num_lent = 0  # models that rankers were lent
         self._made_up: dict[str, float] = {}  # digest of a subset's first training -> score
 
-    def score(self, request: TrialRequest) -> Trial:
+    def _score(self, request: TrialRequest) -> Trial:
         """Looks the trainings of a trial up; a subset keeps the score that was made up for it."""
         found = [
             self._look_up(request, seed, is_kept=number < self._session.settings.training_seeds)
@@ -128,8 +128,7 @@ class BookingTrainings(Trainings):
             tasks = tuple(self._session.tasks)
         elif not request.kept_instances:
             return Training(tasks, plan.recipe)
-        settings = self._session.settings.training
-        return Training(tasks, self._session.host.recipe(settings, tasks, {}))
+        return Training(tasks, self.trial_recipe(TrialRequest(tasks[1:], request.seeds), tasks))
 
     def scheduled(self, schedule: Schedule, *, num_rounds: int, seed: int) -> TrainingResult:
         """Looks a scheduled training up, or goes through its rounds with scores made up."""

@@ -55,9 +55,11 @@ class Pricing:
             share = 1 + (FORWARD_SHARE / PROBE_SHARE if piece.fits_head else 0.0)
             return piece.num_instances * probed(piece.task_name) * share
         sizes = {name: piece.recipe.batches[name].per_step for name in piece.train_tasks}
-        steps = {name: self._infos[name].num_train / size for name, size in sizes.items()}
+        steps: Mapping[str, float] = piece.recipe.task_steps or {
+            name: self._infos[name].num_train / size for name, size in sizes.items()
+        }
         share = piece.recipe.max_steps / sum(steps.values())
-        trained = sum(share * steps[name] * size * step(name) for name, size in sizes.items())
+        trained = sum(share * steps[name] * sizes[name] * step(name) for name in steps)
         first = piece.train_tasks[0]
         num_dev = self._infos[first].num_dev
         scored = piece.recipe.evaluations * (

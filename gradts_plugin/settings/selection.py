@@ -89,6 +89,14 @@ class GradTSSettings(Settings):
         return names
 
     @model_validator(mode="after")
+    def _published_exposure(self) -> GradTSSettings:
+        if self.faithful and self.training.exposure == "equal":
+            raise ValueError(
+                "training.exposure: equal is not as published; leave it out, or faithful"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _primary_is_no_candidate(self) -> GradTSSettings:
         if self.candidate_tasks and self.primary_task in self.candidate_tasks:
             raise ValueError(f"the primary task {self.primary_task!r} is its own candidate")

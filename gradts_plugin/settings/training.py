@@ -34,6 +34,14 @@ class TrainingSettings(Settings):
         warmup_proportion: share of the steps with rising learning rate.
         max_grad_norm: gradient norms are clipped to this.
         clip_once_per_step: clip once per optimiser step, not at every accumulated batch.
+        exposure: `equal`: epochs or max_steps count the primary's own batches; with auxiliaries it
+            is trained on as many, and theirs come on top; the primary alone is also tried at the
+            full length. `total`: they count the steps of all tasks together, so that auxiliaries
+            take some of the primary's.
+        auxiliary_ratio: steps of all auxiliaries together for each step of the primary, where
+            exposure is equal.
+        temperature: auxiliaries share their steps by their size n as n^(1 / temperature), where
+            exposure is equal: 1 is by size, large ones are all alike.
         sampler: `host` is the container's own; `epoch` takes every batch of every task once per
             epoch in random task order (MT-DNN).
         evaluations: how often the primary's dev set is scored; None: once an epoch (at least once).
@@ -51,6 +59,9 @@ class TrainingSettings(Settings):
     warmup_proportion: Annotated[float, Field(ge=0, le=1)] | None = None
     max_grad_norm: Annotated[float, Field(gt=0)] | None = None
     clip_once_per_step: bool = True
+    exposure: Literal["equal", "total"] = "total"
+    auxiliary_ratio: Annotated[float, Field(gt=0, le=100)] = 1.0
+    temperature: Annotated[float, Field(ge=1)] = 2.0
     sampler: Literal["host", "epoch"] = "host"
     evaluations: Annotated[int, Field(gt=0)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "fp32"

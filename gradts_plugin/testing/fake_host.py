@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gradts_plugin.errors import HostError
-from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.protocols import HostConfig, Schedule
 from gradts_plugin.records import (
     BatchSize,
@@ -131,9 +131,7 @@ class FakeHost:
         """The file with a training's kept weights."""
         return output_dir / WEIGHTS_FILE
 
-    def rewrite(
-        self, selection: Selection, training: TrainingSettings, output_dir: Path
-    ) -> HostConfig:
+    def rewrite(self, selection: Selection, recipe: Recipe, output_dir: Path) -> HostConfig:
         """A configuration that names what is trained; writes the kept instances."""
         self.asked["rewrite"] += 1
         files = {}
@@ -144,7 +142,7 @@ class FakeHost:
             "train_tasks": [selection.primary_task, *selection.auxiliary_tasks],
             "kept_instances": files,
             "mixing_ratios": dict(selection.mixing_ratios),
-            "training": training.model_dump(mode="json", exclude_unset=True),
+            "recipe": to_json(recipe),
         }
 
     def training_command(

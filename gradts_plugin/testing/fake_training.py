@@ -120,7 +120,7 @@ def run_training(
 
 def _task_order(plan: TrainingPlan, schedule: Schedule | None) -> Iterator[str]:
     """The task of each step: the scheduler's, else in turn, as often as mixing ratios say."""
-    ratios = plan.recipe.mixing_ratios
+    ratios = plan.recipe.task_steps or plan.recipe.mixing_ratios
     while True:
         if schedule is not None:
             yield from [schedule.scheduler.next_task()] * schedule.steps_per_round

@@ -143,6 +143,16 @@ class HostContract:
             trained = [step.task_name for step in opened.steps_of(plan, tmp_path / more)]
             assert trained.count(more) > trained.count(less)
 
+    def test_task_steps_are_exact(self, opened: OpenedHost, tmp_path: Path) -> None:
+        """Each task has its own number, mixed; the primary's batches are those it has alone."""
+        first, second = opened.names[:2]
+        settings = SHORT.model_copy(update={"max_steps": 10})
+        plan = opened.plan(settings=settings, task_steps={first: 4, second: 6})
+        steps = opened.steps_of(plan, tmp_path / "run")
+        trained = [step.task_name for step in steps]
+        assert (trained.count(first), trained.count(second)) == (4, 6)
+        assert opened.steps_of(plan, tmp_path / "again") == steps
+
     def test_a_schedule_is_followed_and_told_every_score(
         self, opened: OpenedHost, tmp_path: Path
     ) -> None:
@@ -231,16 +241,17 @@ class HostContract:
         ids = opened.some_ids(second, 4)
         selection = Selection("test", first, (second,), "because", kept_instances={second: ids})
         infos, before = list(opened.host.tasks()), copy.deepcopy(selection)
-        config = opened.host.rewrite(selection, TrainingSettings(), tmp_path)
+        recipe = opened.host.recipe(SHORT, (first, second), {second: ids})
+        config = opened.host.rewrite(selection, recipe, tmp_path)
         kept = copy.deepcopy(config)
         assert json.loads(json.dumps(config)) == config
         assert (ids == before.kept_instances[second]).all()
         assert replace(selection, kept_instances={}) == replace(before, kept_instances={})
         assert list(opened.host.tasks()) == infos
         config.clear()
-        assert opened.host.rewrite(selection, TrainingSettings(), tmp_path) == kept
+        assert opened.host.rewrite(selection, recipe, tmp_path) == kept
         none = Selection("test", first, (), "because")
-        alone = opened.host.rewrite(none, TrainingSettings(), tmp_path)
+        alone = opened.host.rewrite(none, opened.alone(first).recipe, tmp_path)
         assert alone != kept
 
     def test_instances_can_be_read(self, opened: OpenedHost) -> None:

@@ -15,7 +15,11 @@ from gradts_plugin.hosts.jiant.architectures import require_supported_encoder
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.caches import open_cache
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.hosts.jiant.container import ContainerConfig, check_container_config
+from gradts_plugin.hosts.jiant.container import (
+    ContainerConfig,
+    check_container_config,
+    specified_sampler,
+)
 from gradts_plugin.hosts.jiant.encoder import (
     fingerprint_encoder,
     read_model_type,
@@ -201,19 +205,16 @@ class JiantHost:
         """jiant's file of a training's kept weights."""
         return output_dir / WEIGHTS_FILE
 
-    def rewrite(
-        self, selection: Selection, training: TrainingSettings, output_dir: Path
-    ) -> ContainerConfig:
+    def rewrite(self, selection: Selection, recipe: Recipe, output_dir: Path) -> ContainerConfig:
         """The container config that trains exactly the selection.
 
         It records under `gradts.selection.original` what was changed, so that selecting on it
         again starts from the original.
         """
         rewritten = self._rewrite_config(self._config, selection, output_dir)
-        if training.epochs or training.max_steps:
-            tasks = (selection.primary_task, *selection.auxiliary_tasks)
-            recipe = self.recipe(training, tasks, selection.kept_instances)
-            rewritten["global_train_config"] = global_train_config(recipe)
+        rewritten["global_train_config"] = global_train_config(recipe)
+        if recipe.task_steps:
+            rewritten["sampler_config"] = specified_sampler(recipe.task_steps)
         original = original_parts(self._config, tuple(selection.kept_instances))
         rewritten["gradts"] = {"selection": {"original": original}}
         return rewritten

@@ -19,6 +19,7 @@ from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches, mended
 from gradts_plugin.hosts.jiant.training.observing import StepObserver
 from gradts_plugin.hosts.jiant.training.runner import observed_host_runs
+from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.selection import GradTSSettings
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
@@ -124,10 +125,7 @@ def run_mended(
         if configuration.save_checkpoint_every_steps and checkpoint.exists():
             resume_mended(configuration, checkpoint, settings=settings, observe=observe)
             return
-    with (
-        mended(seed=configuration.seed, switches=FaultSwitches.of(settings)),
-        observed_host_runs(observe),
-    ):
+    with _mended(configuration, settings), observed_host_runs(observe):
         runscript.run_loop(configuration)
 
 
@@ -159,7 +157,19 @@ def resume_mended(
 ) -> None:
     """jiant's resume, with schedule, sampler and data order restored."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mended(seed=configuration.seed, switches=FaultSwitches.of(settings)))
+        stack.enter_context(_mended(configuration, settings))
         if observe is not None:
             stack.enter_context(observed_host_runs(observe))
         runscript.resume(str(checkpoint_path))
+
+
+def _mended(
+    configuration: Any, settings: GradTSSettings
+) -> contextlib.AbstractContextManager[None]:
+    """jiant's faults mended as in a trial of what the rewritten config selects."""
+    rewritten = read_json(Path(configuration.jiant_task_container_config_path))
+    return mended(
+        seed=configuration.seed,
+        switches=FaultSwitches.of(settings),
+        task_steps=rewritten.get("gradts", {}).get("selection", {}).get("task_steps"),
+    )

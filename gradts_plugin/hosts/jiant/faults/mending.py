@@ -8,7 +8,7 @@ is made unique inside the context).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from gradts_plugin.hosts.jiant.compat import apply_mends
@@ -17,7 +17,7 @@ from gradts_plugin.hosts.jiant.faults.clipping import clipping_once
 from gradts_plugin.hosts.jiant.faults.data_order import reshuffled_data
 from gradts_plugin.hosts.jiant.faults.log_folder import unique_log_folder
 from gradts_plugin.hosts.jiant.faults.resuming import complete_checkpoints
-from gradts_plugin.hosts.jiant.faults.task_order import seeded_task_order
+from gradts_plugin.hosts.jiant.faults.task_order import exact_task_order, seeded_task_order
 from gradts_plugin.settings.selection import GradTSSettings
 
 
@@ -53,7 +53,11 @@ ALL_MENDED = FaultSwitches()
 
 @contextlib.contextmanager
 def mended(
-    *, seed: int, switches: FaultSwitches = ALL_MENDED, clip_once_per_step: bool = False
+    *,
+    seed: int,
+    switches: FaultSwitches = ALL_MENDED,
+    clip_once_per_step: bool = False,
+    task_steps: Mapping[str, int] | None = None,
 ) -> Iterator[None]:
     """Mends jiant's faults until the context ends, then restores jiant exactly.
 
@@ -62,6 +66,7 @@ def mended(
         switches: which faults.
         clip_once_per_step: gradients are clipped when they are complete; jiant clips the sum so far
             after every micro-batch.
+        task_steps: task -> exactly so many optimiser steps; empty or None: as the sampler has it.
 
     Raises:
         HostError: jiant is not installed or too new; or, while the context lasts, a checkpoint
@@ -72,6 +77,8 @@ def mended(
         stack.enter_context(unique_log_folder())
         if switches.seeded_sampler:
             stack.enter_context(seeded_task_order(seed))
+        if task_steps:
+            stack.enter_context(exact_task_order(seed, task_steps))
         if switches.reshuffle_epochs:
             stack.enter_context(reshuffled_data(seed))
         if switches.trim_batches:

@@ -1,10 +1,10 @@
-"""jiant never seeds its task sampler."""
+"""jiant never seeds its task sampler, and has none that counts steps."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gradts_plugin.hosts.jiant.faults.random_streams import random_stream
@@ -22,6 +22,35 @@ def seeded_task_order(seed: int) -> Iterator[None]:
     def create_task_sampler(*args: Any, rng: Any = None, **kwargs: Any) -> Any:
         stream = random_stream(seed, "task order") if rng is None else rng
         return create(*args, rng=stream, **kwargs)
+
+    with replaced(module, "create_task_sampler", create_task_sampler):
+        yield
+
+
+@contextlib.contextmanager
+def exact_task_order(seed: int, task_steps: Mapping[str, int]) -> Iterator[None]:
+    """Every task gets exactly its steps, in an order that the seed decides.
+
+    Args:
+        seed: of the run.
+        task_steps: task -> optimiser steps; the order is drawn anew after all of them.
+    """
+    module = module_named("jiant.proj.main.components.task_sampler")
+
+    class ExactTaskSampler(module.BaseMultiTaskSampler):  # type: ignore[misc, name-defined]
+        def __init__(self, task_dict: Mapping[str, Any]) -> None:
+            super().__init__(task_dict=task_dict, rng=random_stream(seed, "task order"))
+            self._upcoming: list[str] = []
+
+        def pop(self) -> tuple[str, Any]:
+            if not self._upcoming:
+                steps = [name for name, count in task_steps.items() for _ in range(count)]
+                self._upcoming = [str(name) for name in self.rng.permutation(steps)]
+            name = self._upcoming.pop()
+            return name, self.task_dict[name]
+
+    def create_task_sampler(*, task_dict: Mapping[str, Any], **_others: Any) -> ExactTaskSampler:
+        return ExactTaskSampler({name: task_dict[name] for name in task_steps})
 
     with replaced(module, "create_task_sampler", create_task_sampler):
         yield

@@ -94,7 +94,7 @@ def set_up_runner(
         container.task_sampler = BlockTaskSampler(
             container.task_dict, recipe.mixing_ratios, recipe.block_steps
         )
-    elif own.sampler == "epoch" and not recipe.mixing_ratios:
+    elif own.sampler == "epoch" and not recipe.mixing_ratios and not recipe.task_steps:
         container.task_sampler = epoch_sampler(container, recipe.batches, seed)
     return ObservedRunner(
         jiant_task_container=container,

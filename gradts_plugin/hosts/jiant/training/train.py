@@ -88,7 +88,12 @@ def train(
     start = time.perf_counter()
     recipe, primary = plan.recipe, plan.primary_task
     own = OwnSettings.of(recipe)
-    with mended(seed=plan.seed, switches=switches, clip_once_per_step=own.clip_once_per_step):
+    with mended(
+        seed=plan.seed,
+        switches=switches,
+        clip_once_per_step=own.clip_once_per_step,
+        task_steps=recipe.task_steps,
+    ):
         # Inside the mends: the container makes the task sampler, which draws from the seed.
         container = _make_container(container_config, recipe, plan.train_tasks)
         if plan.purpose == "fine-tuning":
@@ -202,7 +207,7 @@ def _make_container(
         container_config, train_tasks=train_tasks, scored_tasks=train_tasks[:1]
     )
     config["global_train_config"] = global_train_config(recipe)
-    if recipe.mixing_ratios:
+    if recipe.mixing_ratios and not recipe.task_steps:
         config["sampler_config"] = specified_sampler(recipe.mixing_ratios)
     for name, sizes in recipe.batches.items():
         config["task_specific_configs_dict"][name].update(vars(sizes))
