@@ -93,7 +93,9 @@ OTHER: dict[str, dict[str, Any]] = {
     },
     "run trainings": {f"training.{name}": value for name, value in (TRAINED | SHARED).items()},
     "computed": {"ranking.ranker": "embedding", "ranking.seed": 1},
-    "run probes computed": {f"fine_tuning.{name}": value for name, value in TRAINED.items()},
+    "run probes computed": {
+        f"fine_tuning.{name}": value for name, value in (TRAINED | SHARED).items()
+    },
     "run probes trainings computed": {
         "seed": 1,
         "seeded_sampler": False,
@@ -184,8 +186,6 @@ class OtherCorrelation:
 # --- settings -------------------------------------------------------------------------------------
 
 SETTINGS = dict(leaves(GradTSSettings))
-for _name in SHARED:  # a fine-tuning is of one task
-    del SETTINGS[f"fine_tuning.{_name}"]
 VALUES = {key: value for changes in OTHER.values() for key, value in changes.items()}
 AFFECTED = {key: set(kinds.split()) for kinds, changes in OTHER.items() for key in changes}
 
