@@ -155,6 +155,22 @@ class TrainStep:
     loss: float
 
 
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a score follows from, instance by instance, so that two trainings can be paired.
+
+    Attributes:
+        metric: name of how the score follows from the values (`gains.metrics.METRICS`, which says
+            what the columns are: predicted and right label, or sums over an instance's words).
+        example_ids: int64 array of shape (N,), the instances' stable keys, in their order.
+        values: float64 array of shape (N, q).
+    """
+
+    metric: str
+    example_ids: IntArray
+    values: FloatArray
+
+
 @dataclass(frozen=True)
 class TrainingResult:
     """What a training run came to.
@@ -168,6 +184,8 @@ class TrainingResult:
         seconds: wall time.
         output_dir: the host's own output folder of this run; None where nothing was kept.
         scheduler_state: what the run's scheduler knew in the end; None without one.
+        predictions: "dev" and "test" -> what the score of the best evaluation follows from; absent
+            where the host cannot say.
     """
 
     score: Score
@@ -178,6 +196,9 @@ class TrainingResult:
     seconds: float
     output_dir: Path | None
     scheduler_state: JsonObject | None = None
+    predictions: Mapping[str, Predictions] = field(default_factory=dict, compare=False)
+
+    unwritten: ClassVar[tuple[str, ...]] = ("predictions",)  # large; beside the record
 
     @property
     def cost(self) -> Cost:
@@ -318,6 +339,7 @@ class Trial:
             first `training_seeds` seeds.
         test_scores: the primary's test score, one per seed, None where it is undefined; empty
             where it was not asked for.
+        predictions: of each seed's training, as `TrainingResult` has them.
     """
 
     auxiliary_tasks: tuple[str, ...]
@@ -329,8 +351,10 @@ class Trial:
     output_dirs: tuple[Path, ...] = ()
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     test_scores: tuple[Score, ...] = ()
+    predictions: tuple[Mapping[str, Predictions], ...] = field(default=(), compare=False)
 
     derived: ClassVar[tuple[str, ...]] = ("score", "spread")
+    unwritten: ClassVar[tuple[str, ...]] = ("predictions",)
 
     @property
     def score(self) -> Score:

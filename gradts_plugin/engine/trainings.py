@@ -240,4 +240,5 @@ def trial_of(
         test_scores=tuple(
             result.metrics[TEST_SCORE] for result in results if TEST_SCORE in result.metrics
         ),
+        predictions=tuple(result.predictions for result in results),
     )

@@ -1,0 +1,190 @@
+"""Gains with intervals: two trials compared seed by seed and instance by instance.
+
+Two errors are added up. The instances': the scored instances are drawn again, with replacement, the
+same draw for both trials and all seeds, and the metric is computed anew on each draw (Efron and
+Tibshirani, "An Introduction to the Bootstrap", 1993; paired as in Koehn, EMNLP 2004). The seeds':
+the mean of n paired differences errs by Student's t with their standard deviation over sqrt(n).
+
+Symbols: N instances, D draws, q columns of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from gradts_plugin.gains.metrics import METRICS
+from gradts_plugin.records import FloatArray, Predictions, Trial
+from gradts_plugin.scores import Gain, Score, mean_score, score_differences
+
+Split = Literal["dev", "test"]
+
+#: Numbers of a block of draws, at most: 32 MB.
+_BLOCK = 4_000_000
+
+#: What is nearer to 0 is rounding.
+_TIE = 1e-12
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """How much the difference of two trainings varies from seed to seed.
+
+    Attributes:
+        sd: standard deviation of a difference with one seed.
+        degrees_of_freedom: how many independent differences it is known from.
+    """
+
+    sd: float
+    degrees_of_freedom: int
+
+
+def gain_of(
+    trial: Trial,
+    baseline: Trial,
+    *,
+    split: Split = "dev",
+    confidence: float = 0.95,
+    seed_spread: SeedSpread | None = None,
+    num_draws: int = 2000,
+    seed: int = 0,
+) -> Gain:
+    """By how much a trial scores higher, over the seeds that both have, and how sure that is.
+
+    Args:
+        trial: what may help.
+        baseline: what it is compared with, such as the primary alone.
+        split: the scores that are compared.
+        confidence: level of the interval.
+        seed_spread: from `pooled_spread`; None: that of these two trials.
+        num_draws: D.
+        seed: of the draws: the same arguments give the same gain.
+
+    Returns:
+        The gain. Without predictions the interval covers seeds alone; with one seed and no spread
+        instances alone; with neither there is none.
+    """
+    scores, others = _scores(trial, split), _scores(baseline, split)
+    differences = score_differences(scores, others)
+    pairs = _paired(trial, baseline, split)
+    gain = mean_score(differences)
+    num_instances = len(pairs[0][0].example_ids) if pairs else 0
+    spread = seed_spread or pooled_spread([trial], baseline, split=split)
+    covers: tuple[str, ...] = (("seeds",) if spread else ()) + (("instances",) if pairs else ())
+    unsure = Gain(gain, None, None, None, len(differences), num_instances, covers, confidence)
+    if gain is None or not covers:
+        return unsure
+    rng = np.random.default_rng(seed)
+    drawn = _drawn_gains(pairs, num_draws, rng) if pairs else np.full(num_draws, gain)
+    drawn = drawn + _seed_errors(spread, len(differences), num_draws, rng)
+    drawn = drawn[np.isfinite(drawn)]  # on some draws a metric may have no value
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    p_helps = _share_above_zero(drawn)
+    return replace(unsure, low=float(low), high=float(high), p_helps=p_helps)
+
+
+def pooled_spread(
+    trials: Sequence[Trial], baseline: Trial, *, split: Split = "dev"
+) -> SeedSpread | None:
+    """How much a difference varies with the seed, judged by all trials of a run together.
+
+    A score is a trial's own level and a seed's own, which paired differences do not see, and an
+    error; the errors of all trials vary alike. Two seeds of one trial tell little of that, two
+    seeds of many tell enough.
+
+    Args:
+        trials: any number; of the same trial the last one counts. The baseline may be among them.
+        baseline: what trials are compared with.
+        split: the scores that are looked at.
+
+    Returns:
+        The spread; None where no two trials have two seeds.
+    """
+    rows = {_what(trial): _scores(trial, split) for trial in (*trials, baseline)}
+    found = [
+        (row, column, score)
+        for row, scores in enumerate(rows.values())
+        for column, score in enumerate(scores)
+        if score is not None
+    ]
+    if not found:
+        return None
+    row_of, column_of, scores = (np.array(values) for values in zip(*found, strict=True))
+    levels = np.hstack([np.eye(row_of.max() + 1)[row_of], np.eye(column_of.max() + 1)[column_of]])
+    fitted, _, rank, _ = np.linalg.lstsq(levels, scores, rcond=None)
+    freedom = len(scores) - int(rank)
+    if freedom < 1:
+        return None
+    variance = float(((scores - levels @ fitted) ** 2).sum()) / freedom
+    return SeedSpread(float(np.sqrt(2 * variance)), freedom)
+
+
+def _what(trial: Trial) -> str:
+    """What was trained, whatever it came to."""
+    return str((trial.auxiliary_tasks, *map(sorted, (trial.num_kept, trial.mixing_ratios))))
+
+
+def _scores(trial: Trial, split: Split) -> tuple[Score, ...]:
+    return trial.scores if split == "dev" else trial.test_scores
+
+
+def _paired(trial: Trial, baseline: Trial, split: Split) -> list[tuple[Predictions, Predictions]]:
+    """Both sides' predictions, seed by seed; empty where some are missing or do not match."""
+    sides = zip(trial.predictions, baseline.predictions, strict=False)
+    pairs = [(own[split], other[split]) for own, other in sides if split in own and split in other]
+    number = min(len(_scores(trial, split)), len(_scores(baseline, split)))
+    all_of_them = [found for pair in pairs for found in pair]
+    if len(pairs) != number or not all(_match(found, all_of_them[0]) for found in all_of_them):
+        return []
+    return pairs
+
+
+def _match(found: Predictions, other: Predictions) -> bool:
+    """Whether the same instances were scored with the same metric."""
+    return found.metric == other.metric and np.array_equal(found.example_ids, other.example_ids)
+
+
+def _drawn_gains(
+    pairs: Sequence[tuple[Predictions, Predictions]], num_draws: int, rng: np.random.Generator
+) -> FloatArray:
+    """Mean gain over the seeds on each draw of the instances, (D,)."""
+    metric = METRICS[pairs[0][0].metric]
+    blocks = [
+        np.mean([metric(own.values, w) - metric(other.values, w) for own, other in pairs], axis=0)
+        for w in _draws(len(pairs[0][0].example_ids), num_draws, rng)
+    ]
+    return np.concatenate(blocks)
+
+
+def _draws(num_instances: int, num_draws: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+    """Blocks of draws with replacement: how often each has each instance, (d, N)."""
+    size = max(1, _BLOCK // num_instances)
+    for start in range(0, num_draws, size):
+        number = min(size, num_draws - start)
+        drawn = rng.integers(num_instances, size=(number, num_instances))
+        drawn += num_instances * np.arange(number)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size)
+        yield counts.reshape(drawn.shape).astype(float)
+
+
+def _seed_errors(
+    spread: SeedSpread | None, num_seeds: int, num_draws: int, rng: np.random.Generator
+) -> FloatArray:
+    """Errors of a mean over seeds, (D,): Student's t at even quantiles, in random order."""
+    if spread is None:
+        return np.zeros(num_draws)
+    quantiles = (rng.permutation(num_draws) + 0.5) / num_draws
+    errors = stats.t.ppf(quantiles, spread.degrees_of_freedom)
+    return np.asarray(errors * spread.sd / np.sqrt(num_seeds))
+
+
+def _share_above_zero(drawn: FloatArray) -> float:
+    """Share of draws above 0, ties half; not 0 or 1, which so many draws cannot tell."""
+    tied = np.abs(drawn) < _TIE
+    share = float(np.mean((drawn > 0) & ~tied) + np.mean(tied) / 2)
+    least = 1 / (len(drawn) + 1)
+    return min(max(share, least), 1 - least)
