@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import PlainValidator
 
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.scores import Score, mean_score, score_spread, shown_score
+from gradts_plugin.scores import Gain, Score, mean_score, score_spread, shown_score
 
 if TYPE_CHECKING:
     import torch
@@ -454,6 +454,9 @@ class Outcome:
             trials, each as measured when it was made.
         weights: files of the selection's trained weights, one per training seed.
         earlier_weights: files that earlier results in the same output folder delivered.
+        gain: of the selection over the primary alone on the dev set; None where nothing was
+            selected or trained.
+        test_gain: the same on the test set; None also where it was not scored.
     """
 
     ranking: Ranking | None
@@ -466,3 +469,5 @@ class Outcome:
     cost: Cost
     weights: tuple[Path, ...] = ()
     earlier_weights: tuple[Path, ...] = ()
+    gain: Gain | None = None
+    test_gain: Gain | None = None

@@ -95,18 +95,28 @@ class Gain:
     def shown_short(self) -> str:
         """The same without the first word, for a table whose column says it."""
         said = [shown_score(self.gain, "+.3f")]
-        if self.low is not None and self.high is not None and self.p_helps is not None:
+        if self.p_helps is not None:
             said += [
-                f"{100 * self.confidence:g} % interval [{self.low:+.3f}, {self.high:+.3f}]",
-                f"helps with probability {_shown_probability(self.p_helps)}",
+                f"{100 * self.confidence:g} % interval {self.shown_interval}",
+                f"helps with probability {self.shown_p_helps}",
             ]
         if self.gain is not None and "seeds" not in self.covers:
             said.append("one seed")
         return ", ".join(said)
 
+    @property
+    def shown_interval(self) -> str:
+        """Both ends; empty where there is no interval."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"[{self.low:+.3f}, {self.high:+.3f}]"
 
-def _shown_probability(p: float) -> str:
-    """Two digits; never 0 or 1, which nobody knows."""
-    if p < 0.005 or p >= 0.995:
-        return "below 0.01" if p < 0.5 else "above 0.99"
-    return f"{p:.2f}"
+    @property
+    def shown_p_helps(self) -> str:
+        """Two digits, never 0 or 1, which nobody knows; empty where there is no interval."""
+        p = self.p_helps
+        if p is None:
+            return ""
+        if p < 0.005 or p >= 0.995:
+            return "below 0.01" if p < 0.5 else "above 0.99"
+        return f"{p:.2f}"

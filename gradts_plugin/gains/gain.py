@@ -82,9 +82,34 @@ def gain_of(
     drawn = _drawn_gains(pairs, num_draws, rng) if pairs else np.full(num_draws, gain)
     drawn = drawn + _seed_errors(spread, len(differences), num_draws, rng)
     drawn = drawn[np.isfinite(drawn)]  # on some draws a metric may have no value
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.quantile(drawn, ends, method="hazen")  # where `_seed_errors` has its quantiles
     p_helps = _share_above_zero(drawn)
     return replace(unsure, low=float(low), high=float(high), p_helps=p_helps)
+
+
+def dev_and_test_gain(
+    trial: Trial, alone: Trial, trials: Sequence[Trial]
+) -> tuple[Gain | None, Gain | None]:
+    """What a selection gains over the primary alone, on both splits.
+
+    Args:
+        trial: the selection's.
+        alone: the primary's own.
+        trials: of the same run; they say how much seeds matter.
+
+    Returns:
+        The gains on the dev and the test split; None where nothing was selected, or a side was not
+        scored on the split.
+    """
+
+    def found(split: Split) -> Gain | None:
+        if not (trial.auxiliary_tasks and _scores(trial, split) and _scores(alone, split)):
+            return None
+        spread = pooled_spread([*trials, trial], alone, split=split)
+        return gain_of(trial, alone, split=split, seed_spread=spread)
+
+    return found("dev"), found("test")
 
 
 def pooled_spread(
