@@ -130,6 +130,7 @@ def pooled_spread(
         The spread; None where no two trials have two seeds.
     """
     rows = {_what(trial): _scores(trial, split) for trial in (*trials, baseline)}
+    rows = dict(sorted(rows.items()))  # whatever the order, the same digits
     found = [
         (row, column, score)
         for row, scores in enumerate(rows.values())
