@@ -92,13 +92,15 @@ def test_both_trials_and_all_seeds_see_the_same_draw():
 
 
 def test_seeds_and_instances_err_together():
+    """What single trainings do to single instances is in the seeds' spread, and counted once."""
     rng = np.random.default_rng(1)
-    values = rng.normal(size=(2, 400))
+    common, own_part = rng.normal(size=400), rng.normal(size=(2, 400))
+    values = common + own_part - own_part.mean(axis=1, keepdims=True)
     own = trial(*values.mean(axis=1), hits=list(values))
     other = alone(0.0, 0.0, hits=np.zeros((2, 400)))
-    spread = SeedSpread(0.08, 10_000)
-    gain = gain_of(own, other, seed_spread=spread, num_draws=20_000)
-    sd = np.sqrt(0.08**2 / 2 + values.mean(axis=0).var() / 400)
+    gain = gain_of(own, other, seed_spread=SeedSpread(0.08, 10_000), num_draws=20_000)
+    shared = np.cov(values)[0, 1]  # of both seeds: close to the variance of `common`, 1
+    sd = np.sqrt(0.08**2 / 2 + shared / 400)
     assert (gain.high - gain.low) / 2 == pytest.approx(1.96 * sd, rel=0.03)
 
 
@@ -211,6 +213,37 @@ def test_intervals_cover_and_probabilities_mean_what_they_say(num_seeds, num_tri
     bins = [order[start:end] for start, end in pairwise(range(0, 401, 80))]
     errors = [abs(np.mean(np.take(stated, b)) - np.mean(np.take(helped, b))) for b in bins]
     assert np.mean(errors) < 0.08
+
+
+def test_instances_and_seeds_together_are_calibrated():
+    """Each training hits or misses each of 60 instances; true gains are known."""
+    rng = np.random.default_rng(7)
+
+    def trained(gain, number, ease, levels):
+        hits = [rng.random(60) < np.clip(ease + gain + level, 0, 1) for level in levels]
+        return trial(*(np.mean(one) for one in hits), name=f"{number or ''}", hits=hits)
+
+    covered = []
+    for _ in range(400):
+        gains = [0.0, *rng.normal(0, 0.05, 4)]
+        ease = rng.uniform(0.3, 0.7, 60)
+        rows = [
+            trained(gain, number, ease, rng.normal(0, 0.02, 3)) for number, gain in enumerate(gains)
+        ]
+        spread = pooled_spread(rows[1:], rows[0])
+        gain = gain_of(rows[1], rows[0], seed_spread=spread, num_draws=200)
+        covered.append(gain.low <= gains[1] <= gain.high)
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.025)
+
+
+def test_without_a_spread_of_seeds_the_draws_keep_their_width():
+    """A trial and itself have no two trials to judge seeds by: instances alone, whole."""
+    values = np.random.default_rng(8).normal(size=(2, 300))
+    own = alone(*values.mean(axis=1), hits=list(values))
+    gain = gain_of(own, alone(0.0, 0.0, hits=np.zeros((2, 300))))
+    assert gain.covers == ("instances",)
+    sd = values.mean(axis=0).std() / np.sqrt(300)
+    assert (gain.high - gain.low) / 2 == pytest.approx(1.96 * sd, rel=0.06)
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,12 @@ def gain_of(
     if gain is None or not covers:
         return unsure
     rng = np.random.default_rng(seed)
-    drawn = _drawn_gains(pairs, num_draws, rng) if pairs else np.full(num_draws, gain)
-    drawn = drawn + _seed_errors(spread, len(differences), num_draws, rng)
-    drawn = drawn[np.isfinite(drawn)]  # on some draws a metric may have no value
+    errors = _seed_errors(spread, len(differences), num_draws, rng)
+    if pairs:
+        drawn = _drawn_gains(pairs, num_draws, rng)
+        covered = spread is not None
+        errors = errors + _instance_errors(drawn, differences, seeds_covered=covered)
+    drawn = gain + errors[np.isfinite(errors)]  # on some draws a metric may have no value
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(drawn, ends, method="hazen")  # where `_seed_errors` has its quantiles
     p_helps = _share_above_zero(drawn)
@@ -177,13 +180,32 @@ def _match(found: Predictions, other: Predictions) -> bool:
 def _drawn_gains(
     pairs: Sequence[tuple[Predictions, Predictions]], num_draws: int, rng: np.random.Generator
 ) -> FloatArray:
-    """Mean gain over the seeds on each draw of the instances, (D,)."""
+    """Gain with each of S seeds on each draw of the instances, (D, S)."""
     metric = METRICS[pairs[0][0].metric]
     blocks = [
-        np.mean([metric(own.values, w) - metric(other.values, w) for own, other in pairs], axis=0)
+        np.stack([metric(own.values, w) - metric(other.values, w) for own, other in pairs], axis=1)
         for w in _draws(len(pairs[0][0].example_ids), num_draws, rng)
     ]
     return np.concatenate(blocks)
+
+
+def _instance_errors(
+    drawn: FloatArray, differences: Sequence[Score], *, seeds_covered: bool
+) -> FloatArray:
+    """What the draws of the instances add to the mean gain, (D,).
+
+    What one training does to single instances makes its score differ from other seeds', and the
+    draws show it again. So as not to count it twice (Owen, "The pigeonhole bootstrap", 2007), the
+    draws are drawn in by its share of their variance, where the seeds' spread is added.
+    """
+    errors = drawn - np.array(differences, dtype=float)
+    means = np.asarray(errors.mean(axis=1))
+    num_seeds = errors.shape[1]
+    variance = np.nanvar(means)
+    if num_seeds == 1 or not seeds_covered or variance == 0:
+        return means
+    twice = np.nanmean(errors.var(axis=1, ddof=1)) / num_seeds
+    return np.asarray(means * np.sqrt(max(0.0, 1 - twice / variance)))
 
 
 def _draws(num_instances: int, num_draws: int, rng: np.random.Generator) -> Iterator[FloatArray]:

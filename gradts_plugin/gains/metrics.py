@@ -17,8 +17,8 @@ import numpy as np
 from gradts_plugin.records import FloatArray, Predictions
 from gradts_plugin.scores import Score
 
-#: A variance that is so small beside the squared values is none.
-_EQUAL = 1e-26
+#: A spread that is so small beside the squared values is none.
+_EQUAL = 1e-12
 
 Metric = Callable[[FloatArray, FloatArray], FloatArray]
 
@@ -148,35 +148,43 @@ def _f1(true_positives: FloatArray, predicted: FloatArray, right: FloatArray) ->
     return _ratio(2 * true_positives, predicted + right, undefined=0.0)
 
 
-def _spearman(values: FloatArray, weights: FloatArray) -> FloatArray:
-    return _correlation(_ranks(values[:, 0], weights), _ranks(values[:, 1], weights), weights)
-
-
 def _pearson(values: FloatArray, weights: FloatArray) -> FloatArray:
-    found, gold = (np.broadcast_to(column, weights.shape) for column in values.T)
-    return _correlation(found, gold, weights)
+    """Pearson's r of each draw, (D,); NaN where a side has one value only."""
+    found, gold = (values - values.mean(axis=0)).T
+    columns = np.column_stack([found, gold, found**2, gold**2, found * gold])
+    sum_found, sum_gold, squares_found, squares_gold, products = (weights @ columns).T
+    total = weights.sum(axis=1)
+    return _correlation(
+        products - sum_found * sum_gold / total,
+        _spread(squares_found, sum_found**2 / total),
+        _spread(squares_gold, sum_gold**2 / total),
+    )
 
 
-def _ranks(scores: FloatArray, weights: FloatArray) -> FloatArray:
-    """Mean ranks (D, N) of scores (N,) among the instances that each draw has."""
+def _spread(squares: FloatArray, of_mean: FloatArray) -> FloatArray:
+    """Sum of squares around the mean; 0 where rounding is all that is left of it."""
+    spread = squares - of_mean
+    return np.where(spread <= _EQUAL * squares, 0, spread)
+
+
+def _spearman(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Spearman's rho of each draw, (D,); NaN where a side has one value only."""
+    (found, own), (gold, other) = (_ranks(column, weights) for column in values.T)
+    return _correlation(np.einsum("dn,dn->d", weights * found, gold), own, other)
+
+
+def _ranks(scores: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean ranks of scores (N,) around their mean, (D, N), and the sum of their squares, (D,)."""
     different, places = np.unique(scores, return_inverse=True)
     order = np.argsort(places, kind="stable")
     starts = np.searchsorted(places[order], np.arange(len(different)))
     counts = np.add.reduceat(weights[:, order], starts, axis=1)
-    return (np.cumsum(counts, axis=1) - (counts - 1) / 2)[:, places]
+    ranks = np.cumsum(counts, axis=1) - counts / 2 - weights.sum(axis=1)[:, None] / 2
+    return ranks[:, places], np.einsum("du,du->d", counts * ranks, ranks)
 
 
-def _correlation(found: FloatArray, gold: FloatArray, weights: FloatArray) -> FloatArray:
-    """Pearson's r of each draw, all (D, N); NaN where a side has one value only."""
-    centred, spreads = [], []
-    for side in (found, gold):
-        means = np.einsum("dn,dn->d", weights, side) / weights.sum(axis=1)
-        centred.append(side - means[:, None])
-        spread = np.einsum("dn,dn,dn->d", weights, centred[-1], centred[-1])
-        # Rounding leaves the spread of equal values a little above 0.
-        spreads.append(np.where(spread < _EQUAL * np.abs(side).max() ** 2, 0, spread))
-    together = np.einsum("dn,dn,dn->d", weights, *centred)
-    return np.clip(_ratio(together, np.sqrt(spreads[0] * spreads[1])), -1, 1)
+def _correlation(together: FloatArray, own: FloatArray, other: FloatArray) -> FloatArray:
+    return np.clip(_ratio(together, np.sqrt(own * other)), -1, 1)
 
 
 def _ratio(above: FloatArray, below: FloatArray, *, undefined: float = np.nan) -> FloatArray:
