@@ -196,7 +196,7 @@ class TrainingResult:
     seconds: float
     output_dir: Path | None
     scheduler_state: JsonObject | None = None
-    predictions: Mapping[str, Predictions] = field(default_factory=dict, compare=False)
+    predictions: Mapping[str, Predictions] = field(default_factory=dict, compare=False, repr=False)
 
     unwritten: ClassVar[tuple[str, ...]] = ("predictions",)  # large; beside the record
 
@@ -351,7 +351,9 @@ class Trial:
     output_dirs: tuple[Path, ...] = ()
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     test_scores: tuple[Score, ...] = ()
-    predictions: tuple[Mapping[str, Predictions], ...] = field(default=(), compare=False)
+    predictions: tuple[Mapping[str, Predictions], ...] = field(
+        default=(), compare=False, repr=False
+    )
 
     derived: ClassVar[tuple[str, ...]] = ("score", "spread")
     unwritten: ClassVar[tuple[str, ...]] = ("predictions",)
