@@ -23,8 +23,8 @@ from gradts_plugin.scores import Gain, Score, mean_score, score_differences
 
 Split = Literal["dev", "test"]
 
-#: Numbers of a block of draws, at most: 32 MB.
-_BLOCK = 4_000_000
+#: Numbers of a block of draws, at most: 2 MB, which the processor keeps near.
+_BLOCK = 250_000
 
 #: What is nearer to 0 is rounding.
 _TIE = 1e-12
