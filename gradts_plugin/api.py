@@ -22,6 +22,7 @@ from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Cost, Counters, Outcome, Ranking, Selection, Trial
 from gradts_plugin.report.writing import write_report
+from gradts_plugin.scores import Gain
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile, read_run_file, with_absolute_paths
 from gradts_plugin.terminal.progress import ProgressPlugin
@@ -148,6 +149,9 @@ class Result(_Shown):
         score: the primary's dev score, trained with the selection; None where only selected, or
             where the metric is undefined.
         score_alone: its dev score, trained alone; None likewise.
+        gain: of the selection over the primary alone, with its interval; None where nothing was
+            selected or trained.
+        test_gain: the same on the test set; None also where it was not scored.
         config_path: jiant's task-container config that trains exactly the selection.
         weights_paths: trained weights in jiant's format, one file per training seed.
         report_path: the report; its numbers (JSON) where the page's packages are missing.
@@ -165,6 +169,8 @@ class Result(_Shown):
     report_path: Path
     cost: Cost
     counters: Counters
+    gain: Gain | None = None
+    test_gain: Gain | None = None
 
     def __rich__(self) -> Group:
         """Ranking, selection, trials and scores, one below the other."""
@@ -173,6 +179,10 @@ class Result(_Shown):
             parts.append(
                 Text(f"Dev score {self.score:.4f}; the primary alone {self.score_alone:.4f}")
             )
+        if self.gain is not None:
+            parts.append(Text(f"Dev {self.gain.shown}"))
+        if self.test_gain is not None:
+            parts.append(Text(f"Test {self.test_gain.shown}"))
         if self.ranking is not None:
             parts += [Text(), self.ranking]
         if self.trials:
@@ -296,4 +306,6 @@ def _reported(engine: Engine, outcome: Outcome) -> Result:
         report_path=write_report(engine, outcome),
         cost=outcome.cost,
         counters=outcome.done,
+        gain=outcome.gain,
+        test_gain=outcome.test_gain,
     )

@@ -23,6 +23,7 @@ from gradts_plugin.records import (
     TrainingResult,
     Trial,
 )
+from gradts_plugin.scores import Gain
 from gradts_plugin.settings.parsing import NoSettings, Settings
 from gradts_plugin.settings.selection import GradTSSettings
 
@@ -203,6 +204,17 @@ class SelectionContext(RankingContext, Protocol):
                 mixed.
             num_seeds: training seeds, always from the first one on; None:
                 `settings.training_seeds`.
+        """
+        ...
+
+    def gain(self, trial: Trial, baseline: Trial) -> Gain:
+        """By how much a trial scores higher than another one, and how sure that is.
+
+        How much seeds matter is judged by all trials that were scored so far.
+
+        Args:
+            trial: from `score`.
+            baseline: what it is compared with, such as the primary alone.
         """
         ...
 

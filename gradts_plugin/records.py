@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import PlainValidator
 
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.scores import Score, mean_score, score_spread, shown_score
+from gradts_plugin.scores import Gain, Score, mean_score, score_spread, shown_score
 
 if TYPE_CHECKING:
     import torch
@@ -158,6 +158,22 @@ class TrainStep:
     loss: float
 
 
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a score follows from, instance by instance, so that two trainings can be paired.
+
+    Attributes:
+        metric: name of how the score follows from the values (`gains.metrics.METRICS`, which says
+            what the columns are: predicted and right label, or sums over an instance's words).
+        example_ids: int64 array of shape (N,), the instances' stable keys, in their order.
+        values: float64 array of shape (N, q).
+    """
+
+    metric: str
+    example_ids: IntArray
+    values: FloatArray
+
+
 @dataclass(frozen=True)
 class TrainingResult:
     """What a training run came to.
@@ -171,6 +187,8 @@ class TrainingResult:
         seconds: wall time.
         output_dir: the host's own output folder of this run; None where nothing was kept.
         scheduler_state: what the run's scheduler knew in the end; None without one.
+        predictions: "dev" and "test" -> what the score of the best evaluation follows from; absent
+            where the host cannot say.
     """
 
     score: Score
@@ -181,6 +199,9 @@ class TrainingResult:
     seconds: float
     output_dir: Path | None
     scheduler_state: JsonObject | None = None
+    predictions: Mapping[str, Predictions] = field(default_factory=dict, compare=False, repr=False)
+
+    unwritten: ClassVar[tuple[str, ...]] = ("predictions",)  # large; beside the record
 
     @property
     def cost(self) -> Cost:
@@ -322,6 +343,7 @@ class Trial:
         test_scores: the primary's test score, one per seed, None where it is undefined; empty
             where it was not asked for.
         longer: True for the primary alone over as many steps as with auxiliaries.
+        predictions: of each seed's training, as `TrainingResult` has them.
     """
 
     auxiliary_tasks: tuple[str, ...]
@@ -334,8 +356,12 @@ class Trial:
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     test_scores: tuple[Score, ...] = ()
     longer: bool = False
+    predictions: tuple[Mapping[str, Predictions], ...] = field(
+        default=(), compare=False, repr=False
+    )
 
     derived: ClassVar[tuple[str, ...]] = ("score", "spread")
+    unwritten: ClassVar[tuple[str, ...]] = ("predictions",)
 
     @property
     def score(self) -> Score:
@@ -435,6 +461,9 @@ class Outcome:
             trials, each as measured when it was made.
         weights: files of the selection's trained weights, one per training seed.
         earlier_weights: files that earlier results in the same output folder delivered.
+        gain: of the selection over the primary alone on the dev set; None where nothing was
+            selected or trained.
+        test_gain: the same on the test set; None also where it was not scored.
     """
 
     ranking: Ranking | None
@@ -447,3 +476,5 @@ class Outcome:
     cost: Cost
     weights: tuple[Path, ...] = ()
     earlier_weights: tuple[Path, ...] = ()
+    gain: Gain | None = None
+    test_gain: Gain | None = None

@@ -16,6 +16,7 @@ from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError, nearest
+from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.records import Outcome, Ranking, Selection, TrainingPlan, Trial
 from gradts_plugin.stores.files import write_json_atomic
@@ -38,11 +39,14 @@ def run(engine: Engine) -> Outcome:
     """
     outcome = choose(engine)
     selected, alone = train_selection(engine, outcome.selection)
+    gain, test_gain = dev_and_test_gain(selected, alone, engine.trainings.trials)
     outcome = dataclasses.replace(
         outcome,
         selected=selected,
         alone=alone,
         weights=engine.trainings.weights.paths_of(selected),
+        gain=gain,
+        test_gain=test_gain,
     )
     _write_result(engine.session, outcome)
     return outcome

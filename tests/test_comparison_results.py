@@ -227,10 +227,13 @@ def test_the_tables_say_everything_in_the_order_of_the_settings():
         "",
         "Alone 0.5500 ± 0.0707; oracle: a 0.7500 ± 0.0707, the best of 2 subsets.",
         "",
-        "| method | selected | dev score | gain | regret | steps | examples | s |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| none | none | 0.5500 ± 0.0707 | +0.0000 ± 0.0000 | 0.2000 | 0 | 0 | 0 |",
-        "| [red] | a | 0.7500 ± 0.0707 | +0.2000 ± 0.1414 | 0.0000 | 100 | 800 | 90 |",
+        "| method | selected | dev score | gain | 95 % interval | P(helps) "
+        "| regret | steps | examples | s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| none | none | 0.5500 ± 0.0707 | +0.0000 ± 0.0000 |  |  | 0.2000 | 0 | 0 | 0 |",
+        # 0.2 and its standard error 0.1, with one degree of freedom
+        "| [red] | a | 0.7500 ± 0.0707 | +0.2000 ± 0.1414 | [-1.071, +1.471] | 0.85 "
+        "| 0.0000 | 100 | 800 | 90 |",
         "",
     ]
     assert markdown(compared()).splitlines()[-3:] == [
@@ -247,7 +250,7 @@ def test_the_tables_in_the_terminal_end_with_means_and_what_to_type():
     text = out.getvalue()
     assert text.index("p: alone") < text.index("q: alone") < text.index("Means over 2 primaries")
     assert re.search(r"\[red\] +│ 0\.0750 │ \+0\.0250 │ +\+0\.0000 │ +100 │ +90 s", text)
-    assert "+0.2000 ± 0.1414" in text
+    assert re.search(r"\+0\.2000 │ \[-1\.07\d, \+1\.47\d\] │ +0\.85 │", text)
     assert "Least mean regret: [red]." in text
     assert text.endswith("Next:\n  type this\n")
     assert max(map(len, text.splitlines())) <= 80

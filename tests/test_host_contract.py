@@ -24,6 +24,7 @@ from gradts_plugin.settings.run_file import read_run_file
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.testing.fake_host import FakeHost
 from gradts_plugin.testing.fake_model import FakeTarget, FakeTask
+from gradts_plugin.testing.fake_training import predicted
 from gradts_plugin.testing.host_checks import OpenedHost
 from gradts_plugin.testing.host_contract import HostContract
 
@@ -106,6 +107,13 @@ class MakesUpScores(FakeHost):
         return replace(super().train(plan, output_dir, schedule), score=float("nan"))
 
 
+class PredictsAnotherScore(FakeHost):
+    def train(self, *arguments):
+        result = super().train(*arguments)
+        found = {"dev": predicted(0.1, 6)}
+        return replace(result, predictions=found)
+
+
 class KeepsNoWeights(FakeHost):
     def weights_of(self, output_dir):
         return output_dir.parent / "elsewhere.p"
@@ -185,6 +193,7 @@ BROKEN = {
     TellsNoScores: "a_schedule_is_followed_and_told_every_score",
     ScoresByChance: "the_same_plan_is_the_same_training",
     MakesUpScores: "an_undefined_score_is_none",
+    PredictsAnotherScore: "a_score_follows_from_its_predictions",
     KeepsNoWeights: "the_same_plan_is_the_same_training",
     LeavesHooks: "a_lent_model_can_be_probed_and_keeps_no_hook",
     LendsOneModel: "a_lent_model_depends_on_its_seed_alone",

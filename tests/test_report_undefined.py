@@ -125,7 +125,8 @@ def test_the_page_of_a_comparison_says_undefined(comparison):
     means = rows_of(page, "Selection methods, means over the primaries")
     assert means[-1][:4] == ["broken", *["undefined"] * 3]
     row = rows_of(page, "What each method selects for q")[-1]
-    assert row[2:6] == ["undefined", "", "undefined", "undefined"]
+    # score, spread, gain, interval, P(helps), regret
+    assert row[2:8] == ["undefined", "", "undefined", "", "", "undefined"]
 
 
 def test_without_any_defined_gain_no_method_is_called_the_best(comparison):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradts_plugin.gains.gain import gain_of
 from gradts_plugin.records import RankedTask, Ranking, Trial
 from gradts_plugin.selection import finegrained, threshold, trial
 from gradts_plugin.settings.parsing import parse_settings
@@ -73,6 +74,9 @@ class Context:
             seconds=1.0,
             reused=False,
         )
+
+    def gain(self, trial, baseline):
+        return gain_of(trial, baseline)
 
     def instance_taus(self, task_name):
         taus = np.asarray(self.taus[task_name], dtype=np.float64)
@@ -145,9 +149,8 @@ def test_trial_takes_the_best_prefix_after_trying_the_primary_alone():
     assert selection.auxiliary_tasks == ("a", "b")
     assert [trial.score for trial in selection.trials] == [0.5, 0.6, 0.7, 0.65, 0.64]
     assert selection.reason == (
-        "p with a, b scores 0.7000, +0.2000 (standard deviation 0.0000 over 2 seeds) against p "
-        "alone, "
-        "best of 4 prefixes of the ranking"
+        "p with a, b scores 0.7000, best of 4 prefixes of the ranking; against p alone: "
+        "gain +0.200, 95 % interval [+0.200, +0.200], helps with probability above 0.99"
     )
 
 
@@ -158,7 +161,7 @@ def test_trial_answers_that_no_auxiliary_helps():
     assert selection.auxiliary_tasks == ()
     assert selection.reason == (
         "no auxiliary helps: p alone scores 0.6000, and the best of 2 prefixes of the ranking, "
-        "p with a, b, 0.5800, -0.0200 (one seed, spread unknown); "
+        "p with a, b, 0.5800: gain -0.020, one seed; "
         "2 longer not tried (patience ran out)"
     )
 
@@ -196,7 +199,11 @@ def test_several_seeds_decide_by_their_mean_and_report_the_paired_spread():
     selection = select_by_trial(Context(scores, training_seeds=2))
     # Means: alone 0.54, a 0.70, a b 0.62. Differences of a: 0.00 and 0.32, sd 0.2263.
     assert selection.auxiliary_tasks == ("a",)
-    assert "+0.1600 (standard deviation 0.2263 over 2 seeds)" in selection.reason
+    # Over sqrt(2) that is 0.16: with one degree of freedom t = 1 is reached with probability 3/4.
+    assert "against p alone: gain +0.160, 95 % interval [-1.8" in selection.reason
+    assert selection.reason.endswith(
+        "helps with probability 0.75; 1 longer not tried (patience ran out)"
+    )
 
 
 def test_a_new_best_that_was_lucky_is_not_believed():
@@ -225,7 +232,9 @@ def test_only_a_new_best_is_confirmed_and_it_must_win_over_all_its_seeds():
     assert [trial.scores for trial in selection.trials] == [
         (0.6, 0.55), (0.7, 0.5), (0.5,), (0.71, 0.4), (0.1,),
     ]  # fmt: skip
-    assert "+0.0250 (standard deviation 0.1061 over 2 seeds) against p alone" in selection.reason
+    # Differences 0.1 and -0.05: 0.025 is a third of their standard error, 0.075.
+    assert "against p alone: gain +0.025, " in selection.reason
+    assert selection.reason.endswith(f"helps with probability {0.5 + np.arctan(1 / 3) / np.pi:.2f}")
 
 
 def test_faithful_confirms_nothing():
@@ -241,7 +250,7 @@ def test_only_the_prefix_above_the_threshold_is_tried():
     assert selection.auxiliary_tasks == ("a", "b")
     assert context.asked == ["", "a b"]
     assert context.confirmed == ["a b", ""]
-    assert selection.reason.endswith("best of 1 prefix of the ranking")
+    assert "best of 1 prefix of the ranking; against p alone: gain +0.200," in selection.reason
     worse = Context(prefix_scores(0.9, 0.4, alone=0.5))
     assert select_by_trial(worse, threshold=0.5, prefixes="threshold").auxiliary_tasks == ()
     assert worse.asked == ["", "a b"]
@@ -353,7 +362,8 @@ def test_fg_keeps_instances_at_or_above_the_number():
     assert len(selection.trials) == 6
     assert selection.reason.endswith(
         "; instances with tau >= 0.6: 2 of 3 a, 1 of 2 b; scores 0.8000, "
-        "+0.1000 (standard deviation 0.0000 over 2 seeds)"
+        "against all their instances: gain +0.100, 95 % interval [+0.100, +0.100], "
+        "helps with probability above 0.99"
     )
 
 
@@ -388,7 +398,8 @@ def test_fg_goes_back_to_the_whole_auxiliaries_where_the_subset_scores_lower():
     assert selection.auxiliary_tasks == ("a", "b")
     assert kept_ids(selection) == {}
     assert selection.trials[-1].score == 0.65
-    assert "a subset scores 0.6500, -0.0500" in selection.reason
+    said = "a subset scores 0.6500, against all their instances: gain -0.050, 95 % interval"
+    assert said in selection.reason
 
     faithful = Context({**TWO, "*a b": 0.65}, taus, faithful=True)
     assert kept_ids(select_fine_grained(faithful, instance_threshold=0.6)) == {"a": [100]}

@@ -31,6 +31,7 @@ from gradts_plugin.comparison.trainings_left import TrainingsLeft, shared_candid
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import to_json
 from gradts_plugin.opening import open_run_file, reopen
 from gradts_plugin.plugins import collect_registry
@@ -138,6 +139,7 @@ class _OnePrimary:
                 )
                 for name, (outcome, trial) in chosen.items()
             },
+            oracle_interval=dev_and_test_gain(oracle, alone, subsets)[0],
         )
 
     def _choose(self, name: str, scoring: Engine) -> tuple[Outcome, Trial]:
@@ -205,7 +207,8 @@ def _write_tables(compare_file: CompareFile, comparison: Comparison) -> None:
         "# Selection methods compared\n\n"
         f"Each selection is trained for {trained}, over {comparison.seeds} seeds; methods choose "
         "with other ones, unless they name a `seed`. ± is the standard deviation over the seeds "
-        "(of a gain: of the differences seed by seed). Steps, examples and seconds: until the "
+        "(of a gain: of the differences seed by seed). Intervals and P(helps) are of gains, on dev "
+        "and on test. Steps, examples and seconds: until the "
         "selection is known, with nothing stored.\n\n"
         f"{markdown(comparison)}\n"
     )

@@ -9,8 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.records import Cost, Selection, Trial
 from gradts_plugin.scores import (
+    Gain,
     Score,
     mean_score,
     score_difference,
@@ -35,6 +37,8 @@ class MethodResult:
         gain: on the primary alone; None where a score is undefined.
         gain_spread: standard deviation of the gain over the seeds; None with one seed.
         test_gain: gain on the test set; None where a side was not scored on it, or is undefined.
+        interval: the gain with its interval; None where nothing was selected.
+        test_interval: the same on the test set; None also where it was not scored.
         gain_agreement: Kendall's tau between the ranking and the gains of single candidates; None
             where there is no such figure.
     """
@@ -48,6 +52,8 @@ class MethodResult:
     gain_spread: Score
     test_gain: Score
     gain_agreement: float | None
+    interval: Gain | None = None
+    test_interval: Gain | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,15 @@ class PrimaryResult:
         oracle: the subset with the best mean score.
         subsets: every subset that was trained for the oracle, or was selected.
         methods: by name, in the order of the settings.
+        oracle_interval: the oracle's gain with its interval, which does not know that it is the
+            best of many; None where no auxiliary is best.
     """
 
     alone: Trial
     oracle: Trial
     subsets: tuple[Trial, ...]
     methods: Mapping[str, MethodResult]
+    oracle_interval: Gain | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,7 @@ def method_result(
 ) -> MethodResult:
     """A method's result beside the primary alone, the oracle and all trained subsets."""
     same_seeds = len(trial.scores) == len(alone.scores)
+    interval, test_interval = dev_and_test_gain(trial, alone, subsets)
     return MethodResult(
         selection=selection,
         ranking=ranking,
@@ -152,6 +162,8 @@ def method_result(
         ),
         test_gain=score_difference(mean_score(trial.test_scores), mean_score(alone.test_scores)),
         gain_agreement=None if ranking is None else gain_agreement(subsets, ranking),
+        interval=interval,
+        test_interval=test_interval,
     )
 
 

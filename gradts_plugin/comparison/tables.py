@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from gradts_plugin.comparison.results import Comparison, MethodResult, PrimaryResult
 from gradts_plugin.records import Trial
-from gradts_plugin.scores import mean_score, score_spread, shown_score
+from gradts_plugin.scores import Gain, mean_score, score_spread, shown_score
 
 #: Name of the tables in the comparison's output folder.
 COMPARISON_TABLES = "comparison.md"
+
+#: How sure a gain is.
+GAIN_COLUMNS = ("95 % interval", "P(helps)")
 
 
 def markdown(comparison: Comparison) -> str:
@@ -20,14 +23,18 @@ def markdown(comparison: Comparison) -> str:
             f"## {primary}",
             f"Alone {result.alone.shown}; oracle: "
             f"{_tasks(result.oracle)} {result.oracle.shown}, "
-            f"the best of {len(result.subsets)} subsets.",
+            f"the best of {len(result.subsets)} subsets{_gain_of_oracle(result)}.",
             _table(
-                ("method", "selected", "dev score", "gain", "regret", "steps", "examples", "s"),
+                (
+                    *("method", "selected", "dev score", "gain", *GAIN_COLUMNS),
+                    *("regret", "steps", "examples", "s"),
+                ),
                 [_row(name, found) for name, found in result.methods.items()],
             ),
         ]
         if any(found.trial.test_scores for found in result.methods.values()):
-            parts.append(_table(("method", "test score", "test gain"), _test_rows(result)))
+            header = ("method", "test score", "test gain", *GAIN_COLUMNS)
+            parts.append(_table(header, _test_rows(result)))
     return "\n\n".join([*parts, "## Means over the primaries", _means(comparison)])
 
 
@@ -37,6 +44,7 @@ def _row(name: str, found: MethodResult) -> Sequence[str]:
         _tasks(found.trial),
         found.trial.shown,
         shown_score(found.gain, "+.4f", spread=found.gain_spread),
+        *gain_cells(found.interval),
         shown_score(found.regret),
         f"{found.cost.num_steps}",
         f"{found.cost.num_examples}",
@@ -44,16 +52,27 @@ def _row(name: str, found: MethodResult) -> Sequence[str]:
     )
 
 
+def gain_cells(gain: Gain | None) -> tuple[str, str]:
+    """A gain's interval and P(helps) for `GAIN_COLUMNS`; empty where nothing was selected."""
+    return ("", "") if gain is None else (gain.shown_interval, gain.shown_p_helps)
+
+
+def _gain_of_oracle(result: PrimaryResult) -> str:
+    gain = result.oracle_interval
+    return "" if gain is None else f" ({gain.shown})"
+
+
 def _tasks(trial: Trial) -> str:
     return ", ".join(trial.auxiliary_tasks) or "none"
 
 
-def _test_rows(result: PrimaryResult) -> list[tuple[str, str, str]]:
-    rows = []
+def _test_rows(result: PrimaryResult) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
     for name, found in result.methods.items():
         scores = found.trial.test_scores
         shown = shown_score(mean_score(scores), spread=score_spread(scores)) if scores else ""
-        rows.append((name, shown, shown_score(found.test_gain, "+.4f") if scores else ""))
+        gained = shown_score(found.test_gain, "+.4f") if scores else ""
+        rows.append((name, shown, gained, *gain_cells(found.test_interval)))
     return rows
 
 

@@ -21,6 +21,7 @@ from gradts_plugin.records import (
     TrainingResult,
     Trial,
 )
+from gradts_plugin.scores import Gain
 from gradts_plugin.settings.selection import GradTSSettings
 
 
@@ -114,6 +115,10 @@ class Context:
                 block_steps,
             )
         )
+
+    def gain(self, trial: Trial, baseline: Trial) -> Gain:
+        """By how much a trial scores higher, and how sure that is."""
+        return self.engine.trainings.gain(trial, baseline)
 
     def train_with_schedule(
         self, schedule: Schedule, *, num_rounds: int, seed: int

@@ -11,6 +11,7 @@ from typing import Any
 from gradts_plugin.engine.exposure import equal_exposure, num_auxiliary_steps, size_weights
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import Weights
+from gradts_plugin.gains.gain import gain_of, pooled_spread
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import ProbeTarget, Schedule
 from gradts_plugin.records import (
@@ -22,6 +23,7 @@ from gradts_plugin.records import (
     TrainingResult,
     Trial,
 )
+from gradts_plugin.scores import Gain
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.keys import training_identity, training_key, with_test_set
 
@@ -61,11 +63,17 @@ class _Training:
 
 
 class Trainings:
-    """Finds or makes the trainings that a run needs."""
+    """Finds or makes the trainings that a run needs.
+
+    Attributes:
+        weights: those that are kept.
+        trials: all that were scored so far, in their order.
+    """
 
     def __init__(self, session: Session, weights: Weights) -> None:
         self._session = session
         self.weights = weights
+        self.trials: list[Trial] = []
 
     # --- what is needed --------------------------------------------------------------------------
 
@@ -213,10 +221,16 @@ class Trainings:
                 session.accounts.training_found(training.digest, found.cost)
             results.append(found)
         trial = trial_of(request, results, session.settings.training_seeds, trained=trained)
+        self.trials.append(trial)
         if trained and not request.weights_needed:
             self.weights.keep_best(trial)
         session.hook.after_trial(primary_task=primary, trial=trial)
         return trial
+
+    def gain(self, trial: Trial, baseline: Trial) -> Gain:
+        """What a trial gains; all trials so far say how much seeds matter."""
+        spread = pooled_spread([*self.trials, trial], baseline)
+        return gain_of(trial, baseline, seed_spread=spread)
 
     def scheduled(self, schedule: Schedule, *, num_rounds: int, seed: int) -> TrainingResult:
         """Trains all tasks in one run under a scheduler, or finds that run stored."""
@@ -293,4 +307,5 @@ def trial_of(
             result.metrics[TEST_SCORE] for result in results if TEST_SCORE in result.metrics
         ),
         longer=bool(request.longer),
+        predictions=tuple(result.predictions for result in results),
     )

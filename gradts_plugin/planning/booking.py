@@ -91,6 +91,7 @@ class BookingTrainings(Trainings):
             self._books.made_up = True
         results = [result or self._made_up_result(request, found) for result in found]
         trial = trial_of(request, results, self._session.settings.training_seeds, trained=0)
+        self.trials.append(trial)
         if trial.score is not None:
             self._seen.append(trial.score)
         return trial

@@ -9,7 +9,7 @@ from gradts_plugin.comparison.results import Comparison, MethodMeans
 from gradts_plugin.records import Trial
 from gradts_plugin.report.record import RunReport
 from gradts_plugin.report.words import signed
-from gradts_plugin.scores import score_difference, score_differences, shown_duration
+from gradts_plugin.scores import Gain, score_difference, score_differences, shown_duration
 
 
 def difference(selected: Trial | None, alone: Trial | None) -> str | None:
@@ -37,6 +37,8 @@ def run_certainty(report: RunReport) -> list[str]:
 def _about_difference(report: RunReport) -> str | None:
     selected, alone = report.outcome.selected, report.outcome.alone
     gained = difference(selected, alone)
+    if report.outcome.gain is not None and report.outcome.gain.p_helps is not None:
+        return _about_gain(report.outcome.gain)
     if selected is None or alone is None or gained is None:
         return None
     number = len(selected.scores)
@@ -51,6 +53,17 @@ def _about_difference(report: RunReport) -> str | None:
         f"The difference of {gained} is a mean over {number} training seeds; the selection "
         f"scored higher with {better} of them."
     )
+
+
+def _about_gain(gain: Gain) -> str:
+    said = gain.shown_short.replace("-", "\N{MINUS SIGN}")
+    seeds = f"{gain.num_seeds} training seed{'' if gain.num_seeds == 1 else 's'}"
+    instances = f"{gain.num_instances} dev instances"
+    covered = " and ".join(
+        {"seeds": seeds, "instances": instances}[source] for source in gain.covers
+    )
+    rest = "" if "seeds" in gain.covers else "; set training_seeds to 2 or more to cover seeds"
+    return f"The gain over the primary alone: {said}. The interval covers {covered}{rest}."
 
 
 def _about_border(report: RunReport) -> str | None:

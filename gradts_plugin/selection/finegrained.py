@@ -14,7 +14,6 @@ from gradts_plugin.selection.trial import METHOD as TRIAL
 from gradts_plugin.selection.trial import (
     TrialSettings,
     best_of,
-    describe_difference,
     select_by_trial,
 )
 from gradts_plugin.settings.thresholds import Quantile, Tau
@@ -68,7 +67,7 @@ def select_fine_grained(context: SelectionContext, settings: FineGrainedSettings
     trial = context.score(
         subset.auxiliary_tasks, subset.kept_instances, num_seeds=len(whole_trial.scores)
     )
-    difference = describe_difference(trial, whole_trial)
+    difference = f"against all their instances: {context.gain(trial, whole_trial).shown}"
     trials = (*whole.trials, trial)
     if not context.settings.faithful and best_of((whole_trial, trial)) is not trial:
         return replace(
@@ -76,7 +75,7 @@ def select_fine_grained(context: SelectionContext, settings: FineGrainedSettings
             trials=trials,
             reason=(
                 f"{whole.reason}; all their instances are kept, because a subset scores "
-                f"{shown_score(trial.score)}, {difference}: {subset.explained}"
+                f"{shown_score(trial.score)}, {difference}; {subset.explained}"
             ),
         )
     return replace(

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gradts_plugin.offers import Method, SelectionContext
 from gradts_plugin.records import Selection, Trial
-from gradts_plugin.scores import mean_score, score_differences, score_spread, shown_score
+from gradts_plugin.scores import shown_score
 from gradts_plugin.selection.threshold import METHOD as THRES
 from gradts_plugin.selection.threshold import ThresholdSettings, num_reaching_threshold
 
@@ -95,7 +95,7 @@ def select_by_trial(context: SelectionContext, settings: TrialSettings) -> Selec
         method="trial",
         primary_task=context.primary_task,
         auxiliary_tasks=best.auxiliary_tasks,
-        reason=_explain(context.primary_task, best, trials, len(sizes)),
+        reason=_explain(context, best, trials, len(sizes)),
         trials=tuple(trials),
     )
 
@@ -103,27 +103,6 @@ def select_by_trial(context: SelectionContext, settings: TrialSettings) -> Selec
 def best_of(trials: Sequence[Trial]) -> Trial:
     """The trial with the best mean score; the last of equal ones. An undefined score is worst."""
     return max(reversed(trials), key=Trial.comparable)
-
-
-def describe_difference(trial: Trial, other: Trial) -> str:
-    """How much better a trial scored than another one, with the spread over seeds.
-
-    Args:
-        trial: one trial.
-        other: what it is compared with.
-
-    Returns:
-        E.g. "+0.0210 (standard deviation 0.0080 over 3 seeds)". The spread is that of the
-        differences seed by seed, since both trials share the seeds' heads and data order; seeds
-        that only one of them was trained with do not count. "undefined" where one of the scores is.
-    """
-    differences = score_differences(trial.scores, other.scores)
-    mean, spread = mean_score(differences), score_spread(differences)
-    if mean is None:
-        return shown_score(mean)
-    if spread is None:
-        return f"{mean:+.4f} (one seed, spread unknown)"
-    return f"{mean:+.4f} (standard deviation {spread:.4f} over {len(differences)} seeds)"
 
 
 def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> Selection:
@@ -146,7 +125,10 @@ def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> 
     )
 
 
-def _explain(primary_task: str, best: Trial, trials: Sequence[Trial], num_prefixes: int) -> str:
+def _explain(
+    context: SelectionContext, best: Trial, trials: Sequence[Trial], num_prefixes: int
+) -> str:
+    primary_task = context.primary_task
     alone, *prefixes = trials
     if not prefixes:
         return f"no candidate reaches the threshold: {primary_task} alone is all there is to try"
@@ -154,15 +136,15 @@ def _explain(primary_task: str, best: Trial, trials: Sequence[Trial], num_prefix
     stopped = f"; {left_out} longer not tried (patience ran out)" if left_out else ""
     if best is not alone:
         return (
-            f"{_named(primary_task, best)} scores {shown_score(best.score)}, "
-            f"{describe_difference(best, alone)} against {primary_task} alone, best of "
-            f"{_prefixes(len(prefixes))} of the ranking{stopped}"
+            f"{_named(primary_task, best)} scores {shown_score(best.score)}, best of "
+            f"{_prefixes(len(prefixes))} of the ranking; against {primary_task} alone: "
+            f"{context.gain(best, alone).shown}{stopped}"
         )
     nearest = max(prefixes, key=Trial.comparable)
     return (
         f"no auxiliary helps: {primary_task} alone scores {shown_score(alone.score)}, and the best "
         f"of {_prefixes(len(prefixes))} of the ranking, {_named(primary_task, nearest)}, "
-        f"{shown_score(nearest.score)}, {describe_difference(nearest, alone)}{stopped}"
+        f"{shown_score(nearest.score)}: {context.gain(nearest, alone).shown}{stopped}"
     )
 
 

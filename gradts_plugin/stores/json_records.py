@@ -98,6 +98,10 @@ class JsonRecords:
             },
         )
 
+    def path_beside(self, key: JsonObject, suffix: str) -> Path:
+        """Where something that belongs to a record lies: its file's name with another ending."""
+        return self._path(key).with_suffix(suffix)
+
     def _refused(self, key: JsonObject, problem: str) -> StoreError:
         """The error to raise for a record that cannot be used."""
         return StoreError(

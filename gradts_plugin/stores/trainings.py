@@ -2,6 +2,7 @@
 
 One JSON file for each run, named by the fingerprint of everything its score depends on. Runs are
 recorded one by one as they finish, so work that is killed goes on after the last finished run.
+What a run predicted lies beside its record, in a compressed NumPy file (`predictions`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.records import TrainingResult
 from gradts_plugin.stores.json_records import JsonRecords
+from gradts_plugin.stores.predictions import read_predictions, write_predictions
 
 FORMAT = "gradts training run"
 
@@ -58,7 +60,11 @@ class TrialLedger:
         if result is None:
             return None
         folder = result.output_dir and Path(os.path.normpath(self.root / result.output_dir))
-        return replace(result, output_dir=folder if folder and folder.is_dir() else None)
+        return replace(
+            result,
+            output_dir=folder if folder and folder.is_dir() else None,
+            predictions=read_predictions(self._predictions_path(key)),
+        )
 
     def record(self, key: JsonObject, result: TrainingResult) -> None:
         """Writes a finished run down, whole or not at all.
@@ -73,4 +79,9 @@ class TrialLedger:
         folder = result.output_dir
         # Relative, so that an output folder can be moved as a whole.
         relative = None if folder is None else os.path.relpath(folder, self.root)
+        # First: a record that is found has its predictions.
+        write_predictions(self._predictions_path(key), result.predictions)
         self._records.record(key, {**to_json(result), "output_dir": relative})
+
+    def _predictions_path(self, key: JsonObject) -> Path:
+        return self._records.path_beside(key, ".npz")

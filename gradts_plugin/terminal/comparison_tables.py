@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradts_plugin.comparison.results import Comparison, MethodMeans
+from gradts_plugin.comparison.tables import GAIN_COLUMNS, gain_cells
 from gradts_plugin.scores import shown_duration, shown_score
 from gradts_plugin.terminal.tables import print_next
 from gradts_plugin.terminal.words import shown_path
@@ -40,13 +41,15 @@ def print_comparison(
         table.add_column("method")
         table.add_column("selected")
         table.add_column("dev score", justify="right")
-        table.add_column("gain", justify="right")
+        for column in ("gain", *GAIN_COLUMNS):
+            table.add_column(column, justify="right")
         for name, found in result.methods.items():
             table.add_row(
                 Text(name),
                 Text(", ".join(found.trial.auxiliary_tasks) or "none"),
                 shown_score(found.trial.score),
-                shown_score(found.gain, "+.4f", spread=found.gain_spread),
+                shown_score(found.gain, "+.4f"),
+                *map(Text, gain_cells(found.interval)),
             )
         console.print(table)
     console.print(means_table(comparison))

@@ -127,6 +127,9 @@ def summary_table(outcome: Outcome) -> Table:
                 "",
                 Text(f"{together}: {outcome.selected.shown} ({gained})"),
             )
+    for what, gain in (("gain", outcome.gain), ("test gain", outcome.test_gain)):
+        if gain is not None:
+            table.add_row(what, Text(gain.shown_short))
     done = outcome.done
     if done.training_steps == 0 and done.probes == 0:
         nothing = "Nothing was trained or probed: all was found stored."

@@ -208,13 +208,15 @@ class FakeHost:
     def _run(
         self, plan: TrainingPlan, output_dir: Path | None, schedule: Schedule | None = None
     ) -> TrainingResult:
+        primary = self._task(plan.primary_task)
         return run_training(
             plan,
             output_dir,
             schedule,
             score=self.score,
             on_step=self.on_step,
-            has_test=self._task(plan.primary_task).has_test,
+            num_dev=primary.num_dev,
+            has_test=primary.has_test,
         )
 
 

@@ -13,7 +13,14 @@ from torch import nn
 
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Host, ProbeTarget
-from gradts_plugin.records import IntArray, KeptInstances, TaskInfo, TrainingPlan, TrainStep
+from gradts_plugin.records import (
+    IntArray,
+    KeptInstances,
+    Purpose,
+    TaskInfo,
+    TrainingPlan,
+    TrainStep,
+)
 from gradts_plugin.settings.training import TrainingSettings
 
 #: Length of the short trainings.
@@ -58,10 +65,10 @@ class OpenedHost:
             kept_instances=kept,
         )
 
-    def alone(self, name: str) -> TrainingPlan:
-        """A short fine-tuning of one task."""
+    def alone(self, name: str, *, purpose: Purpose = "fine-tuning") -> TrainingPlan:
+        """A short training of one task."""
         recipe = self.host.recipe(SHORT, (name,), {})
-        return TrainingPlan("fine-tuning", (name,), name, 7, recipe)
+        return TrainingPlan(purpose, (name,), name, 7, recipe)
 
     def steps_of(self, plan: TrainingPlan, output_dir: Path) -> list[TrainStep]:
         """Trains a plan and returns what the listener was told."""

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from gradts_plugin.gains.metrics import score_of
 from gradts_plugin.json_forms import to_json
 from gradts_plugin.probing.importance import rows
 from gradts_plugin.probing.prober import probe
@@ -113,6 +114,20 @@ class HostContract:
         assert any(path.is_file() for path in (tmp_path / "first").rglob("*"))
         assert [step.global_step for step in steps] == [1, 2, 3, 4]
         assert steps == opened.steps[STEPS:]
+
+    def test_a_score_follows_from_its_predictions(self, opened: OpenedHost, tmp_path: Path) -> None:
+        """Of every task, over all its dev instances; a host may give none."""
+        for info in opened.host.tasks():
+            plan = opened.alone(info.name, purpose="trial")
+            result = opened.host.train(plan, tmp_path / info.name)
+            with opened.host.untrained((info.name,), 1) as target:
+                dev_ids = ids_of(target, None, phase="val")
+            assert set(result.predictions) <= {"dev", "test"}
+            if "dev" in result.predictions:
+                found = result.predictions["dev"]
+                assert score_of(found) == pytest.approx(result.score, abs=1e-9)
+                assert found.example_ids.dtype == np.int64
+                assert sorted(found.example_ids.tolist()) == sorted(dev_ids.tolist())
 
     def test_another_seed_is_another_training(self, opened: OpenedHost, tmp_path: Path) -> None:
         """The losses tell: a score can be the same by chance."""

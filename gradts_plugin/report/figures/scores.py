@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradts_plugin.comparison.results import MethodResult, PrimaryResult
+from gradts_plugin.comparison.tables import gain_cells
 from gradts_plugin.report.figures.picture import Cell, Drawing, Picture, Table
 from gradts_plugin.report.figures.style import (
     MUTED,
@@ -39,6 +40,8 @@ def scores_picture(primary: str, result: PrimaryResult, order: Sequence[str]) ->
                 "score",
                 "standard deviation",
                 "gain",
+                "95 % interval",
+                "P(helps)",
                 "regret",
                 "seconds",
                 "steps",
@@ -66,6 +69,7 @@ def _scores_row(name: str, method: MethodResult) -> tuple[Cell, ...]:
         trial.score,
         trial.spread,
         method.gain,
+        *(cell.replace("-", "\N{MINUS SIGN}") for cell in gain_cells(method.interval)),
         method.regret,
         method.cost.seconds,
         method.cost.num_steps,

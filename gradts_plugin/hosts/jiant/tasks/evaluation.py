@@ -88,16 +88,34 @@ def tag_scores(
     flat_found = [label for sentence in predicted for label in sentence]
     flat_gold = [label for sentence in right for label in sentence]
     scores = label_scores(flat_found, flat_gold)
-    spans = all(label == "O" or label[:2] in ("B-", "I-", "E-", "S-") for label in labels)
     return {
         "accuracy": scores["accuracy"],
         "macro_f1": scores["macro_f1"],
         "seqeval_f1": (
             float(seqeval.metrics.f1_score(right, predicted, zero_division=0))
-            if spans
+            if marks_spans(labels)
             else scores["accuracy"]
         ),
     }
+
+
+def marks_spans(labels: Sequence[str]) -> bool:
+    """Whether a task's labels mark spans, and are no plain tags."""
+    return all(label == "O" or label[:2] in ("B-", "I-", "E-", "S-") for label in labels)
+
+
+def words_of(task: Any, predicted: Sequence[Array], labels: Sequence[Any]) -> list[list[str]]:
+    """Predicted labels of each sentence's words.
+
+    Args:
+        task: jiant's.
+        predicted: label ids of each sentence's positions, (T,).
+        labels: of each sentence; their `label_mask` says which positions are words.
+    """
+    return [
+        [task.ID_TO_LABEL[label_id] for label_id in ids[row["label_mask"][: len(ids)]]]
+        for ids, row in zip(predicted, labels, strict=True)
+    ]
 
 
 class LabelScheme(core.BaseLogitsEvaluationScheme):  # type: ignore[misc]  # jiant is untyped
@@ -176,9 +194,6 @@ class TagScheme(core.F1TaggingEvaluationScheme):  # type: ignore[misc]  # jiant 
 
     def compute_metrics_from_preds_and_labels(self, task: Any, preds: Any, labels: Any) -> Any:
         """The task's metric as the major one, all of them as minor ones."""
-        predicted = [
-            [task.ID_TO_LABEL[label_id] for label_id in ids[row["label_mask"][: len(ids)]]]
-            for ids, row in zip(preds, labels, strict=True)
-        ]
+        predicted = words_of(task, preds, labels)
         scores = tag_scores(predicted, [row["pos_list"] for row in labels], task.LABELS)
         return core.Metrics(major=scores[self.metric], minor=scores)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.training.predictions import predictions_of
 from gradts_plugin.hosts.jiant.training.runner import ObservedRunner
+from gradts_plugin.records import TEST_SCORE, Predictions
 from gradts_plugin.scores import Score
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
 # ruff: noqa: E402
 from jiant.shared import caching
+from jiant.tasks import evaluate
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,12 @@ class Evaluation:
     Attributes:
         score: the major metric; None where it is undefined.
         metrics: all metrics, the loss included; None where one is undefined.
+        predictions: split -> what its score follows from; absent where it is not known.
     """
 
     score: Score
     metrics: Mapping[str, Score]
+    predictions: Mapping[str, Predictions] = field(default_factory=dict)
 
 
 def best_evaluation(history: Sequence[Evaluation]) -> Evaluation:
@@ -45,17 +50,37 @@ def best_evaluation(history: Sequence[Evaluation]) -> Evaluation:
 
 
 def evaluate_dev(runner: ObservedRunner, task_name: str, *, whole_dev_set: bool) -> Evaluation:
-    """Scores a task's dev set, or the first examples of it."""
+    """Scores a task's dev set, or the first examples of it: these without predictions."""
     results = runner.run_val([task_name], use_subset=not whole_dev_set, verbose=False)[task_name]
     metrics = {
         key: _defined(value) for key, value in results["metrics"].minor.items() if _is_number(value)
     }
     metrics["loss"] = _defined(results["loss"])
-    return Evaluation(_defined(results["metrics"].major), metrics)
+    found = Evaluation(_defined(results["metrics"].major), metrics)
+    if not whole_dev_set:
+        return found
+    task = runner.jiant_task_container.task_dict[task_name]
+    predictions = predictions_of(
+        evaluate.get_evaluation_scheme_for_task(task=task),
+        task,
+        results["accumulator"],
+        runner.get_val_labels_dict([task_name])[task_name],
+        found.score,
+    )
+    return replace(found, predictions={} if predictions is None else {"dev": predictions})
 
 
-def score_test(runner: ObservedRunner, task_name: str, folders: Mapping[str, str]) -> Score:
-    """The major metric on the labelled test split, which is cached like a dev split."""
+def evaluate_test(
+    runner: ObservedRunner, task_name: str, folders: Mapping[str, str], dev: Evaluation
+) -> Evaluation:
+    """Adds the major metric on the labelled test split, which is cached like a dev split.
+
+    Args:
+        runner: jiant's.
+        task_name: the task.
+        folders: its caches.
+        dev: the evaluation of the dev split.
+    """
     container = runner.jiant_task_container
     caches = container.task_cache_dict[task_name]
     container.task_cache_dict[task_name] = {
@@ -64,9 +89,15 @@ def score_test(runner: ObservedRunner, task_name: str, folders: Mapping[str, str
         "val_labels": caching.ChunkedFilesDataCache(folders["test_labels"]),
     }
     try:
-        return evaluate_dev(runner, task_name, whole_dev_set=True).score
+        test = evaluate_dev(runner, task_name, whole_dev_set=True)
     finally:
         container.task_cache_dict[task_name] = caches
+    found = test.predictions.get("dev")
+    return replace(
+        dev,
+        metrics={**dev.metrics, TEST_SCORE: test.score},
+        predictions={**dev.predictions, **({} if found is None else {"test": found})},
+    )
 
 
 def _defined(value: Any) -> Score:

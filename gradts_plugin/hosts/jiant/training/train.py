@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from gradts_plugin.hosts.jiant.training.evaluation import (
     Evaluation,
     best_evaluation,
     evaluate_dev,
-    score_test,
+    evaluate_test,
 )
 from gradts_plugin.hosts.jiant.training.observing import StepObserver
 from gradts_plugin.hosts.jiant.training.recipe import (
@@ -33,7 +33,7 @@ from gradts_plugin.hosts.jiant.training.recipe import (
 from gradts_plugin.hosts.jiant.training.runner import set_up_runner
 from gradts_plugin.hosts.jiant.training.scheduled import ScheduledRun
 from gradts_plugin.protocols import Schedule
-from gradts_plugin.records import TEST_SCORE, Recipe, TrainingPlan, TrainingResult
+from gradts_plugin.records import Recipe, TrainingPlan, TrainingResult
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -133,6 +133,7 @@ def train(
         seconds=time.perf_counter() - start,
         output_dir=output_dir,
         scheduler_state=None if schedule is None else schedule.scheduler.state(),
+        predictions=best.predictions,
     )
     return TrainedRun(runner=runner, result=result)
 
@@ -174,8 +175,7 @@ def _evaluate(runner: Any, plan: TrainingPlan, caches: Mapping[str, str]) -> Eva
     found = evaluate_dev(runner, plan.primary_task, whole_dev_set=True)
     if "test_labels" not in caches:
         return found
-    test_score = score_test(runner, plan.primary_task, caches)
-    return replace(found, metrics={**found.metrics, TEST_SCORE: test_score})
+    return evaluate_test(runner, plan.primary_task, caches, found)
 
 
 def set_up(

@@ -1,0 +1,1 @@
+"""By how much a trial helps, and how sure that is."""
