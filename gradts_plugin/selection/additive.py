@@ -28,6 +28,7 @@ from gradts_plugin.records import FloatArray, IntArray
 #: (u, A, C, D): what effects may be worth, in spreads of a score between seeds.
 Scales = tuple[float, float, float, float]
 
+#: Sums of effects may be off by more than the spread: without that, three seeds claim too much.
 GRID: tuple[Scales, ...] = tuple(
     product((0.1, 0.5, 1.5, 4.0, 10.0), (0.1, 1.0, 4.0), (0.1, 1.0, 4.0), (0.1, 0.5, 1.5))
 )
