@@ -18,6 +18,7 @@ from gradts_plugin.records import (
     IntArray,
     KeptInstances,
     Ranking,
+    Round,
     Selection,
     TaskInfo,
     TrainingResult,
@@ -175,6 +176,20 @@ class Ranker(Generic[OwnT]):
     version: int = 1
 
 
+@dataclass(frozen=True)
+class TrialOf:
+    """A trial that a method asks for.
+
+    Attributes:
+        auxiliary_tasks: what the primary is trained with; empty: alone.
+        num_seeds: training seeds, always from the first one on; a seed more is one training more,
+            since those before it are found stored. None: `settings.training_seeds`.
+    """
+
+    auxiliary_tasks: tuple[str, ...]
+    num_seeds: int | None = None
+
+
 class SelectionContext(RankingContext, Protocol):
     """What a selection method may ask for. It never touches disk or the host itself."""
 
@@ -204,6 +219,30 @@ class SelectionContext(RankingContext, Protocol):
             num_seeds: training seeds, always from the first one on; None:
                 `settings.training_seeds`.
         """
+        ...
+
+    def score_all(
+        self, trials: Sequence[TrialOf], *, at_most: int | None = None
+    ) -> list[Trial]:
+        """Scores several trials, none of which depends on another one.
+
+        Args:
+            trials: what is tried, each set once.
+            at_most: where scores chose the sets, how many trainings this and all that follows take
+                at most; a plan counts so many of the dearest. None: whatever the scores, it is
+                these sets.
+
+        Returns:
+            One for each, in their order.
+        """
+        ...
+
+    def num_trainings(self, trial: TrialOf) -> int:
+        """How many trainings a trial takes where nothing of it is stored."""
+        ...
+
+    def tell(self, round_of_search: Round) -> None:
+        """Tells the hooks what is known after a round (`after_round`)."""
         ...
 
     def train_with_schedule(

@@ -359,6 +359,47 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """What auxiliaries add to the primary's score, as far as a search knows.
+
+    Attributes:
+        auxiliary_tasks: one candidate, or a set that is trained together.
+        gain: expected gain over the primary alone.
+        low: of its 95 % interval; None where nothing is known of the spread between seeds yet.
+        high: of its 95 % interval; None likewise.
+        p_helps: probability that the gain is above 0; None likewise.
+    """
+
+    auxiliary_tasks: tuple[str, ...]
+    gain: float
+    low: float | None
+    high: float | None
+    p_helps: float | None
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a search knows after a round of trials.
+
+    Attributes:
+        number: of the round, from 1.
+        effects: of what was searched among, best first; empty where scores are undefined.
+        best: the set that would be selected if the search ended now; None likewise.
+        fit: share of the scores' variance that adding up effects foretells of scores left out; None
+            with few scores, and where effects are not added up.
+        num_trainings: trainings so far, stored ones counted like others.
+        budget: how many there may be.
+    """
+
+    number: int
+    effects: tuple[Effect, ...]
+    best: Effect | None
+    fit: float | None
+    num_trainings: int
+    budget: int
+
+
+@dataclass(frozen=True)
 class Selection:
     """What to train with the primary, and why.
 
@@ -375,6 +416,7 @@ class Selection:
         instance_threshold: theta that the taus of kept instances reached (GradTS-fg); None where
             instances were not judged by one.
         reason: one sentence for the user.
+        rounds: what was known after each round of a search; empty where there were none.
     """
 
     method: str
@@ -387,6 +429,7 @@ class Selection:
     block_steps: int | None = None
     threshold: float | None = None
     instance_threshold: float | None = None
+    rounds: tuple[Round, ...] = ()
 
     derived: ClassVar[tuple[str, ...]] = ("num_kept",)
     unwritten: ClassVar[tuple[str, ...]] = ("kept_instances",)  # large; in the host's caches

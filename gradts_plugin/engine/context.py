@@ -10,13 +10,14 @@ from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.offers import Computation, Correlation
+from gradts_plugin.offers import Computation, Correlation, TrialOf
 from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
 from gradts_plugin.records import (
     FloatArray,
     IntArray,
     KeptInstances,
     Ranking,
+    Round,
     TaskInfo,
     TrainingResult,
     Trial,
@@ -114,6 +115,25 @@ class Context:
                 block_steps,
             )
         )
+
+    def score_all(
+        self, trials: Sequence[TrialOf], *, at_most: int | None = None
+    ) -> list[Trial]:
+        """Scores several trials."""
+        requests = [self._request(trial) for trial in trials]
+        return self.engine.trainings.score_all(requests, at_most=at_most)
+
+    def num_trainings(self, trial: TrialOf) -> int:
+        """How many trainings a trial takes."""
+        return self.engine.trainings.num_trainings(self._request(trial))
+
+    def tell(self, round_of_search: Round) -> None:
+        """Tells the hooks of a round."""
+        self.engine.session.hook.after_round(round_of_search=round_of_search)
+
+    def _request(self, trial: TrialOf) -> TrialRequest:
+        seeds = self.engine.trainings.trial_seeds(trial.num_seeds)
+        return TrialRequest(trial.auxiliary_tasks, seeds)
 
     def train_with_schedule(
         self, schedule: Schedule, *, num_rounds: int, seed: int

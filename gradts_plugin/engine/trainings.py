@@ -166,6 +166,22 @@ class Trainings:
         session.hook.after_trial(primary_task=primary, trial=trial)
         return trial
 
+    def score_all(
+        self, requests: Sequence[TrialRequest], *, at_most: int | None = None
+    ) -> list[Trial]:
+        """Scores trials of which none depends on another one, in order.
+
+        Args:
+            requests: the trials.
+            at_most: how many trainings may be made from here on; only a plan looks at it.
+        """
+        del at_most
+        return [self.score(request) for request in requests]
+
+    def num_trainings(self, request: TrialRequest) -> int:
+        """How many trainings a trial takes where nothing of it is stored."""
+        return len(request.seeds)
+
     def scheduled(self, schedule: Schedule, *, num_rounds: int, seed: int) -> TrainingResult:
         """Trains all tasks in one run under a scheduler, or finds that run stored."""
         session = self._session

@@ -1,0 +1,167 @@
+"""A race: sets of auxiliaries are trained seed after seed, and the worse ones leave."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gradts_plugin.offers import Method, SelectionContext, TrialOf
+from gradts_plugin.records import Effect, Selection, Trial
+from gradts_plugin.scores import mean_score, score_differences
+from gradts_plugin.selection.search import Search, SearchSettings
+
+#: Who is worse than the leader with this probability leaves.
+_LEAVES = 0.95
+
+
+def select_by_race(context: SelectionContext, settings: SearchSettings) -> Selection:
+    """Selects the set that is ahead of the others after a race of seeds, if it helps.
+
+    Maron and Moore 1994 (Hoeffding races), with a t-test in place of their bound. The primary
+    alone, each of the best-ranked candidates and the prefixes of the ranking start, as many as
+    take half of the budget. Every round trains those that are left with one seed more. Since they
+    share their seeds they are compared seed by seed, with a spread that is pooled over all of
+    them; who is worse than the leader with probability 0.95 leaves. Where the budget has no room
+    for all that are left, the best of them go on. The race ends when one is left, or the budget is
+    used.
+
+    That one of many is ahead is partly luck, and here nothing takes that off its gain
+    (`select_by_design` does).
+
+    Args:
+        context: the ranking; `score_all` trains a round.
+        settings: the budget, and how sure the answer must be.
+
+    Returns:
+        The selection, with every round.
+    """
+    search = Search(context, settings)
+    alive = _starters(search, context.ranking.task_order, settings.budget // 2)
+    num_seeds = 1
+    while len(alive) > 1:
+        room = _that_fit(search, alive, num_seeds)
+        if len(room) < 2:
+            break
+        search.make([TrialOf(names, num_seeds) for names in room])
+        alive = _left(search.trials, room)
+        _end_round(search, alive)
+        num_seeds += 1
+    return search.selection("race")
+
+
+def _starters(search: Search, ranked: Sequence[str], budget: int) -> list[tuple[str, ...]]:
+    """The primary alone, and singles and prefixes, the best-ranked first."""
+    sets: list[tuple[str, ...]] = [()]
+    for size, name in enumerate(ranked, start=1):
+        sets += dict.fromkeys([(name,), tuple(ranked[:size])])
+    chosen = sets[:2]
+    for names in sets[2:]:
+        if search.cost([TrialOf(started, 1) for started in (*chosen, names)]) > budget:
+            break
+        chosen.append(names)
+    return chosen
+
+
+def _that_fit(
+    search: Search, alive: Sequence[tuple[str, ...]], num_seeds: int
+) -> list[tuple[str, ...]]:
+    """As many of those left, the best first, as the budget has room for."""
+    room: list[tuple[str, ...]] = []
+    for names in alive:
+        trials = [TrialOf(chosen, num_seeds) for chosen in (*room, names)]
+        if search.trials and search.cost(trials) > search.num_left:
+            break
+        room.append(names)
+    return room
+
+
+def _left(
+    trials: dict[tuple[str, ...], Trial], raced: Sequence[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """Those that the leader is not surely better than, the best first."""
+    ranked = sorted(raced, key=lambda names: -trials[names].comparable())
+    leader = trials[ranked[0]]
+    spread = Spread.of(trials.values(), leader)
+    return [
+        names
+        for names in ranked
+        if names == leader.auxiliary_tasks
+        or (trials[names].score is not None and not _is_worse(trials[names], leader, spread))
+    ]
+
+
+def _is_worse(trial: Trial, leader: Trial, spread: Spread) -> bool:
+    found = spread.gain(leader, trial)
+    return found is not None and found.p_helps is not None and found.p_helps >= _LEAVES
+
+
+def _end_round(search: Search, alive: Sequence[tuple[str, ...]]) -> None:
+    alone = search.trials[()]
+    spread = Spread.of(search.trials.values(), alone)
+    gains = {
+        names: gain
+        for names, trial in search.trials.items()
+        if names and (gain := spread.gain(trial, alone)) is not None
+    }
+    ahead = [gains[names] for names in alive if names in gains]  # the best first
+    search.end_round(
+        list(gains.values()),
+        ahead[0] if ahead else max(gains.values(), key=lambda gain: gain.gain, default=None),
+    )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What differences of scores, seed by seed, vary by.
+
+    Attributes:
+        deviation: standard deviation of a difference.
+        freedom: degrees of freedom it rests on; 0 where nothing is known of it.
+    """
+
+    deviation: float
+    freedom: int
+
+    @classmethod
+    def of(cls, trials: Iterable[Trial], reference: Trial) -> Spread:
+        """Pooled over the differences of all trials with one of them."""
+        squares, freedom = 0.0, 0
+        for trial in trials:
+            known = [
+                found
+                for found in score_differences(trial.scores, reference.scores)
+                if found is not None
+            ]
+            if len(known) > 1 and trial is not reference:
+                mean = sum(known) / len(known)
+                squares += sum((found - mean) ** 2 for found in known)
+                freedom += len(known) - 1
+        return cls(math.sqrt(squares / freedom) if freedom else 0.0, freedom)
+
+    def gain(self, trial: Trial, other: Trial) -> Effect | None:
+        """How much better a trial is over the seeds of both; None where that is undefined."""
+        # Imported late: scipy's distributions take a second, and settings are checked without.
+        from scipy.special import stdtr, stdtrit
+
+        differences = score_differences(trial.scores, other.scores)
+        mean = mean_score(differences)
+        if mean is None:
+            return None
+        if not self.freedom:
+            return Effect(trial.auxiliary_tasks, mean, None, None, None)
+        # Scores that never vary are sure of any difference.
+        error = max(self.deviation / math.sqrt(len(differences)), 1e-12)
+        half = float(stdtrit(self.freedom, 0.975)) * error
+        p_helps = float(stdtr(self.freedom, mean / error))
+        return Effect(trial.auxiliary_tasks, mean, mean - half, mean + half, p_helps)
+
+
+METHOD = Method(
+    name="race",
+    select=select_by_race,
+    title="Race",
+    summary="The best of the primary alone, single candidates and prefixes of the ranking, after a "
+    "race of seeds (Maron and Moore 1994).",
+    settings=SearchSettings,
+)
