@@ -18,7 +18,6 @@ from gradts_plugin.offers import Correlation, Measure, Method, Ranker
 from gradts_plugin.protocols import HostConfig, HostOpening
 from gradts_plugin.records import (
     Ranking,
-    Round,
     Selection,
     TaskInfo,
     TrainingPlan,
@@ -26,6 +25,7 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
+from gradts_plugin.scores import Round
 from gradts_plugin.settings.run_file import RunFile
 
 __all__ = [

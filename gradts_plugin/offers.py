@@ -18,12 +18,12 @@ from gradts_plugin.records import (
     IntArray,
     KeptInstances,
     Ranking,
-    Round,
     Selection,
     TaskInfo,
     TrainingResult,
     Trial,
 )
+from gradts_plugin.scores import Round
 from gradts_plugin.settings.parsing import NoSettings, Settings
 from gradts_plugin.settings.selection import GradTSSettings
 
@@ -221,9 +221,7 @@ class SelectionContext(RankingContext, Protocol):
         """
         ...
 
-    def score_all(
-        self, trials: Sequence[TrialOf], *, at_most: int | None = None
-    ) -> list[Trial]:
+    def score_all(self, trials: Sequence[TrialOf], *, at_most: int | None = None) -> list[Trial]:
         """Scores several trials, none of which depends on another one.
 
         Args:

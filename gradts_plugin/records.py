@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import PlainValidator
 
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.scores import Score, mean_score, score_spread, shown_score
+from gradts_plugin.scores import Round, Score, mean_score, score_spread, shown_score
 
 if TYPE_CHECKING:
     import torch
@@ -356,47 +356,6 @@ class Trial:
     def shown(self) -> str:
         """The score in words, with its spread where there is one."""
         return shown_score(self.score, spread=self.spread)
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What auxiliaries add to the primary's score, as far as a search knows.
-
-    Attributes:
-        auxiliary_tasks: one candidate, or a set that is trained together.
-        gain: expected gain over the primary alone.
-        low: of its 95 % interval; None where nothing is known of the spread between seeds yet.
-        high: of its 95 % interval; None likewise.
-        p_helps: probability that the gain is above 0; None likewise.
-    """
-
-    auxiliary_tasks: tuple[str, ...]
-    gain: float
-    low: float | None
-    high: float | None
-    p_helps: float | None
-
-
-@dataclass(frozen=True)
-class Round:
-    """What a search knows after a round of trials.
-
-    Attributes:
-        number: of the round, from 1.
-        effects: of what was searched among, best first; empty where scores are undefined.
-        best: the set that would be selected if the search ended now; None likewise.
-        fit: share of the scores' variance that adding up effects foretells of scores left out; None
-            with few scores, and where effects are not added up.
-        num_trainings: trainings so far, stored ones counted like others.
-        budget: how many there may be.
-    """
-
-    number: int
-    effects: tuple[Effect, ...]
-    best: Effect | None
-    fit: float | None
-    num_trainings: int
-    budget: int
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Scores, which may be undefined (None), and how they and durations are written for a reader."""
+"""Scores, which may be undefined (None), gains, and how they and durations are written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,3 +60,106 @@ def _all_defined(scores: Sequence[Score]) -> list[float]:
     """The scores, or none at all where one of them is undefined."""
     defined = [score for score in scores if score is not None]
     return defined if len(defined) == len(scores) else []
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much a trial scores higher than another one, and how sure that is.
+
+    Attributes:
+        gain: mean difference over the seeds that both have; None where a score is undefined.
+        low: lower end of its interval; None where nothing says how sure it is.
+        high: upper end.
+        p_helps: probability that the gain is truly above 0; None where there is no interval.
+        num_seeds: seeds that both have.
+        num_instances: scored instances that were compared pair by pair; 0 where none were stored.
+        covers: the sources of uncertainty inside the interval: "seeds", "instances".
+        confidence: level of the interval, e.g. 0.95.
+    """
+
+    gain: Score
+    low: Score
+    high: Score
+    p_helps: float | None
+    num_seeds: int
+    num_instances: int
+    covers: tuple[str, ...]
+    confidence: float = 0.95
+
+    @property
+    def shown(self) -> str:
+        """The gain in words; says where one seed was all there is."""
+        return f"gain {self.shown_short}"
+
+    @property
+    def shown_short(self) -> str:
+        """The same without the first word, for a table whose column says it."""
+        said = [shown_score(self.gain, "+.3f")]
+        if self.p_helps is not None:
+            said += [
+                f"{100 * self.confidence:g} % interval {self.shown_interval}",
+                f"helps with probability {self.shown_p_helps}",
+            ]
+        if self.gain is not None and "seeds" not in self.covers:
+            said.append("one seed")
+        return ", ".join(said)
+
+    @property
+    def shown_interval(self) -> str:
+        """Both ends; empty where there is no interval."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"[{self.low:+.3f}, {self.high:+.3f}]"
+
+    @property
+    def shown_p_helps(self) -> str:
+        """Two digits, never 0 or 1, which nobody knows; empty where there is no interval."""
+        p = self.p_helps
+        if p is None:
+            return ""
+        if p < 0.005 or p >= 0.995:
+            return "below 0.01" if p < 0.5 else "above 0.99"
+        return f"{p:.2f}"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What auxiliaries add to the primary's score, as far as a search knows.
+
+    Attributes:
+        auxiliary_tasks: one candidate, or a set that is trained together.
+        gain: over the primary alone.
+    """
+
+    auxiliary_tasks: tuple[str, ...]
+    gain: Gain
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a search knows after a round of trials.
+
+    Attributes:
+        number: of the round, from 1.
+        effects: of what was searched among, best first; empty where scores are undefined.
+        best: the set that would be selected if the search ended now; None likewise.
+        fit: share of the scores' variance that adding up effects foretells of scores left out; None
+            with few scores, and where effects are not added up.
+        num_trainings: trainings so far, stored ones counted like others.
+        budget: how many there may be.
+    """
+
+    number: int
+    effects: tuple[Effect, ...]
+    best: Effect | None
+    fit: float | None
+    num_trainings: int
+    budget: int
+
+    @property
+    def shown(self) -> str:
+        """What is known, in words."""
+        known = "nothing is defined yet"
+        if self.best is not None:
+            known = f"best so far {', '.join(self.best.auxiliary_tasks)}, {self.best.gain.shown}"
+        return f"round {self.number}, {self.num_trainings} of {self.budget} trainings: {known}"

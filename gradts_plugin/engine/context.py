@@ -17,11 +17,11 @@ from gradts_plugin.records import (
     IntArray,
     KeptInstances,
     Ranking,
-    Round,
     TaskInfo,
     TrainingResult,
     Trial,
 )
+from gradts_plugin.scores import Round
 from gradts_plugin.settings.selection import GradTSSettings
 
 
@@ -116,9 +116,7 @@ class Context:
             )
         )
 
-    def score_all(
-        self, trials: Sequence[TrialOf], *, at_most: int | None = None
-    ) -> list[Trial]:
+    def score_all(self, trials: Sequence[TrialOf], *, at_most: int | None = None) -> list[Trial]:
         """Scores several trials."""
         requests = [self._request(trial) for trial in trials]
         return self.engine.trainings.score_all(requests, at_most=at_most)

@@ -18,12 +18,12 @@ Symbols: n scores, k candidates, s sets, G points of the grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
 from gradts_plugin.records import FloatArray, IntArray
+from gradts_plugin.scores import Gain
 
 #: (u, A, C, D): what effects may be worth, in spreads of a score between seeds.
 Scales = tuple[float, float, float, float]
@@ -39,23 +39,6 @@ _PRIOR_FREEDOM = 1.0
 
 #: Level of the intervals.
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class GainOfSet:
-    """What is known of a set's gain over the primary alone.
-
-    Attributes:
-        gain: expected.
-        low: of its 95 % interval.
-        high: of its 95 % interval.
-        p_helps: probability that it is above 0.
-    """
-
-    gain: float
-    low: float
-    high: float
-    p_helps: float
 
 
 class AdditiveModel:
@@ -83,7 +66,8 @@ class AdditiveModel:
         self._scales = np.square(np.array(grid))
         given = np.array(seeds)
         of_seed = (given[:, None] == np.unique(given)).astype(float)
-        self._freedom = _PRIOR_FREEDOM + len(given) - of_seed.shape[1]
+        self._num_seeds = of_seed.shape[1]
+        self._freedom = _PRIOR_FREEDOM + len(given) - self._num_seeds
 
         covariance = self._covariance(sets, sets) + np.eye(len(given))
         inverse = np.linalg.inv(covariance)
@@ -105,8 +89,8 @@ class AdditiveModel:
         means: FloatArray = np.einsum("g,gs->s", self._weights, self._mean_by_point(sets))
         return means
 
-    def gain(self, chosen: IntArray) -> GainOfSet:
-        """What is known of one set's gain; a set is an array of shape (k,)."""
+    def gain(self, chosen: IntArray) -> Gain:
+        """What is known of one set's gain over the primary alone; a set has shape (k,)."""
         # Imported late: scipy's distributions take a second, and settings are checked without.
         from scipy.optimize import brentq
         from scipy.special import stdtr
@@ -125,10 +109,19 @@ class AdditiveModel:
         reach = 1e3 * spreads.max()
         ends = float(means.min() - reach), float(means.max() + reach)
         low, high = (
-            float(brentq(lambda gain: below(gain) - share, *ends, xtol=1e-9))
+            float(brentq(lambda gain, share=share: below(gain) - share, *ends, xtol=1e-9))
             for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
         )
-        return GainOfSet(float(self._weights @ means), low, high, 1 - below(0.0))
+        return Gain(
+            gain=float(self._weights @ means),
+            low=low,
+            high=high,
+            p_helps=1 - below(0.0),
+            num_seeds=self._num_seeds,
+            num_instances=0,
+            covers=("seeds",),
+            confidence=LEVEL,
+        )
 
     def best(self, most_together: int) -> IntArray:
         """The set of one candidate or more whose expected gain is largest; shape (k,).
@@ -191,5 +184,6 @@ def _standardised(values: FloatArray) -> FloatArray:
 
 
 def _normalised(logarithms: FloatArray) -> FloatArray:
-    weights: FloatArray = np.exp(logarithms - logarithms.max())
-    return weights / weights.sum()
+    weights = np.exp(logarithms - logarithms.max())
+    normalised: FloatArray = weights / weights.sum()
+    return normalised

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from gradts_plugin.offers import Method, SelectionContext, TrialOf
-from gradts_plugin.records import Effect, IntArray, RankedTask, Selection
+from gradts_plugin.records import IntArray, RankedTask, Selection
+from gradts_plugin.scores import Effect
 from gradts_plugin.selection.additive import AdditiveModel
 from gradts_plugin.selection.designs import design
 from gradts_plugin.selection.search import Search, SearchSettings
@@ -104,7 +105,7 @@ class _Designed:
     @property
     def is_settled(self) -> bool:
         """True where every effect's sign is known."""
-        known = [effect.p_helps for effect in self.search.rounds[-1].effects]
+        known = [effect.gain.p_helps for effect in self.search.rounds[-1].effects]
         return all(p is not None and not 1 - _SETTLED < p < _SETTLED for p in known)
 
     def trials(self, num_seeds: int) -> list[TrialOf]:
@@ -164,8 +165,7 @@ class _Designed:
         return model
 
     def _effect(self, model: AdditiveModel, row: IntArray) -> Effect:
-        found = model.gain(row)
-        return Effect(self.named(row), found.gain, found.low, found.high, found.p_helps)
+        return Effect(self.named(row), model.gain(row))
 
 
 METHOD = Method(

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gradts_plugin.offers import Method, SelectionContext, TrialOf
-from gradts_plugin.records import Effect, Selection, Trial
-from gradts_plugin.scores import mean_score, score_differences
+from gradts_plugin.records import Selection, Trial
+from gradts_plugin.scores import Effect, Gain, mean_score, score_differences
 from gradts_plugin.selection.search import Search, SearchSettings
 
 #: Who is worse than the leader with this probability leaves.
@@ -92,8 +92,8 @@ def _left(
 
 
 def _is_worse(trial: Trial, leader: Trial, spread: Spread) -> bool:
-    found = spread.gain(leader, trial)
-    return found is not None and found.p_helps is not None and found.p_helps >= _LEAVES
+    p_better = spread.gain(leader, trial).p_helps
+    return p_better is not None and p_better >= _LEAVES
 
 
 def _end_round(search: Search, alive: Sequence[tuple[str, ...]]) -> None:
@@ -102,13 +102,14 @@ def _end_round(search: Search, alive: Sequence[tuple[str, ...]]) -> None:
     gains = {
         names: gain
         for names, trial in search.trials.items()
-        if names and (gain := spread.gain(trial, alone)) is not None
+        if names and (gain := spread.gain(trial, alone)).gain is not None
     }
-    ahead = [gains[names] for names in alive if names in gains]  # the best first
-    search.end_round(
-        list(gains.values()),
-        ahead[0] if ahead else max(gains.values(), key=lambda gain: gain.gain, default=None),
+    effects = sorted(
+        (Effect(names, gain) for names, gain in gains.items()),
+        key=lambda effect: -(effect.gain.gain or 0.0),
     )
+    ahead = [Effect(names, gains[names]) for names in alive if names in gains]  # the best first
+    search.end_round(effects, next(iter((*ahead, *effects)), None))
 
 
 @dataclass(frozen=True)
@@ -139,22 +140,20 @@ class Spread:
                 freedom += len(known) - 1
         return cls(math.sqrt(squares / freedom) if freedom else 0.0, freedom)
 
-    def gain(self, trial: Trial, other: Trial) -> Effect | None:
-        """How much better a trial is over the seeds of both; None where that is undefined."""
+    def gain(self, trial: Trial, other: Trial) -> Gain:
+        """How much better a trial is over the seeds of both."""
         # Imported late: scipy's distributions take a second, and settings are checked without.
         from scipy.special import stdtr, stdtrit
 
         differences = score_differences(trial.scores, other.scores)
-        mean = mean_score(differences)
-        if mean is None:
-            return None
-        if not self.freedom:
-            return Effect(trial.auxiliary_tasks, mean, None, None, None)
+        mean, number = mean_score(differences), len(differences)
+        if mean is None or not self.freedom:
+            return Gain(mean, None, None, None, number, 0, ())
         # Scores that never vary are sure of any difference.
-        error = max(self.deviation / math.sqrt(len(differences)), 1e-12)
+        error = max(self.deviation / math.sqrt(number), 1e-12)
         half = float(stdtrit(self.freedom, 0.975)) * error
         p_helps = float(stdtr(self.freedom, mean / error))
-        return Effect(trial.auxiliary_tasks, mean, mean - half, mean + half, p_helps)
+        return Gain(mean, mean - half, mean + half, p_helps, number, 0, ("seeds",))
 
 
 METHOD = Method(

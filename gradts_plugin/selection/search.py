@@ -1,4 +1,4 @@
-"""What methods that search with a budget have in common: its accounts, its rounds, its last word."""
+"""What methods that search with a budget have in common: accounts, rounds, the last word."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import Field
 
 from gradts_plugin.offers import SelectionContext, TrialOf
-from gradts_plugin.records import Effect, Round, Selection, Trial
+from gradts_plugin.records import Selection, Trial
+from gradts_plugin.scores import Effect, Gain, Round
 from gradts_plugin.settings.parsing import Settings
 
 #: Standard deviations in half a 95 % interval.
@@ -95,7 +96,7 @@ class Search:
         """Notes what is known after a round, and tells of it."""
         ended = Round(
             number=len(self.rounds) + 1,
-            effects=tuple(sorted(effects, key=lambda effect: -effect.gain)),
+            effects=tuple(sorted(effects, key=lambda effect: -(effect.gain.gain or 0.0))),
             best=best,
             fit=fit,
             num_trainings=self.num_trainings,
@@ -112,15 +113,15 @@ class Search:
         if best is None or self._is_undefined(best):
             reason = f"the scores of {primary} are undefined, so none can be told to help"
         else:
-            told = f"{', '.join(best.auxiliary_tasks)}, {describe_effect(best)}"
+            told = f"{', '.join(best.auxiliary_tasks)}, {best.gain.shown}"
             spent = f"after {self.num_trainings} of {self._settings.budget} trainings"
-            if best.p_helps is not None and best.p_helps >= certainty:
+            if best.gain.p_helps is not None and best.gain.p_helps >= certainty:
                 chosen, reason = best.auxiliary_tasks, f"{primary} with {told}, {spent}"
             else:
                 reason = (
                     f"none of these is likely to help {primary}: the best guess is {told} "
                     f"(asked for: {certainty:g}), {spent}"
-                    f"{_describe_more(num_more(best, certainty, self.num_trainings))}"
+                    f"{_describe_more(num_more(best.gain, certainty, self.num_trainings))}"
                 )
         return Selection(
             method=method,
@@ -136,33 +137,23 @@ class Search:
         return found is not None and found.score is None
 
 
-def describe_effect(effect: Effect) -> str:
-    """E.g. "gain +0.041, 95 % interval [+0.020, +0.062], helps with probability 0.99"."""
-    if effect.low is None or effect.high is None or effect.p_helps is None:
-        return f"gain {effect.gain:+.3f}, of unknown spread"
-    return (
-        f"gain {effect.gain:+.3f}, 95 % interval [{effect.low:+.3f}, {effect.high:+.3f}], "
-        f"helps with probability {effect.p_helps:.2f}"
-    )
-
-
-def num_more(effect: Effect, certainty: float, num_trainings: int) -> int | None:
+def num_more(gain: Gain, certainty: float, num_trainings: int) -> int | None:
     """About how many more trainings would settle whether a set helps.
 
     As if its gain stayed, and its standard error fell with the root of the number of trainings.
 
     Args:
-        effect: what is known of the set.
+        gain: what is known of the set.
         certainty: the probability with which it should help, or not help.
         num_trainings: on which that rests.
 
     Returns:
         0 where it is settled; None where it cannot be told.
     """
-    if effect.low is None or effect.high is None or not effect.gain:
+    if gain.low is None or gain.high is None or not gain.gain:
         return None
-    standard_error = (effect.high - effect.low) / (2 * _HALF_INTERVAL)
-    needed = (NormalDist().inv_cdf(certainty) * standard_error / effect.gain) ** 2
+    standard_error = (gain.high - gain.low) / (2 * _HALF_INTERVAL)
+    needed = (NormalDist().inv_cdf(certainty) * standard_error / gain.gain) ** 2
     return max(0, math.ceil(num_trainings * (needed - 1)))
 
 
