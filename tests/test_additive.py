@@ -87,10 +87,10 @@ def test_fit_is_near_one_where_effects_add_up_and_not_above_nothing_where_all_is
     assert AdditiveModel(sets[:3], [0, 0, 1], added[:3].tolist(), [0] * 3).fit is None
 
 
-def worlds(number, *, relation):
+def worlds(number, *, relation, worth=(2.0, 2.0)):
     """Simulated searches: true effects, and the model of them.
 
-    Effects are worth 2 spreads; `relation` is their correlation with what candidates are ranked by,
+    Effects are worth so many spreads, from one bound to the other; `relation` is their correlation with what candidates are ranked by,
     None where all are ranked alike.
     """
     stream = np.random.default_rng(5)
@@ -98,7 +98,8 @@ def worlds(number, *, relation):
     for _ in range(number):
         values, own, noise = stream.normal(size=6), stream.normal(size=6), stream.normal(size=8)
         share = relation or 0.0
-        effects = 0.02 * (share * values + np.sqrt(1 - share**2) * own)
+        worths = np.exp(stream.uniform(*np.log(worth)))
+        effects = 0.01 * worths * (share * values + np.sqrt(1 - share**2) * own)
         scores = 0.6 + sets @ effects + 0.01 * noise
         ranked_by = np.zeros(6) if relation is None else values
         yield effects, AdditiveModel(sets, [0] * 8, scores.tolist(), ranked_by.tolist())
@@ -106,8 +107,8 @@ def worlds(number, *, relation):
 
 def test_what_it_says_with_a_probability_is_true_as_often():
     stated, came_true, covered = [], [], []
-    for effects, model in worlds(150, relation=0.0):
-        for effect, single in zip(effects[:2], np.eye(6, dtype=np.int64)[:2], strict=True):
+    for effects, model in worlds(150, relation=0.0, worth=(0.2, 8.0)):
+        for effect, single in zip(effects[:4], np.eye(6, dtype=np.int64)[:4], strict=True):
             found = model.gain(single)
             stated.append(found.p_helps)
             came_true.append(effect > 0)

@@ -132,12 +132,13 @@ class BookingTrainings(Trainings):
         needs_weights = request.weights_needed and is_kept
         if self._is_booked:
             self._books.take_as_known(training.digest)
+        elif needs_weights and self._books.guessed:
+            # Scores may choose another set, and only the best scores' weights are kept.
+            self._books.may_make(what, [self._dearest_of_all()])
         elif found is not None and (not needs_weights or self.weights.has(found)):
             self._books.found(what, training.digest)
         else:
-            # Only the best scores' weights are kept, and a search may choose another set.
-            again = " again" if needs_weights and self._books.guessed else ""
-            self._books.to_make(what, training.digest + again, self._dearest(plan, request))
+            self._books.to_make(what, training.digest, self._dearest(plan, request))
         return found
 
     def _dearest_of_all(self) -> Training:

@@ -28,9 +28,15 @@ from gradts_plugin.scores import Gain
 #: (u, A, C, D): what effects may be worth, in spreads of a score between seeds.
 Scales = tuple[float, float, float, float]
 
+#: What most of an effect may be: the candidate's own, common to all, foretold by the ranking.
+_DIRECTIONS = ((1.0, 0.3, 0.1), (0.3, 1.0, 0.1), (0.3, 0.3, 1.0), (0.6, 0.6, 0.6))
+
 #: Sums of effects may be off by more than the spread: without that, three seeds claim too much.
 GRID: tuple[Scales, ...] = tuple(
-    product((0.1, 0.5, 1.5, 4.0, 10.0), (0.1, 1.0, 4.0), (0.1, 1.0, 4.0), (0.1, 0.5, 1.5))
+    (worth * own, worth * common, worth * ranked, beyond)
+    for worth, (own, common, ranked), beyond in product(
+        (0.1, 0.5, 1.5, 4.0, 10.0), _DIRECTIONS, (0.1, 0.5, 1.5)
+    )
 )
 
 #: What is believed of the spread between seeds before any score: as of one score that is 0.01 off.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradts_plugin.offers import Method, SelectionContext, TrialOf
@@ -18,16 +18,16 @@ _LEAVES = 0.95
 def select_by_race(context: SelectionContext, settings: SearchSettings) -> Selection:
     """Selects the set that is ahead of the others after a race of seeds, if it helps.
 
-    Maron and Moore 1994 (Hoeffding races), with a t-test in place of their bound. The primary
-    alone, each of the best-ranked candidates and the prefixes of the ranking start, as many as
-    take half of the budget. Every round trains those that are left with one seed more. Since they
-    share their seeds they are compared seed by seed, with a spread that is pooled over all of
-    them; who is worse than the leader with probability 0.95 leaves. Where the budget has no room
-    for all that are left, the best of them go on. The race ends when one is left, or the budget is
-    used.
+    Maron and Moore 1994 (Hoeffding races), with a t-test in place of their bound. Single
+    candidates and the prefixes of the ranking start, as many as take half of the budget, beside
+    the primary alone. Every round trains the primary alone and those that are left with one seed
+    more. Since they share their seeds they are compared seed by seed, with a spread that is pooled
+    over all of them; who is worse than the leader, or than the primary alone, with probability
+    0.95 leaves. Where the budget has no room for all that are left, the best of them go on. The
+    race ends when none is left, or one that surely helps, or the budget is used.
 
     That one of many is ahead is partly luck, and here nothing takes that off its gain
-    (`select_by_design` does).
+    (`designed.select_by_design` does).
 
     Args:
         context: the ranking; `score_all` trains a round.
@@ -39,11 +39,11 @@ def select_by_race(context: SelectionContext, settings: SearchSettings) -> Selec
     search = Search(context, settings)
     alive = _starters(search, context.ranking.task_order, settings.budget // 2)
     num_seeds = 1
-    while len(alive) > 1:
+    while alive and not _is_won(search, alive):
         room = _that_fit(search, alive, num_seeds)
-        if len(room) < 2:
+        if not room:
             break
-        search.make([TrialOf(names, num_seeds) for names in room])
+        search.make([TrialOf(names, num_seeds) for names in ((), *room)])
         alive = _left(search.trials, room)
         _end_round(search, alive)
         num_seeds += 1
@@ -51,13 +51,14 @@ def select_by_race(context: SelectionContext, settings: SearchSettings) -> Selec
 
 
 def _starters(search: Search, ranked: Sequence[str], budget: int) -> list[tuple[str, ...]]:
-    """The primary alone, and singles and prefixes, the best-ranked first."""
-    sets: list[tuple[str, ...]] = [()]
+    """Singles and prefixes, the best-ranked first, that a budget has room for; one at least."""
+    sets: dict[tuple[str, ...], None] = {}
     for size, name in enumerate(ranked, start=1):
-        sets += dict.fromkeys([(name,), tuple(ranked[:size])])
-    chosen = sets[:2]
-    for names in sets[2:]:
-        if search.cost([TrialOf(started, 1) for started in (*chosen, names)]) > budget:
+        sets |= dict.fromkeys([(name,), tuple(ranked[:size])])
+    first, *others = sets
+    chosen = [first]
+    for names in others:
+        if search.cost([TrialOf(started, 1) for started in ((), *chosen, names)]) > budget:
             break
         chosen.append(names)
     return chosen
@@ -66,28 +67,35 @@ def _starters(search: Search, ranked: Sequence[str], budget: int) -> list[tuple[
 def _that_fit(
     search: Search, alive: Sequence[tuple[str, ...]], num_seeds: int
 ) -> list[tuple[str, ...]]:
-    """As many of those left, the best first, as the budget has room for."""
+    """As many of those left, the best first, as the budget has room for beside alone."""
     room: list[tuple[str, ...]] = []
     for names in alive:
-        trials = [TrialOf(chosen, num_seeds) for chosen in (*room, names)]
+        trials = [TrialOf(chosen, num_seeds) for chosen in ((), *room, names)]
         if search.trials and search.cost(trials) > search.num_left:
             break
         room.append(names)
     return room
 
 
+def _is_won(search: Search, alive: Sequence[tuple[str, ...]]) -> bool:
+    """True where the only one left surely helps."""
+    best = search.rounds[-1].best if search.rounds else None
+    p_helps = None if best is None else best.gain.p_helps
+    return len(alive) == 1 and p_helps is not None and p_helps >= _LEAVES
+
+
 def _left(
-    trials: dict[tuple[str, ...], Trial], raced: Sequence[tuple[str, ...]]
+    trials: Mapping[tuple[str, ...], Trial], raced: Sequence[tuple[str, ...]]
 ) -> list[tuple[str, ...]]:
     """Those that the leader is not surely better than, the best first."""
     ranked = sorted(raced, key=lambda names: -trials[names].comparable())
-    leader = trials[ranked[0]]
+    leader = max((trials[()], trials[ranked[0]]), key=Trial.comparable)
     spread = Spread.of(trials.values(), leader)
     return [
         names
         for names in ranked
-        if names == leader.auxiliary_tasks
-        or (trials[names].score is not None and not _is_worse(trials[names], leader, spread))
+        if trials[names].score is not None
+        and (trials[names] is leader or not _is_worse(trials[names], leader, spread))
     ]
 
 

@@ -33,7 +33,7 @@ class SearchSettings(Settings):
 
     budget: Annotated[int, Field(ge=8)] = 12
     minutes: Annotated[float, Field(gt=0)] | None = None
-    certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
+    certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
 
 
 class Search:
