@@ -127,8 +127,8 @@ def test_where_nothing_helps_it_says_so_and_what_would_settle_it():
     assert found.auxiliary_tasks == ()
     assert re.fullmatch(
         r"none of these is likely to help goal: the best guess is [a-f, ]+, gain [+-]0\.\d+, "
-        r"95 % interval \[.*\], helps with probability 0\.\d\d \(asked for: 0\.9\), after \d+ of 12 "
-        r"trainings(; (about \d+|more than 100) more trainings would settle it)?",
+        r"95 % interval \[.*\], helps with probability 0\.\d\d \(asked for: 0\.9\), after \d+ of "
+        r"12 trainings(; (about \d+|more than 100) more trainings would settle it)?",
         found.reason,
     )
 
@@ -293,7 +293,7 @@ def test_the_spread_is_pooled_over_all_and_paired_by_seed():
 # --- on the engine --------------------------------------------------------------------------------
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     pass
 
 
@@ -305,7 +305,7 @@ class Stop:
     def after_training(self):
         self.left -= 1
         if not self.left:
-            raise Interrupted
+            raise InterruptedRunError
 
 
 def described(selection):
@@ -316,7 +316,7 @@ def described(selection):
 def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_never_was(tmp_path, method):
     values = {"method": {"name": method, "budget": 14}}
     whole = run.run(open_fake(tmp_path / "whole", values))
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         run.run(open_fake(tmp_path / "killed", values, plugins=[Stop(6)]))
     resumed = run.run(open_fake(tmp_path / "killed", values))
     assert described(resumed.selection) == described(whole.selection)
