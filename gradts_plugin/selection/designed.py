@@ -25,7 +25,7 @@ class DesignedSettings(SearchSettings):
     Attributes:
         max_candidates: so many of the best-ranked are searched, fewer where the budget is small.
         max_together: of more than six at most so many are trained together, since each gets the
-            smaller a part the more there are; null: half of them.
+            smaller a part the more there are; None: half of them.
         confirm: the best set and the primary alone are trained with at least so many further seeds
             in the end, and with what is left of the budget.
     """

@@ -27,7 +27,7 @@ class SearchSettings(Settings):
     Attributes:
         budget: trainings, those found stored counted like others.
         minutes: no round begins that would end later, by what the trainings before it took; the
-            first one always does. Null: no limit.
+            first one always does. None: no limit.
         certainty: auxiliaries are selected that help with at least this probability; else none.
     """
 
