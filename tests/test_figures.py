@@ -241,7 +241,7 @@ def test_the_effects_of_a_search_are_drawn_best_first_with_their_intervals(info)
         ("a", -0.03, -0.05, -0.01, 0.01, "no"),
     )
     texts = texts_of(render(drawn, "svg"))
-    for label in ("b", "+0.041", "−0.030", "gain over p alone"):
+    for label in ("b", "+0.041", "\N{MINUS SIGN}0.030", "gain over p alone"):
         assert label in texts
     assert "from b (+0.041, 95 % interval [+0.020, +0.062], helps with" in drawn.description
 

@@ -328,6 +328,30 @@ def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_never_was(tmp_path, 
     assert last["best"]["gain"]["p_helps"] == whole.selection.rounds[-1].best.gain.p_helps
 
 
+def test_a_plan_says_which_gains_a_budget_can_tell(tmp_path):
+    # Two standard errors of 2 / sqrt(16) spreads of 0.01.
+    values = {"method": {"name": "designed", "budget": 16}}
+    assert make_plan(open_fake(tmp_path, values), final_training=True).notes[-1] == (
+        "16 trainings tell gains above about 0.010 from none, if a score varies by 0.010 between "
+        "seeds, as is assumed until some with several seeds are stored."
+    )
+    # Alone scores 0.5, 0.6, 0.7 with its seeds: a standard deviation of 0.1.
+    host = FakeHost(TASKS, score=lambda training: 0.5 + 0.1 * training.seed)
+    many = {"method": "alone", "training_seeds": 3}
+    run.run(open_fake(tmp_path, many, host=host))
+    note = make_plan(open_fake(tmp_path, values, host=host), final_training=True).notes[-1]
+    assert note == (
+        "16 trainings tell gains above about 0.100 from none, if a score varies by 0.100 between "
+        "seeds, as 3 stored trainings of goal alone do."
+    )
+    # Two seeds each: two standard errors of one spread.
+    raced = {"method": {"name": "race", "budget": 16}}
+    note = make_plan(open_fake(tmp_path, raced, host=host), final_training=True).notes[-1]
+    assert note.startswith("16 trainings tell gains above about 0.200 from none")
+    other = make_plan(open_fake(tmp_path, {"method": "trial"}, host=host), final_training=True)
+    assert not [note for note in other.notes if "trainings tell" in note]
+
+
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("method", ["designed", "race"])
 def test_what_is_foretold_of_a_search_that_goes_on_is_its_upper_bound(tmp_path, method, seed):

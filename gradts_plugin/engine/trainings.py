@@ -178,6 +178,16 @@ class Trainings:
         del at_most
         return [self.score(request) for request in requests]
 
+    def stored(self, request: TrialRequest) -> list[TrainingResult]:
+        """Those of a trial's trainings that are stored; nothing is counted."""
+        found = [
+            self._session.stores.trainings.find(
+                self._training(self.trial_plan(request, seed, "trial")).key_with_test
+            )
+            for seed in request.seeds
+        ]
+        return [result for result in found if result is not None]
+
     def num_trainings(self, request: TrialRequest) -> int:
         """How many trainings a trial takes where nothing of it is stored."""
         return len(request.seeds)

@@ -12,6 +12,7 @@ from gradts_plugin.planning.books import Books
 from gradts_plugin.planning.forecast import Forecast, forecast
 from gradts_plugin.planning.pricing import Pricing
 from gradts_plugin.planning.rates import Rates
+from gradts_plugin.planning.sensitivity import budget_note
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def make_plan(
         importance_bytes=_importance_bytes(found.books[0], rates),
         weight_bytes=_weight_bytes(session, parts, rates),
         measured=rates.description if rates is not None else "",
-        notes=found.notes,
+        notes=(*found.notes, *([note] if (note := budget_note(engine)) else [])),
     )
 
 

@@ -40,7 +40,7 @@ GRID: tuple[Scales, ...] = tuple(
 )
 
 #: What is believed of the spread between seeds before any score: as of one score that is 0.01 off.
-_USUAL_SPREAD = 0.01
+USUAL_SPREAD = 0.01
 _PRIOR_FREEDOM = 1.0
 
 #: Level of the intervals.
@@ -82,7 +82,7 @@ class AdditiveModel:
         self._precision = inverse - inverse @ of_seed @ np.linalg.inv(means) @ of_seed.T @ inverse
         self._scores = np.array(scores, dtype=float)
         self._explained = self._precision @ self._scores  # (G, n)
-        squares = _PRIOR_FREEDOM * _USUAL_SPREAD**2 + self._explained @ self._scores
+        squares = _PRIOR_FREEDOM * USUAL_SPREAD**2 + self._explained @ self._scores
         self._variance = squares / self._freedom  # of a score, (G,)
         self._weights = _normalised(
             -0.5 * np.linalg.slogdet(covariance)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -33,6 +34,14 @@ class DesignedSettings(SearchSettings):
     max_candidates: Annotated[int, Field(gt=0, le=19)] = 6
     max_together: Annotated[int, Field(ge=2)] | None = 3
     confirm: Annotated[int, Field(gt=0)] = 1
+
+    @property
+    def standard_error(self) -> float:
+        """About that of an effect in the end, in spreads of a score between seeds.
+
+        A candidate is in half of the trainings: sqrt(2 / budget + 2 / budget).
+        """
+        return 2 / math.sqrt(self.budget)
 
 
 def select_by_design(context: SelectionContext, settings: DesignedSettings) -> Selection:

@@ -35,6 +35,14 @@ class SearchSettings(Settings):
     minutes: Annotated[float, Field(gt=0)] | None = None
     certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
 
+    @property
+    def standard_error(self) -> float:
+        """About that of a gain in the end, in spreads of a score between seeds.
+
+        A set and the primary alone with two seeds each: sqrt(1 / 2 + 1 / 2).
+        """
+        return 1.0
+
 
 class Search:
     """A search with a budget.

@@ -56,6 +56,8 @@ def _draw_effects(selection: Selection) -> Drawing:
     for place, effect in enumerate(effects):
         gain, chosen = effect.gain, _is_selected(effect, selection)
         colour = STRONG if chosen else MUTED
+        if gain.gain is None:
+            continue
         if gain.low is not None and gain.high is not None:
             ends = (gain.low, gain.high)
             axes.plot(
