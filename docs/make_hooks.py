@@ -94,7 +94,13 @@ ORDER: Final = (
     "after_candidates_ranked",
     "after_phase",
     "before_phase",
-    Each("trial of the selection method", _TRIAL),
+    Each(
+        "round of trials of the selection method",
+        (
+            Each("trial", _TRIAL),
+            Each("round, where the method searches in rounds", ("after_round",)),
+        ),
+    ),
     "after_tasks_selected",
     "after_phase",
     "before_phase",

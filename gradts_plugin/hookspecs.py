@@ -25,6 +25,7 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
+from gradts_plugin.scores import Round
 from gradts_plugin.settings.run_file import RunFile
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "after_candidates_ranked",
     "after_config_rewritten",
     "after_phase",
+    "after_round",
     "after_task_prepared",
     "after_task_probed",
     "after_tasks_loaded",
@@ -315,6 +317,15 @@ def after_trial(primary_task: str, trial: Trial) -> None:
     Args:
         primary_task: the task that was scored.
         trial: scores and cost.
+    """
+
+
+@hookspec
+def after_round(round_of_search: Round) -> None:
+    """Called after each round of trials of a method that searches in rounds.
+
+    Args:
+        round_of_search: what is known so far: effects, the best set, trainings used.
     """
 
 

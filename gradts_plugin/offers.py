@@ -23,7 +23,7 @@ from gradts_plugin.records import (
     TrainingResult,
     Trial,
 )
-from gradts_plugin.scores import Gain
+from gradts_plugin.scores import Gain, Round
 from gradts_plugin.settings.parsing import NoSettings, Settings
 from gradts_plugin.settings.selection import GradTSSettings
 
@@ -176,6 +176,20 @@ class Ranker(Generic[OwnT]):
     version: int = 1
 
 
+@dataclass(frozen=True)
+class TrialOf:
+    """A trial that a method asks for.
+
+    Attributes:
+        auxiliary_tasks: what the primary is trained with; empty: alone.
+        num_seeds: training seeds, always from the first one on; a seed more is one training more,
+            since those before it are found stored. None: `settings.training_seeds`.
+    """
+
+    auxiliary_tasks: tuple[str, ...]
+    num_seeds: int | None = None
+
+
 class SelectionContext(RankingContext, Protocol):
     """What a selection method may ask for. It never touches disk or the host itself."""
 
@@ -216,6 +230,28 @@ class SelectionContext(RankingContext, Protocol):
             trial: from `score`.
             baseline: what it is compared with, such as the primary alone.
         """
+        ...
+
+    def score_all(self, trials: Sequence[TrialOf], *, at_most: int | None = None) -> list[Trial]:
+        """Scores several trials, none of which depends on another one.
+
+        Args:
+            trials: what is tried, each set once.
+            at_most: where scores chose the sets, how many trainings this and all that follows take
+                at most; a plan counts so many of the dearest. None: whatever the scores, it is
+                these sets.
+
+        Returns:
+            One for each, in their order.
+        """
+        ...
+
+    def num_trainings(self, trial: TrialOf) -> int:
+        """How many trainings a trial takes where nothing of it is stored."""
+        ...
+
+    def tell(self, round_of_search: Round) -> None:
+        """Tells the hooks what is known after a round (`after_round`)."""
         ...
 
     def train_with_schedule(

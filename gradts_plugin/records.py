@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import PlainValidator
 
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.scores import Gain, Score, mean_score, score_spread, shown_score
+from gradts_plugin.scores import Gain, Round, Score, mean_score, score_spread, shown_score
 
 if TYPE_CHECKING:
     import torch
@@ -406,6 +406,7 @@ class Selection:
         instance_threshold: theta that the taus of kept instances reached (GradTS-fg); None where
             instances were not judged by one.
         reason: one sentence for the user.
+        rounds: what was known after each round of a search; empty where there were none.
     """
 
     method: str
@@ -418,6 +419,7 @@ class Selection:
     block_steps: int | None = None
     threshold: float | None = None
     instance_threshold: float | None = None
+    rounds: tuple[Round, ...] = ()
 
     derived: ClassVar[tuple[str, ...]] = ("num_kept",)
     unwritten: ClassVar[tuple[str, ...]] = ("kept_instances",)  # large; in the host's caches

@@ -120,3 +120,46 @@ class Gain:
         if p < 0.005 or p >= 0.995:
             return "below 0.01" if p < 0.5 else "above 0.99"
         return f"{p:.2f}"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What auxiliaries add to the primary's score, as far as a search knows.
+
+    Attributes:
+        auxiliary_tasks: one candidate, or a set that is trained together.
+        gain: over the primary alone.
+    """
+
+    auxiliary_tasks: tuple[str, ...]
+    gain: Gain
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a search knows after a round of trials.
+
+    Attributes:
+        number: of the round, from 1.
+        effects: of what was searched among, best first; empty where scores are undefined.
+        best: the set that would be selected if the search ended now; None likewise.
+        fit: share of the scores' variance that adding up effects foretells of scores left out; None
+            with few scores, and where effects are not added up.
+        num_trainings: trainings so far, stored ones counted like others.
+        budget: how many there may be.
+    """
+
+    number: int
+    effects: tuple[Effect, ...]
+    best: Effect | None
+    fit: float | None
+    num_trainings: int
+    budget: int
+
+    @property
+    def shown(self) -> str:
+        """What is known, in words."""
+        known = "nothing is defined yet"
+        if self.best is not None:
+            known = f"best so far {', '.join(self.best.auxiliary_tasks)}, {self.best.gain.shown}"
+        return f"round {self.number}, {self.num_trainings} of {self.budget} trainings: {known}"

@@ -28,6 +28,7 @@ from gradts_plugin.report.record import (
     ProbeInfo,
     RunReport,
 )
+from gradts_plugin.scores import Effect, Gain, Round
 
 FOURTEEN = tuple(
     "rte qqp mrpc mnli qnli wnli dmeld stsb cola meld sst2 ner pos sc".split()  # noqa: SIM905
@@ -49,6 +50,15 @@ def trial_of(auxiliary_tasks, scores, **changes):
 
 def matrix_of(values):
     return tuple(tuple(row) for row in np.round(values, 4).tolist())
+
+
+def round_of(effects, *, number=1, num_trainings=12, fit=0.75):
+    """A round of a search: auxiliaries -> (gain, low, high, P(helps)), best first."""
+    found = tuple(
+        Effect(names, Gain(*values, num_seeds=2, num_instances=0, covers=("seeds",)))
+        for names, values in effects.items()
+    )
+    return Round(number, found, found[0] if found else None, fit, num_trainings, 12)
 
 
 def report_of(names=FOURTEEN, *, method="fg", num_layers=12, num_heads=12, **changes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import shlex
@@ -30,7 +31,7 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
-from gradts_plugin.scores import shown_duration
+from gradts_plugin.scores import Effect, Gain, Round, shown_duration
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.terminal import progress
 from gradts_plugin.terminal.plan_table import print_plan
@@ -115,6 +116,22 @@ def test_plain_lines_have_no_control_codes_and_say_how_long_it_takes(clock):
     assert lines[4] == "probed match (seed 0): 5 instances; ≤ 38 s left"
     assert lines[-2].startswith("trained topic + match: 0.7500, 19 s; ≤ ")
     assert lines[-1] == "select: done in 19 s"
+
+
+def test_a_search_says_after_each_round_what_it_knows(clock):
+    found = Gain(0.0412, 0.02, 0.062, 0.987, 1, 0, ("seeds",))
+    known = Round(2, (), Effect(("match", "words"), found), None, 11, 12)
+
+    def show(console):
+        plugin = ProgressPlugin(console)
+        plugin.after_round(known)
+        plugin.after_round(dataclasses.replace(known, number=3, best=None))
+
+    assert " ".join(line.strip() for line in lines_of(show)) == (
+        "round 2, 11 of 12 trainings: best so far match, words, gain +0.041, 95 % interval "
+        "[+0.020, +0.062], helps with probability 0.99 "
+        "round 3, 11 of 12 trainings: nothing is defined yet"
+    )
 
 
 def test_nothing_is_said_of_the_time_left_where_nothing_is_expected(clock):

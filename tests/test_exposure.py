@@ -54,3 +54,11 @@ def test_alone_is_the_better_of_both_lengths(tmp_path):
 def test_total_exposure_is_as_it_was(tmp_path):
     trial, [recipe] = trained(tmp_path, TrialRequest((), range(1)))
     assert (recipe.max_steps, recipe.task_steps, trial.longer) == (6, {}, False)
+
+
+@pytest.mark.parametrize(("exposure", "alone"), [("equal", 4), ("total", 2)])
+def test_both_lengths_count_against_a_budget(tmp_path, exposure, alone):
+    training = {"max_steps": 6, "batch_size": 4, "exposure": exposure}
+    trainings = open_fake(tmp_path, {"training": training}).trainings
+    assert trainings.num_trainings(TrialRequest((), range(2))) == alone
+    assert trainings.num_trainings(TrialRequest(("related",), range(2))) == 2

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_cases import changed, matrix_of, report_of, trial_of
+from report_cases import changed, matrix_of, report_of, round_of, trial_of
 
 from gradts_plugin.errors import ConfigError, StoreError
 from gradts_plugin.records import RankedTask, Ranking
@@ -222,6 +222,40 @@ def test_a_dollar_and_a_long_name_are_drawn_as_they_are():
     texts = texts_of(render(drawn, "svg"))
     assert texts.count("$a_1$") == 2
     assert texts.count("a-name-that-goes-…") == 2
+
+
+EFFECTS = {
+    ("b",): (0.041, 0.02, 0.062, 0.99),
+    ("c",): (0.012, None, None, None),
+    ("a",): (-0.03, -0.05, -0.01, 0.01),
+}
+
+
+def test_the_effects_of_a_search_are_drawn_best_first_with_their_intervals(info):
+    earlier = round_of({("a",): (0.5, 0.4, 0.6, 0.99)})
+    searched = changed(info, auxiliary_tasks=("b", "c"), rounds=(earlier, round_of(EFFECTS)))
+    drawn = picture_of(searched, "effects")
+    assert drawn.table.rows == (
+        ("b", 0.041, 0.02, 0.062, 0.99, "yes"),
+        ("c", 0.012, None, None, None, "yes"),
+        ("a", -0.03, -0.05, -0.01, 0.01, "no"),
+    )
+    texts = texts_of(render(drawn, "svg"))
+    for label in ("b", "+0.041", "\N{MINUS SIGN}0.030", "gain over p alone"):
+        assert label in texts
+    assert "from b (+0.041, 95 % interval [+0.020, +0.062], helps with" in drawn.description
+
+
+def test_a_set_that_raced_is_selected_as_a_whole(info):
+    raced = {("a",): (0.02, 0.01, 0.03, 0.99), ("a", "b"): (0.01, 0.0, 0.02, 0.9)}
+    for chosen, expected in ((("a",), ["yes", "no"]), (("a", "b"), ["no", "yes"])):
+        searched = changed(info, auxiliary_tasks=chosen, rounds=(round_of(raced),))
+        assert [row[-1] for row in picture_of(searched, "effects").table.rows] == expected
+
+
+def test_a_search_without_defined_scores_has_no_effects_to_draw(info):
+    names = [picture.name for picture in pictures(changed(info, rounds=(round_of({}),)))]
+    assert "effects" not in names
 
 
 def test_pictures_are_written_in_every_format(info, tmp_path):

@@ -45,6 +45,11 @@ METHODS = (
     "all",
     {"name": "autosem-p1", "rounds": 6, "steps_per_round": 2},
     {"name": "autosem", "rounds": 8, "steps_per_round": 2, "trials": 3},
+    "designed",
+    {"name": "designed", "budget": 30, "confirm": 3},
+    {"name": "designed", "budget": 9, "max_candidates": 2, "certainty": 0.95},
+    "race",
+    {"name": "race", "budget": 25},
     "greedy",
 )
 

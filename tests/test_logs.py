@@ -17,6 +17,7 @@ from gradts_plugin.listeners.jsonlines import JsonLinesLog
 from gradts_plugin.listeners.tensorboard import TensorBoardLog, run_name
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Recipe, TrainingPlan, TrainStep
+from gradts_plugin.scores import Effect, Gain, Round
 from gradts_plugin.settings.selection import GradTSSettings
 
 NAMES = ("topic", "match", "words")
@@ -114,6 +115,16 @@ def plan(**changes):
         **changes,
     }
     return TrainingPlan(**values)
+
+
+def test_a_round_of_a_search_is_one_line(tmp_path):
+    gain = Gain(0.25, 0.125, 0.375, 0.75, 1, 0, ("seeds",))
+    log = JsonLinesLog(tmp_path / "logs.jsonl", GradTSSettings(primary_task="topic"))
+    log.after_round(Round(1, (Effect(("match",), gain),), None, None, 8, 12))
+    (found,) = of(entries(tmp_path), "after_round")
+    assert (found["number"], found["num_trainings"], found["budget"]) == (1, 8, 12)
+    assert found["effects"][0]["auxiliary_tasks"] == ["match"]
+    assert found["effects"][0]["gain"]["p_helps"] == 0.75
 
 
 def test_lines_are_there_at_once_and_a_later_run_is_appended(tmp_path):

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from report_cases import changed, comparison_of, report_of, rescored, trial_of
+from report_cases import changed, comparison_of, report_of, rescored, round_of, trial_of
 from report_page import Page
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
@@ -180,6 +180,19 @@ def test_without_ranking_probes_and_trials_the_rest_is_shown():
     assert "svg" not in [tag for tag, _ in page.elements]
     assert "The selection was not trained in this run." in page.text
     assert "Time and reuse" in page.text
+
+
+def test_a_search_shows_what_auxiliaries_add_and_what_that_took(tmp_path):
+    effects = {("a",): (0.041, 0.02, 0.062, 0.99), ("b",): (-0.03, -0.05, -0.01, 0.01)}
+    info = report_of(**SMALL, rounds=(round_of(effects), round_of(effects, number=2)))
+    page = Page(render_run_page(info))
+    assert "The search ended after 2 rounds with 12 of 12 trainings" in page.text
+    assert "Adding up the effects foretells 75.0% of how the scores differ" in page.text
+    path = tmp_path / "report.json"
+    write_report_json(info, path)
+    assert read_report(path).selection.rounds == info.selection.rounds
+    no_fit = Page(render_run_page(changed(info, rounds=(round_of(effects, fit=None),))))
+    assert "Adding up" not in no_fit.text
 
 
 def test_a_ranking_without_intervals_can_be_shown():

@@ -10,7 +10,7 @@ from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.offers import Computation, Correlation
+from gradts_plugin.offers import Computation, Correlation, TrialOf
 from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
 from gradts_plugin.records import (
     FloatArray,
@@ -21,7 +21,7 @@ from gradts_plugin.records import (
     TrainingResult,
     Trial,
 )
-from gradts_plugin.scores import Gain
+from gradts_plugin.scores import Gain, Round
 from gradts_plugin.settings.selection import GradTSSettings
 
 
@@ -119,6 +119,23 @@ class Context:
     def gain(self, trial: Trial, baseline: Trial) -> Gain:
         """By how much a trial scores higher, and how sure that is."""
         return self.engine.trainings.gain(trial, baseline)
+
+    def score_all(self, trials: Sequence[TrialOf], *, at_most: int | None = None) -> list[Trial]:
+        """Scores several trials."""
+        requests = [self._request(trial) for trial in trials]
+        return self.engine.trainings.score_all(requests, at_most=at_most)
+
+    def num_trainings(self, trial: TrialOf) -> int:
+        """How many trainings a trial takes."""
+        return self.engine.trainings.num_trainings(self._request(trial))
+
+    def tell(self, round_of_search: Round) -> None:
+        """Tells the hooks of a round."""
+        self.engine.session.hook.after_round(round_of_search=round_of_search)
+
+    def _request(self, trial: TrialOf) -> TrialRequest:
+        seeds = self.engine.trainings.trial_seeds(trial.num_seeds)
+        return TrialRequest(trial.auxiliary_tasks, seeds)
 
     def train_with_schedule(
         self, schedule: Schedule, *, num_rounds: int, seed: int

@@ -193,13 +193,16 @@ class Trainings:
         With equal exposure the primary alone is trained for as long as with auxiliaries, too, so
         that no gain is that of a longer training; of both lengths the better one counts.
         """
-        is_open = not request.auxiliary_tasks and request.longer is None
-        if not is_open or self._session.settings.training.exposure == "total":
+        if not self._tries_both_lengths(request):
             return self._score(request)
         short, longer = (
             self._score(dataclasses.replace(request, longer=value)) for value in (False, True)
         )
         return longer if longer.beats(short) else short
+
+    def _tries_both_lengths(self, request: TrialRequest) -> bool:
+        is_open = not request.auxiliary_tasks and request.longer is None
+        return is_open and self._session.settings.training.exposure == "equal"
 
     def _score(self, request: TrialRequest) -> Trial:
         session = self._session
@@ -231,6 +234,32 @@ class Trainings:
         """What a trial gains; all trials so far say how much seeds matter."""
         spread = pooled_spread([*self.trials, trial], baseline)
         return gain_of(trial, baseline, seed_spread=spread)
+
+    def score_all(
+        self, requests: Sequence[TrialRequest], *, at_most: int | None = None
+    ) -> list[Trial]:
+        """Scores trials of which none depends on another one, in order.
+
+        Args:
+            requests: the trials.
+            at_most: how many trainings may be made from here on; only a plan looks at it.
+        """
+        del at_most
+        return [self.score(request) for request in requests]
+
+    def stored(self, request: TrialRequest) -> list[TrainingResult]:
+        """Those of a trial's trainings that are stored; nothing is counted."""
+        found = [
+            self._session.stores.trainings.find(
+                self._training(self.trial_plan(request, seed, "trial")).key_with_test
+            )
+            for seed in request.seeds
+        ]
+        return [result for result in found if result is not None]
+
+    def num_trainings(self, request: TrialRequest) -> int:
+        """How many trainings a trial takes where nothing of it is stored."""
+        return len(request.seeds) * (2 if self._tries_both_lengths(request) else 1)
 
     def scheduled(self, schedule: Schedule, *, num_rounds: int, seed: int) -> TrainingResult:
         """Trains all tasks in one run under a scheduler, or finds that run stored."""

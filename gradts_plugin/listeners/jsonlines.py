@@ -19,6 +19,7 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
+from gradts_plugin.scores import Round
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.stores.files import disk_errors
 
@@ -155,6 +156,11 @@ class JsonLinesLog:
             seconds=trial.seconds,
             reused=trial.reused,
         )
+
+    @hookimpl
+    def after_round(self, round_of_search: Round) -> None:
+        """Writes what a search knows after a round."""
+        self._write("after_round", **to_json(round_of_search))
 
     @hookimpl
     def after_tasks_selected(self, selection: Selection) -> None:

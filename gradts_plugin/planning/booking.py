@@ -80,6 +80,21 @@ class BookingTrainings(Trainings):
         self._seen = [0.0]  # scores, by mean
         self._num_lent = 0  # models that rankers were lent
         self._made_up: dict[str, float] = {}  # digest of a subset's first training -> score
+        self._is_booked = False  # what is asked for was booked as what it may be
+
+    def score_all(
+        self, requests: Sequence[TrialRequest], *, at_most: int | None = None
+    ) -> list[Trial]:
+        """Looks trials up; where scores that are made up chose them, books the dearest instead."""
+        if at_most is None or not self._books.made_up:
+            return super().score_all(requests)
+        if not self._books.guessed:
+            self._books.may_make("trials", [self._dearest_of_all()] * at_most)
+        self._is_booked = True
+        try:
+            return super().score_all(requests)
+        finally:
+            self._is_booked = False
 
     def _score(self, request: TrialRequest) -> Trial:
         """Looks the trainings of a trial up; a subset keeps the score that was made up for it."""
@@ -116,11 +131,22 @@ class BookingTrainings(Trainings):
         if self.order_is_known or not request.auxiliary_tasks:
             found = self._session.stores.trainings.find(training.key_with_test)
         needs_weights = request.weights_needed and is_kept
-        if found is not None and (not needs_weights or self.weights.has(found)):
+        if self._is_booked:
+            self._books.take_as_known(training.digest)
+        elif needs_weights and self._books.guessed:
+            # Scores may choose another set, and only the best scores' weights are kept.
+            self._books.may_make(what, [self._dearest_of_all()])
+        elif found is not None and (not needs_weights or self.weights.has(found)):
             self._books.found(what, training.digest)
         else:
             self._books.to_make(what, training.digest, self._dearest(plan, request))
         return found
+
+    def _dearest_of_all(self) -> Training:
+        """The training of all candidates."""
+        candidates, seeds = tuple(self._session.tasks)[1:], self.trial_seeds()
+        plan = self.trial_plan(TrialRequest(candidates, seeds), seeds[0], "trial")
+        return Training(plan.train_tasks, plan.recipe)
 
     def _dearest(self, plan: TrainingPlan, request: TrialRequest) -> Training:
         """The training, or where its tasks or instances may be others the dearest such."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gradts_plugin.records import Recipe
@@ -47,10 +48,12 @@ class Page:
     Attributes:
         to_do: those that would have to be made.
         num_stored: how many were found.
+        at_most: True where fewer, or cheaper ones, may have to be made.
     """
 
     to_do: list[Piece] = field(default_factory=list)
     num_stored: int = 0
+    at_most: bool = False
 
 
 class Books:
@@ -61,6 +64,7 @@ class Books:
         num_new_instances: instances that would be probed.
         num_heads_total: of a stored probe; None where none is stored.
         made_up: True once an answer was made up.
+        guessed: True once pieces were booked that stand for others, which scores choose.
     """
 
     def __init__(self) -> None:
@@ -68,6 +72,7 @@ class Books:
         self.num_new_instances = 0
         self.num_heads_total: int | None = None
         self.made_up = False
+        self.guessed = False
         self._pages: dict[tuple[str, str], Page] = {}
         self._known: set[str] = set()
 
@@ -88,6 +93,16 @@ class Books:
         self._page(what).to_do.append(piece)
         if isinstance(piece, Probing):
             self.num_new_instances += piece.num_instances
+
+    def may_make(self, what: str, pieces: Iterable[Piece]) -> None:
+        """Books pieces that may have to be made, or as many cheaper ones."""
+        page = self._page(what)
+        page.to_do += pieces
+        page.at_most = self.guessed = True
+
+    def take_as_known(self, digest: str) -> None:
+        """Notes a piece that was booked otherwise."""
+        self._known.add(digest)
 
     def found(self, what: str, digest: str) -> None:
         """Books a piece that is stored, once."""

@@ -12,6 +12,7 @@ from gradts_plugin.planning.books import Books
 from gradts_plugin.planning.forecast import Forecast, forecast
 from gradts_plugin.planning.pricing import Pricing
 from gradts_plugin.planning.rates import Rates
+from gradts_plugin.planning.sensitivity import budget_note
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def make_plan(
         importance_bytes=_importance_bytes(found.books[0], rates),
         weight_bytes=_weight_bytes(session, parts, rates),
         measured=rates.description if rates is not None else "",
-        notes=found.notes,
+        notes=(*found.notes, *([note] if (note := budget_note(engine)) else [])),
     )
 
 
@@ -143,6 +144,7 @@ def _parts(found: Forecast, pricing: Pricing) -> list[Part]:
         ways = [books.at(phase, what) for books in found.books]
         dearest = max(ways, key=lambda way: (pricing.work(way.to_do), len(way.to_do)))
         differ = len({(len(way.to_do), pricing.work(way.to_do)) for way in ways}) > 1
+        at_most = any(way.at_most for way in ways)
         unknown = phase in found.unknown
         to_do, stored = len(dearest.to_do), max(way.num_stored for way in ways)
         if not to_do and not stored and not unknown and phase != "train":
@@ -154,7 +156,7 @@ def _parts(found: Forecast, pricing: Pricing) -> list[Part]:
                 num_needed=None if unknown else to_do + dearest.num_stored,
                 num_stored=dearest.num_stored,
                 num_to_do=None if unknown else to_do,
-                upper_bound=to_do > 0 and (differ or phase in found.made_up),
+                upper_bound=to_do > 0 and (differ or at_most or phase in found.made_up),
                 num_steps=pricing.steps(dearest.to_do),
                 work=pricing.work(dearest.to_do),
                 seconds=pricing.seconds(dearest.to_do),

@@ -31,8 +31,9 @@ class GradTSSettings(Settings):
         enabled: false leaves the host exactly as it is.
         primary_task: the task to help.
         candidate_tasks: where auxiliaries are sought; None: every other training task.
-        method: selection method: thres, trial, fg, top, alone, all, autosem-p1, autosem, or one
-            that a plugin adds. With settings of its own: `{name: trial, patience: 3}`.
+        method: selection method: thres, trial, fg, designed, race, top, alone, all, autosem-p1,
+            autosem, or one that a plugin adds. With settings of its own:
+            `{name: trial, patience: 3}`.
         faithful: reproduce the published selectors, flaws included.
         seeds: fine-tuning seeds per task.
         training_seeds: training seeds of every trial and of the final trainings.

@@ -21,7 +21,7 @@ from rich.text import Text
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.planning.work import FINE_TUNING_SHARE, FORWARD_SHARE, PROBE_SHARE, QUICK_DEV
 from gradts_plugin.records import TaskInfo, TrainingPlan, TrainingResult, TrainStep, Trial
-from gradts_plugin.scores import shown_duration, shown_score
+from gradts_plugin.scores import Round, shown_duration, shown_score
 from gradts_plugin.terminal.words import describe_tasks, time_left
 
 
@@ -191,9 +191,17 @@ class ProgressPlugin:
             f"trained {describe_tasks(primary_task, trial.auxiliary_tasks)}: {trial.shown}{source}"
         )
 
+    @hookimpl
+    def after_round(self, round_of_search: Round) -> None:
+        """Says what a search knows so far."""
+        self._tell(round_of_search.shown)
+
     def _unit_done(self, line: str) -> None:
         self._units_done = min(self._units_done + 1, self._num_units)
         self._show(0.0, "")
+        self._tell(line)
+
+    def _tell(self, line: str) -> None:
         if self._progress is not None:
             self._progress.console.print(f"  {line}", highlight=False, markup=False, style="dim")
             return

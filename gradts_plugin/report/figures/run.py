@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradts_plugin.report.figures.correlations import correlations_picture
+from gradts_plugin.report.figures.effects import effects_picture
 from gradts_plugin.report.figures.head_map import head_map_picture
 from gradts_plugin.report.figures.instances import instances_picture
 from gradts_plugin.report.figures.picture import Picture
@@ -19,6 +20,8 @@ def pictures(report: RunReport) -> tuple[Picture, ...]:
         if ranking.task_taus is not None:
             found.append(correlations_picture(ranking))
     found += [head_map_picture(head_map) for head_map in report.head_maps]
+    if report.selection.rounds and report.selection.rounds[-1].effects:
+        found.append(effects_picture(report.selection))
     if report.selection.trials:
         found.append(trials_picture(report))
     if report.instances is not None and report.instances.tasks:
