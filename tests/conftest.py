@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,3 +17,18 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 # Its asserts are tests, too, and say as much when they fail.
 pytest.register_assert_rewrite("gradts_plugin.testing")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_modules_are_no_garbage() -> None:
+    """What is imported stays: after each training it need not be searched for garbage again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def without_pages() -> Iterator[None]:
+    """Runs write `report.json` only, as where matplotlib is missing: drawing takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradts_plugin.report.writing._can_draw", lambda: False)
+        yield

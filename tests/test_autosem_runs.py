@@ -18,6 +18,8 @@ from gradts_plugin.hosts.jiant.faults.random_streams import random_stream
 from gradts_plugin.hosts.jiant.training import scheduled as scheduled_runs
 from gradts_plugin.selection import mixing
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 TASKS = ("topic", "match", "words")
 AUTOSEM = {"name": "autosem", "rounds": 14, "steps_per_round": 2, "top_k": 2, "trials": 3}
 

@@ -15,6 +15,8 @@ from tiny_runs import run_command, write_run_file
 from gradts_plugin import __version__, doctor
 from gradts_plugin.commands import main
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 
 @pytest.fixture(scope="module")
 def run_file(tmp_path_factory):

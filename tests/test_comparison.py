@@ -172,24 +172,27 @@ def test_all_of_it_is_in_the_files(compared, folder):
     assert "## Means over the primaries" in text
 
 
-def test_a_killed_comparison_goes_on_where_it_stopped(compared, folder, tmp_path):
+def test_a_killed_comparison_goes_on_where_it_stopped(tmp_path):
     class Killed(FakeHost):
         def train(self, plan, output_dir, schedule=None):
-            if len(self.trained) == 40:
+            if len(self.trained) == 12:
                 raise KeyboardInterrupt
             return super().train(plan, output_dir, schedule)
 
-    given = {"primaries": ["goal", "degree"]}
+    names = ["goal", "degree", "related"]
+    methods = {name: METHODS[name] for name in ("thres", "trial", "trial, briefly")}
+    given = {"primaries": names[:2], "candidate_tasks": names, "methods": methods}
+    whole = Comparing(tmp_path / "whole", **given)
     with pytest.raises(KeyboardInterrupt):
-        Comparing(tmp_path, Killed(TASKS), **given)
-    rest = Comparing(tmp_path, **given)
-    assert 40 + len(rest.host.trained) == len(compared.host.trained)
+        Comparing(tmp_path / "killed", Killed(TASKS), **given)
+    rest = Comparing(tmp_path / "killed", **given)
+    assert 12 + len(rest.host.trained) == len(whole.host.trained)
     assert not list(tmp_path.rglob(WEIGHTS_FILE))
-    again = Comparing(folder, **given, candidate_tasks=[task.name for task in TASKS])
+    again = Comparing(tmp_path / "whole", **given)
     assert not again.host.trained
     for found in (rest, again):
-        assert found.result.means.keys() == compared.result.means.keys()
-        for primary, expected in compared.result.primaries.items():
+        assert found.result.means.keys() == whole.result.means.keys()
+        for primary, expected in whole.result.primaries.items():
             for name, method in found.result.primaries[primary].methods.items():
                 of_whole = expected.methods[name]
                 assert method.trial.scores == of_whole.trial.scores

@@ -26,7 +26,9 @@ def open_demo(folder: Path, seed: int, **changes: Any) -> Session:
     return open_run_file(run_file, make_plugin_manager())
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 def test_tasks_that_share_what_the_primary_needs_are_found(tmp_path: Path, seed: int) -> None:
     session = open_demo(tmp_path, seed, method="thres")
     truth = write_demo_tasks(tmp_path / "truth", seed=seed)

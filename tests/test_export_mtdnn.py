@@ -34,6 +34,8 @@ from gradts_plugin.hosts.jiant.cached import TokenizedRow, TokenizedTask
 from gradts_plugin.hosts.jiant.rewriting import with_filtered_caches
 from gradts_plugin.settings.reading import read_json
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 # --- MT-DNN, as far as it reads what is exported --------------------------------------------------
 
 TASK_TYPES = {"Classification", "Regression", "Ranking", "Span", "SpanYN", "SeqenceLabeling"}

@@ -74,16 +74,20 @@ def foretold(plan):
     return trainings, sum(part.num_steps for part in plan.parts), probes
 
 
-@pytest.mark.parametrize("probing", [{}, {"model": "fine-tuned"}, {"max_instances": 5}], ids=str)
 @pytest.mark.parametrize("method", METHODS, ids=str)
-@given(seed=st.integers(0, 10**6), faithful=st.booleans(), known=st.booleans())
+@given(
+    seed=st.integers(0, 10**6),
+    probing=st.sampled_from([{}, {"model": "fine-tuned"}, {"max_instances": 5}]),
+    faithful=st.booleans(),
+    known=st.booleans(),
+)
 @settings(
-    max_examples=3,
+    max_examples=5,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_whatever_the_scores_a_run_does_at_most_what_was_foretold(
-    tmp_path_factory, method, probing, seed, faithful, known
+    tmp_path_factory, method, seed, probing, faithful, known
 ):
     folder = tmp_path_factory.mktemp("run")
     host = FakeHost(TASKS, score=random_scores(seed))

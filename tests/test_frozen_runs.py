@@ -18,6 +18,8 @@ from gradts_plugin.ranking.taus import common_profile, instance_taus
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.importances import GradientStore
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 FROZEN = {"model": "frozen"}
 
 

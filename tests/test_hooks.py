@@ -20,6 +20,8 @@ from gradts_plugin.plugins import collect_registry, make_plugin_manager
 from gradts_plugin.run import run
 from gradts_plugin.settings.run_file import read_run_file
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 SPECS = {

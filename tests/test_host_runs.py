@@ -32,6 +32,8 @@ from jiant.proj.main.components.container_setup import (  # noqa: E402
 )
 from jiant.shared import caching  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 SETTINGS = {
     "primary_task": "cola",
     "method": {"name": "thres", "threshold": {"quantile": 0.5}},

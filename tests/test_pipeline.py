@@ -25,6 +25,8 @@ from gradts_plugin.hosts.jiant.host import JiantHost
 from gradts_plugin.offers import Method
 from gradts_plugin.records import Selection
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):

@@ -19,6 +19,8 @@ from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Selection
 from gradts_plugin.settings.run_file import read_run_file
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 NAMES = ("topic", "match", "words")
 
 

@@ -33,6 +33,8 @@ from gradts_plugin.settings.parsing import NoSettings
 from gradts_plugin.settings.run_file import read_run_file
 from gradts_plugin.settings.selection import GradTSSettings
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 
 @dataclass
 class FakeContext:
