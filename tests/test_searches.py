@@ -341,6 +341,14 @@ def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_never_was(tmp_path, 
     assert last["best"]["gain"]["p_helps"] == whole.selection.rounds[-1].best.gain.p_helps
 
 
+@pytest.mark.parametrize("method", ["designed", "race"])
+def test_a_plan_counts_the_budget_and_the_weights_of_the_selection(tmp_path, method):
+    plan = make_plan(open_fake(tmp_path, {"method": method}), final_training=True)
+    told = {part.what: (part.num_to_do, part.upper_bound) for part in plan.parts}
+    assert told["trials"] == (12, True)
+    assert told["final trainings"] == (1, True)
+
+
 def test_a_plan_says_which_gains_a_budget_can_tell(tmp_path):
     # Two standard errors of 2 / sqrt(16) spreads of 0.01.
     values = {"method": {"name": "designed", "budget": 16}}
