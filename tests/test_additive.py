@@ -62,7 +62,12 @@ def test_the_best_set_is_made_of_what_helps_and_no_larger_than_asked_for():
     scores = 0.5 + sets @ [0.05, -0.04, 0.03, 0.02]
     model = AdditiveModel(sets, [0] * 8, scores.tolist(), [0] * 4)
     assert model.best(4).tolist() == [1, 0, 1, 1]
-    assert model.best(2).sum() <= sets.sum(axis=1).max()
+    # Of pairs that were not tried the best; nothing larger that was not tried.
+    singles = np.vstack([np.zeros((1, 4), dtype=np.int64), np.eye(4, dtype=np.int64)])
+    few_scores = (0.5 + singles @ [0.05, -0.04, 0.03, 0.02]).tolist()
+    told = AdditiveModel(singles, [0] * 5, few_scores, [0] * 4)
+    assert told.best(2).tolist() == [1, 0, 1, 0]
+    assert told.best(1).tolist() == [1, 0, 0, 0]
     few = AdditiveModel(sets[:1].repeat(2, axis=0), [0, 0], [0.5, 0.5], [0] * 4)
     assert few.best(2).tolist() == [1, 0, 0, 0]  # nothing is known: one, the first
 

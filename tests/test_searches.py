@@ -214,11 +214,14 @@ def test_undefined_scores_select_nothing():
 
 
 def test_a_set_without_a_score_is_not_selected():
-    score = planted({"a": 0.1})
+    # By what it says together with b it would be the best.
+    score = planted({"a": 0.1, "b": -0.05})
     found = designed(
         Bench(lambda names, seed: None if names == ("a",) else score(names, seed), names=("a", "b"))
     )
-    assert found.auxiliary_tasks != ("a",)
+    assert found.rounds[-1].best.auxiliary_tasks == ("a",)
+    assert found.auxiliary_tasks == ()
+    assert found.reason.startswith("the scores of goal are undefined")
 
 
 @pytest.mark.parametrize(
@@ -261,6 +264,16 @@ def test_who_is_surely_worse_leaves_and_the_others_go_on():
     assert found.auxiliary_tasks in {("a",), ("c",)}
     assert found.rounds[0].best.gain.p_helps is None
     assert found.rounds[-1].best.gain.p_helps > 0.99
+
+
+def test_a_set_without_a_score_leaves_the_race_at_once():
+    score = planted({"a": 0.01})
+    context = Bench(
+        lambda names, seed: None if names == ("b",) else score(names, seed), names=("a", "b")
+    )
+    race(context)
+    assert ("b",) in context.asked[0][0]
+    assert ("b",) not in context.asked[1][0]
 
 
 def test_a_race_that_is_won_ends():
@@ -326,6 +339,14 @@ def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_never_was(tmp_path, 
     last = written["selection"]["rounds"][-1]
     assert last["num_trainings"] == whole.selection.rounds[-1].num_trainings
     assert last["best"]["gain"]["p_helps"] == whole.selection.rounds[-1].best.gain.p_helps
+
+
+@pytest.mark.parametrize("method", ["designed", "race"])
+def test_a_plan_counts_the_budget_and_the_weights_of_the_selection(tmp_path, method):
+    plan = make_plan(open_fake(tmp_path, {"method": method}), final_training=True)
+    told = {part.what: (part.num_to_do, part.upper_bound) for part in plan.parts}
+    assert told["trials"] == (12, True)
+    assert told["final trainings"] == (1, True)
 
 
 def test_a_plan_says_which_gains_a_budget_can_tell(tmp_path):
