@@ -21,6 +21,9 @@ endif
 ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX := $(INDEX)
 endif
+# Compiled once: commands and tests start processes that import torch, which else takes 20 s each
+# where Python may not write compiled files itself.
+export UV_COMPILE_BYTECODE := 1
 export UV_SYSTEM_CERTS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 

@@ -21,7 +21,7 @@ from gradts_plugin.settings.run_file import RunFile
 
 
 def open_demo(folder: Path, seed: int, **changes: Any) -> Session:
-    values = {**run_file_values(folder, seed=seed), **changes}
+    values = {**run_file_values(folder, seed=seed), "max_train_examples": 120, **changes}
     run_file = parse_settings(RunFile, values, where="demo")
     return open_run_file(run_file, make_plugin_manager())
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from fake_runs import open_fake
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import Recorder, run_command, with_plugins, write_run_file
 
+from gradts_plugin import run
 from gradts_plugin.hosts.jiant.training.recipe import resolve_precision
 from gradts_plugin.ranking.correlation import kendall, layer_shares, without_common
 from gradts_plugin.ranking.heads import rank_candidates
@@ -52,28 +54,24 @@ def test_a_frozen_probe_trains_nothing_and_has_no_seed(tmp_path, encoder, monkey
     assert again["ranking"]["candidates"] == found["ranking"]["candidates"]
 
 
-def test_another_first_seed_finds_the_same_frozen_probe(tmp_path, encoder):
-    first = run_json(write_run_file(tmp_path, encoder, probing=FROZEN, store="store"))
-    changed = {"probing": FROZEN, "store": "store", "seed": 7, "output_dir": "other"}
-    second = run_json(write_run_file(tmp_path, encoder, **changed))
-    assert first["done"]["probes"] == 5
-    assert second["done"]["probes"] == 0
+def test_another_first_seed_finds_the_same_frozen_probe(tmp_path):
+    values = {"probing": FROZEN, "store": str(tmp_path / "store")}
+    first = run.run(open_fake(tmp_path / "first", values))
+    second = run.run(open_fake(tmp_path / "second", {**values, "seed": 7}))
+    assert first.done.probes == 5
+    assert second.done.probes == 0
 
 
-def test_auto_selects_what_shuffled_labels_stay_below(tmp_path, encoder):
-    run_file = write_run_file(
-        tmp_path,
-        encoder,
-        method={"name": "thres", "threshold": "auto"},
-        probing={**FROZEN, "shuffled_controls": 2},
-    )
-    found = run_json(run_file)
-    null = found["ranking"]["null_taus"]
+def test_auto_selects_what_shuffled_labels_stay_below(tmp_path):
+    method = {"name": "thres", "threshold": "auto"}
+    probing = {**FROZEN, "shuffled_controls": 2}
+    found = run.run(open_fake(tmp_path, {"method": method, "probing": probing}))
+    null = found.ranking.null_taus
     assert len(null) == 2 * 4  # every candidate, twice
     theta = np.mean(null) + 1.645 * np.std(null, ddof=1)
-    above = [row["task_name"] for row in found["ranking"]["candidates"] if row["tau"] >= theta]
-    assert found["selection"]["auxiliary_tasks"] == above
-    assert f"{theta:.3f} (what 8 shuffled controls stay below)" in found["selection"]["reason"]
+    above = [row.task_name for row in found.ranking.candidates if row.tau >= theta]
+    assert list(found.selection.auxiliary_tasks) == above
+    assert f"{theta:.3f} (what 8 shuffled controls stay below)" in found.selection.reason
 
 
 @pytest.mark.parametrize(

@@ -195,11 +195,25 @@ def test_every_setting_is_looked_at():
     assert {*VALUES, *OTHER_OF_FILE} == set(dict(leaves(RunFile)))
 
 
+@pytest.fixture(scope="module")
+def stored_by_base(tmp_path_factory):
+    """What is stored for `BASE` with some changes; each is run once."""
+    found: dict[str, Mapping[str, set[str]]] = {}
+
+    def look_up(base: Mapping[str, Any]) -> Mapping[str, set[str]]:
+        if str(base) not in found:
+            folder = tmp_path_factory.mktemp("before")
+            found[str(base)] = stored(folder, base, FakeHost(TASKS), [OtherCorrelation()])
+        return found[str(base)]
+
+    return look_up
+
+
 @pytest.mark.parametrize("key", SETTINGS)
-def test_a_setting_changes_the_stored_numbers_that_it_says(tmp_path, key):
+def test_a_setting_changes_the_stored_numbers_that_it_says(tmp_path, stored_by_base, key):
     base = with_values(BASE, TOGETHER.get(key, {}))
     host = FakeHost(TASKS)
-    before = stored(tmp_path / "before", base, host, [OtherCorrelation()])
+    before = stored_by_base(base)
     changed = with_values(base, {key: VALUES[key]})
     after = stored(tmp_path / "after", changed, host, [OtherCorrelation()])
     assert all(before.values())

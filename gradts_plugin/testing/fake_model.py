@@ -151,10 +151,11 @@ class FakeModel(nn.Module):
 
     def __init__(self, tasks: Sequence[FakeTask], seed: int) -> None:
         super().__init__()
+        # The CPU's generator only: for every other device, torch would write down a traceback.
         with torch.random.fork_rng([]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             self.encoder = FakeEncoder()
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.heads = nn.ModuleList(nn.Linear(_WIDTH, _num_outputs(task)) for task in tasks)
         self._places = {task.name: place for place, task in enumerate(tasks)}
 
