@@ -19,6 +19,7 @@ CHANGES = {
     "evaluations": 1,
     "batches": {"goal": BatchSize(8, 1)},
     "mixing_ratios": {"goal": 2},
+    "task_steps": {"goal": 9},
     "block_steps": 5,
     "schedule": {"scheduler": "bandit"},
     "own": {"optimizer": "adamax"},
