@@ -115,8 +115,9 @@ def select(engine: Engine, ranking: Ranking | None) -> Selection:
 
 def rewrite(engine: Engine, selection: Selection, ranking: Ranking | None, path: Path) -> Path:
     """Writes the host configuration that trains exactly the selection."""
-    session, recipe = engine.session, final_plan(engine, selection).recipe
+    session = engine.session
     with session.phase("rewrite", 1), _selection_errors(session):
+        recipe = final_plan(engine, selection).recipe
         config = session.host.rewrite(selection, recipe, path.parent)
         config["gradts"] = {
             **session.settings.model_dump(mode="json", exclude_unset=True),

@@ -327,10 +327,17 @@ def test_only_the_kept_instances_of_an_auxiliary_are_written(selected, tmp_path)
     assert len(export.dev["words"]) == 10
 
 
-def test_mixing_ratios_are_the_proportions_of_batches(selected, tmp_path):
+@pytest.mark.parametrize(
+    ("key", "ratios"),
+    [
+        ("mixing_ratios", {"topic": 3, "match": 1, "two_words": 2}),
+        ("task_steps", {"topic": 9, "match": 3, "two_words": 6}),
+    ],
+)
+def test_mixing_ratios_are_the_proportions_of_batches(selected, tmp_path, key, ratios):
     def mix(config):
         config["gradts"]["selection"]["auxiliary_tasks"] = ["match", "two_words"]
-        config["gradts"]["selection"]["mixing_ratios"] = {"topic": 3, "match": 1, "two_words": 2}
+        config["gradts"]["selection"][key] = ratios
         config["global_train_config"]["max_steps"] = 18
 
     path = changed_copy(selected, tmp_path, mix)

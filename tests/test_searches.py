@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradts_plugin import run
+from gradts_plugin.gains.gain import gain_of, pooled_spread
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.records import RankedTask, Ranking, Trial
 from gradts_plugin.scores import Gain
 from gradts_plugin.selection.designed import DesignedSettings, select_by_design
-from gradts_plugin.selection.race import Spread, select_by_race
+from gradts_plugin.selection.race import select_by_race
 from gradts_plugin.selection.search import SearchSettings, num_more
 from gradts_plugin.testing.fake_host import FakeHost
 
@@ -33,6 +35,7 @@ class Bench:
         taus = taus or [0.0] * len(names)
         self.asked = []  # (sets with their numbers of seeds, at_most)
         self.told = []
+        self._made = []
         self._score, self._alone, self._seconds = score, alone, seconds
         ranked = tuple(RankedTask(*pair, None, None) for pair in zip(names, taus, strict=True))
         self.ranking = Ranking("goal", ranked, 0.95, 0, (), 0, ("goal", *names), None)
@@ -42,7 +45,7 @@ class Bench:
 
     def score_all(self, trials, *, at_most=None):
         self.asked.append(({t.auxiliary_tasks: t.num_seeds for t in trials}, at_most))
-        return [
+        made = [
             Trial(
                 trial.auxiliary_tasks,
                 tuple(self._score(trial.auxiliary_tasks, seed) for seed in range(trial.num_seeds)),
@@ -50,6 +53,11 @@ class Bench:
             )
             for trial in trials
         ]
+        self._made += made
+        return made
+
+    def gain(self, trial, baseline):
+        return gain_of(trial, baseline, seed_spread=pooled_spread(self._made, baseline))
 
     def tell(self, round_of_search):
         self.told.append(round_of_search)
@@ -286,21 +294,18 @@ def test_a_race_that_is_won_ends():
     assert found.reason.startswith("none of these is likely to help goal: the best guess is a, ")
 
 
-def test_the_spread_is_pooled_over_all_and_paired_by_seed():
-    alone = Trial((), (0.5, 0.6))
-    trials = [alone, Trial(("a",), (0.52, 0.64)), Trial(("b",), (0.5, 0.58)), Trial(("c",), (0.9,))]
-    # Differences: 0.02 and 0.04, 0 and -0.02: squares 2 * 0.01^2 each, one degree of freedom each.
-    spread = Spread.of(trials, alone)
-    assert spread.freedom == 2
-    assert spread.deviation == pytest.approx(np.sqrt(2e-4))
-    gain = spread.gain(trials[1], alone)
-    # t = 0.03 / (sqrt(2e-4) / sqrt(2)) = 3 with 2 degrees of freedom; t(0.975, 2) = 4.3027.
-    assert gain.gain == pytest.approx(0.03)
-    assert gain.p_helps == pytest.approx(0.9523, abs=1e-4)
-    assert (gain.low, gain.high) == pytest.approx((0.03 - 0.043027, 0.03 + 0.043027), abs=1e-5)
-    one_seed = spread.gain(trials[3], alone)
-    assert one_seed.gain == pytest.approx(0.4)
-    assert one_seed.num_seeds == 1
+def test_one_seed_makes_nobody_leave_however_sure_its_instances_are():
+    class OfInstances(Bench):
+        def gain(self, trial, baseline):
+            gain = super().gain(trial, baseline)
+            surely = replace(gain, low=0.01, high=0.02, p_helps=0.999, covers=("instances",))
+            return surely if gain.num_seeds == 1 else gain
+
+    context = OfInstances(planted({"a": 0.1, "b": -0.1}, noise=0.002), names=("a", "b"))
+    found = race(context)
+    (first, _), (second, _) = context.asked[:2]
+    assert first.keys() == second.keys()
+    assert found.rounds[0].best.gain.p_helps is None
 
 
 # --- on the engine --------------------------------------------------------------------------------

@@ -106,39 +106,40 @@ class Trainings:
         top; without, the settings' length is that of all tasks together.
         """
         settings, host = self._session.settings.training, self._session.host
-        kept, ratios = request.kept_instances, dict(request.mixing_ratios)
         task_steps: dict[str, int] = {}
         if settings.exposure == "equal":
             alone = host.recipe(settings, train_tasks[:1], {})
-            more = num_auxiliary_steps(alone.max_steps, settings.auxiliary_ratio)
+            num_steps = alone.max_steps
             if len(train_tasks) > 1:
-                weights = {name: ratios[name] for name in train_tasks[1:] if ratios.get(name)}
-                sizes = {info.name: info.num_train for info in host.tasks()}
-                sizes |= {name: len(ids) for name, ids in kept.items()}
-                task_steps = equal_exposure(
-                    train_tasks[0],
-                    alone.max_steps,
-                    more,
-                    weights
-                    or size_weights(
-                        {name: sizes[name] for name in train_tasks[1:]}, settings.temperature
-                    ),
-                )
-            elif not request.longer:
+                task_steps = self._task_steps(request, train_tasks, num_steps)
+                num_steps = sum(task_steps.values())
+            elif request.longer:
+                num_steps += num_auxiliary_steps(num_steps, settings.auxiliary_ratio)
+            else:
                 return alone
-            settings = settings.model_copy(
-                update={
-                    "max_steps": sum(task_steps.values()) or alone.max_steps + more,
-                    "epochs": None,
-                    "evaluations": alone.evaluations,
-                }
-            )
-        recipe = host.recipe(settings, train_tasks, kept)
+            length = {"max_steps": num_steps, "epochs": None, "evaluations": alone.evaluations}
+            settings = settings.model_copy(update=length)
         return dataclasses.replace(
-            recipe,
-            mixing_ratios=ratios,
+            host.recipe(settings, train_tasks, request.kept_instances),
+            mixing_ratios=dict(request.mixing_ratios),
             task_steps=task_steps,
-            block_steps=request.block_steps if ratios else None,
+            block_steps=request.block_steps if request.mixing_ratios else None,
+        )
+
+    def _task_steps(
+        self, request: TrialRequest, train_tasks: tuple[str, ...], num_primary_steps: int
+    ) -> dict[str, int]:
+        """The steps of each task with equal exposure: auxiliaries share theirs by ratio or size."""
+        settings = self._session.settings.training
+        primary, *auxiliaries = train_tasks
+        sizes = {info.name: info.num_train for info in self._session.host.tasks()}
+        sizes |= {name: len(ids) for name, ids in request.kept_instances.items()}
+        shares = request.mixing_ratios or size_weights(sizes, settings.temperature)
+        return equal_exposure(
+            primary,
+            num_primary_steps,
+            num_auxiliary_steps(num_primary_steps, settings.auxiliary_ratio),
+            {name: shares[name] for name in auxiliaries},
         )
 
     def fine_tuning_plan(self, task_names: Sequence[str], seed: int) -> TrainingPlan:

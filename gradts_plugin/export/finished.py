@@ -77,5 +77,5 @@ def read_selection(run: Path) -> FinishedSelection:
         tasks=(selection["primary_task"], *selection["auxiliary_tasks"]),
         encoder=selection["encoder"],
         architecture=selection["encoder_architecture"],
-        mixing_ratios=selection.get("mixing_ratios") or {},
+        mixing_ratios=selection.get("task_steps") or selection.get("mixing_ratios") or {},
     )

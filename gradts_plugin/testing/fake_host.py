@@ -141,7 +141,6 @@ class FakeHost:
         return {
             "train_tasks": [selection.primary_task, *selection.auxiliary_tasks],
             "kept_instances": files,
-            "mixing_ratios": dict(selection.mixing_ratios),
             "recipe": to_json(recipe),
         }
 
@@ -167,7 +166,8 @@ class FakeHost:
         names = [task.name for task in self.planted_tasks]
         if rewritten is not None:
             names = rewritten["train_tasks"]
-        ratios = (rewritten or {}).get("mixing_ratios") or dict.fromkeys(names, 1)
+        recipe = (rewritten or {}).get("recipe", {})
+        ratios = recipe.get("task_steps") or recipe.get("mixing_ratios") or dict.fromkeys(names, 1)
         total = sum(ratios.values())
         return TaskShares("in turn", {name: count / total for name, count in ratios.items()})
 

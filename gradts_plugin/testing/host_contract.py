@@ -159,7 +159,7 @@ class HostContract:
             assert trained.count(more) > trained.count(less)
 
     def test_task_steps_are_exact(self, opened: OpenedHost, tmp_path: Path) -> None:
-        """Each task has its own number, mixed; the primary's batches are those it has alone."""
+        """Each task has its own number, mixed, and the same plan is the same order."""
         first, second = opened.names[:2]
         settings = SHORT.model_copy(update={"max_steps": 10})
         plan = opened.plan(settings=settings, task_steps={first: 4, second: 6})

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradts_plugin.records import Selection
+from gradts_plugin.report.figures.interval_rows import draw_interval, name_rows
 from gradts_plugin.report.figures.picture import Drawing, Picture, Table
-from gradts_plugin.report.figures.style import (
-    MUTED,
-    PAPER,
-    STRONG,
-    new_axes,
-    rule_rows,
-    short_name,
-)
+from gradts_plugin.report.figures.style import MUTED, new_axes, short_name
 from gradts_plugin.report.words import signed
 from gradts_plugin.scores import Effect
 
@@ -54,38 +48,20 @@ def _draw_effects(selection: Selection) -> Drawing:
     titles: dict[str, Sequence[str]] = {}
     axes.axvline(0, color=MUTED, linewidth=0.8)
     for place, effect in enumerate(effects):
-        gain, chosen = effect.gain, _is_selected(effect, selection)
-        colour = STRONG if chosen else MUTED
+        gain = effect.gain
         if gain.gain is None:
             continue
-        if gain.low is not None and gain.high is not None:
-            ends = (gain.low, gain.high)
-            axes.plot(
-                ends, (place,) * 2, color=colour, linewidth=5, alpha=0.4, solid_capstyle="butt"
-            )
-        axes.plot(
-            gain.gain,
+        draw_interval(
+            axes,
             place,
-            "o",
-            color=colour,
-            markersize=6.5,
-            markerfacecolor=colour if chosen else PAPER,
-            markeredgewidth=1.4,
-            gid=f"effect-{place}",
+            gain.gain,
+            None if gain.low is None or gain.high is None else (gain.low, gain.high),
+            chosen=_is_selected(effect, selection),
+            name=f"effect-{place}",
+            text=signed(gain.gain, 3),
         )
         titles[f"effect-{place}"] = (f"{_name(effect)}: {gain.shown}",)
-        axes.text(
-            1.02,
-            place,
-            signed(gain.gain, 3),
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontweight="bold" if chosen else "normal",
-        )
-    axes.set_yticks(range(len(effects)), [short_name(_name(effect)) for effect in effects])
-    for label, effect in zip(axes.get_yticklabels(), effects, strict=True):
-        label.set_fontweight("bold" if _is_selected(effect, selection) else "normal")
-    rule_rows(axes, len(effects), margin=0.06)
+    name_rows(axes, [(_name(effect), _is_selected(effect, selection)) for effect in effects])
     axes.set_xlabel(f"gain over {short_name(selection.primary_task)} alone")
     return Drawing(figure, titles)
 

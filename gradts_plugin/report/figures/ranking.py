@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradts_plugin.records import Ranking, Selection
+from gradts_plugin.report.figures.interval_rows import draw_interval, name_rows
 from gradts_plugin.report.figures.picture import Drawing, Picture, Table
 from gradts_plugin.report.figures.style import (
     MUTED,
-    PAPER,
     RULE,
     STRONG,
     figure_number,
     new_axes,
-    rule_rows,
     short_name,
 )
 
@@ -61,45 +60,22 @@ def _draw_ranking(ranking: Ranking, selection: Selection) -> Drawing:
     if threshold is not None:
         axes.axvline(threshold, color=STRONG, linewidth=1, linestyle=(0, (4, 3)))
     for place, candidate in enumerate(ranking.candidates):
-        chosen = candidate.task_name in selected
-        colour = STRONG if chosen else MUTED
-        if candidate.interval is not None:
-            axes.plot(
-                candidate.interval,
-                (place, place),
-                color=colour,
-                linewidth=5,
-                alpha=0.4,
-                solid_capstyle="butt",
-            )
-        axes.plot(
-            candidate.tau,
-            place,
-            "o",
-            color=colour,
-            markersize=6.5,
-            markerfacecolor=colour if chosen else PAPER,
-            markeredgewidth=1.4,
-            gid=f"candidate-{place}",
-        )
         interval = candidate.interval
+        draw_interval(
+            axes,
+            place,
+            candidate.tau,
+            interval,
+            chosen=candidate.task_name in selected,
+            name=f"candidate-{place}",
+            text=figure_number(candidate.tau),
+        )
         within = ""
         if interval is not None:
             level = f"{ranking.confidence:.0%}"
             within = f", {level} interval {interval[0]:.3f} to {interval[1]:.3f}"
         titles[f"candidate-{place}"] = (f"{candidate.task_name}: {candidate.tau:.3f}{within}",)
-        axes.text(
-            1.02,
-            place,
-            figure_number(candidate.tau),
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontweight="bold" if chosen else "normal",
-        )
-    axes.set_yticks(range(number), [short_name(c.task_name) for c in ranking.candidates])
-    for label, candidate in zip(axes.get_yticklabels(), ranking.candidates, strict=True):
-        label.set_fontweight("bold" if candidate.task_name in selected else "normal")
-    rule_rows(axes, number, margin=0.06)
+    name_rows(axes, [(c.task_name, c.task_name in selected) for c in ranking.candidates])
     axes.set_xlabel(f"{ranking.measure} with {short_name(ranking.primary_task)}")
     return Drawing(figure, titles)
 

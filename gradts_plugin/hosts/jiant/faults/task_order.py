@@ -35,22 +35,14 @@ def exact_task_order(seed: int, task_steps: Mapping[str, int]) -> Iterator[None]
         seed: of the run.
         task_steps: task -> optimiser steps; the order is drawn anew after all of them.
     """
+    # It imports jiant, as nothing does before the mends.
+    from gradts_plugin.hosts.jiant.training.samplers import EpochTaskSampler
+
     module = module_named("jiant.proj.main.components.task_sampler")
 
-    class ExactTaskSampler(module.BaseMultiTaskSampler):  # type: ignore[misc, name-defined]
-        def __init__(self, task_dict: Mapping[str, Any]) -> None:
-            super().__init__(task_dict=task_dict, rng=random_stream(seed, "task order"))
-            self._upcoming: list[str] = []
-
-        def pop(self) -> tuple[str, Any]:
-            if not self._upcoming:
-                steps = [name for name, count in task_steps.items() for _ in range(count)]
-                self._upcoming = [str(name) for name in self.rng.permutation(steps)]
-            name = self._upcoming.pop()
-            return name, self.task_dict[name]
-
-    def create_task_sampler(*, task_dict: Mapping[str, Any], **_others: Any) -> ExactTaskSampler:
-        return ExactTaskSampler({name: task_dict[name] for name in task_steps})
+    def create_task_sampler(*, task_dict: Mapping[str, Any], **_others: Any) -> EpochTaskSampler:
+        stream = random_stream(seed, "task order")
+        return EpochTaskSampler(task_dict=task_dict, rng=stream, steps=task_steps)
 
     with replaced(module, "create_task_sampler", create_task_sampler):
         yield

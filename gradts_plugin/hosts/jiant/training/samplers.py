@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Schedule
@@ -21,9 +23,17 @@ TaskDict = Mapping[str, Any]
 
 
 class EpochTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
-    """Every batch of every task once per epoch, in random task order (MT-DNN's schedule)."""
+    """Every task for its own number of steps, in random order, then all of it anew.
 
-    def __init__(self, task_dict: TaskDict, rng: int, steps: Mapping[str, int]) -> None:
+    With the batches of an epoch as steps it is MT-DNN's schedule.
+    """
+
+    def __init__(
+        self,
+        task_dict: TaskDict,
+        rng: int | np.random.RandomState,
+        steps: Mapping[str, int],
+    ) -> None:
         super().__init__(task_dict=task_dict, rng=rng)
         self._steps = dict(steps)
         self._upcoming: list[str] = []
