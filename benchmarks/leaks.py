@@ -31,18 +31,18 @@ def prepare_tasks(
         Task name -> its task config's `path`, `removed` training rows, `has_test`.
     """
     rows = {
-        (task, split): _read(source / task / f"{split}.jsonl") for task in tasks for split in SPLITS
+        (task, split): read_rows(source / task / f"{split}.jsonl") for task in tasks for split in SPLITS
     }
     held_out = {
-        _texts(row) for (_, split), found in rows.items() if split != "train" for row in found
+        texts_of(row) for (_, split), found in rows.items() if split != "train" for row in found
     }
     prepared = {}
     for task in tasks:
         train = rows[task, "train"]
         kept = {
-            "train": [row for row in train if _texts(row) not in held_out],
-            "val": _sample(rows[task, "val"], eval_rows),
-            "test": _sample(rows[task, "test"], eval_rows),
+            "train": [row for row in train if texts_of(row) not in held_out],
+            "val": sample_rows(rows[task, "val"], eval_rows),
+            "test": sample_rows(rows[task, "test"], eval_rows),
         }
         for split, found in kept.items():
             if found:
@@ -67,20 +67,23 @@ def prepare_tasks(
     return prepared
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON Lines file; none where there is no such file."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
-def _sample(rows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+def sample_rows(rows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    """A seeded sample, in the rows' own order."""
     if len(rows) <= limit:
         return rows
     kept = sorted(random.Random(0).sample(range(len(rows)), limit))
     return [rows[index] for index in kept]
 
 
-def _texts(row: dict[str, Any]) -> frozenset[str]:
+def texts_of(row: dict[str, Any]) -> frozenset[str]:
+    """A row's texts in lower case, letters and digits only; in whichever order."""
     texts = row["tokens"] if "tokens" in row else [row["text_a"], row.get("text_b", "")]
     if "tokens" in row:
         texts = [" ".join(texts)]

@@ -51,6 +51,8 @@ def settings_of(compare_file: CompareFile, primary: str, name: str | None) -> Gr
     for key in own:
         if key in _NOT_A_METHODS_OWN:
             raise ConfigError(f"methods.{name}.{key}: is the same for all methods; leave it out")
+    if own.get("faithful"):  # what it chooses by is as published; it is scored like all others
+        values["training"].pop("exposure", None)
     return parse_settings(GradTSSettings, merged(values, own), where=f"methods.{name}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gradts_plugin.settings.parsing import Affects, Settings, parse_settings
 from gradts_plugin.settings.reading import read_yaml
@@ -28,6 +28,8 @@ class RunFile(GradTSSettings):
     Attributes:
         host: the multi-task framework that loads and trains: jiant, or one that a plugin opens.
         model: the encoder.
+        training: as in the settings; with 3 epochs where no length is given, and equal exposure
+            unless it says otherwise, `faithful` is set, or the recipe is MT-DNN's.
         tasks: shipped task names or paths of task config JSON files.
         data_dir: folder that relative data paths of shipped task configs start from.
         output_dir: everything the run writes.
@@ -36,9 +38,9 @@ class RunFile(GradTSSettings):
             reported, and never used to select.
     """
 
-    training: Annotated[TrainingSettings, Affects(("run", "trainings"))] = TrainingSettings(
-        epochs=DEFAULT_EPOCHS
-    )
+    training: Annotated[
+        TrainingSettings, Field(validate_default=True), Affects(("run", "trainings"))
+    ] = TrainingSettings()
     host: Annotated[str, _RUN] = "jiant"
     model: Annotated[ModelSettings, _RUN]
     tasks: Annotated[tuple[str, ...], Field(min_length=2), _RUN]
@@ -54,11 +56,17 @@ class RunFile(GradTSSettings):
 
     @field_validator("training")
     @classmethod
-    def _has_a_length(cls, training: TrainingSettings) -> TrainingSettings:
+    def _has_a_length_and_exposure(
+        cls, training: TrainingSettings, info: ValidationInfo
+    ) -> TrainingSettings:
+        update: dict[str, Any] = {}
         # There is no container config yet that could say how long to train.
         if training.epochs is None and training.max_steps is None:
-            return training.model_copy(update={"epochs": DEFAULT_EPOCHS})
-        return training
+            update["epochs"] = DEFAULT_EPOCHS
+        is_published = info.data.get("faithful") or training.recipe == "mt-dnn"
+        if "exposure" not in training.model_fields_set and not is_published:
+            update["exposure"] = "equal"
+        return training.model_copy(update=update)
 
 
 def read_run_file(path: Path) -> RunFile:

