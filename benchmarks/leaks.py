@@ -31,7 +31,9 @@ def prepare_tasks(
         Task name -> its task config's `path`, `removed` training rows, `has_test`.
     """
     rows = {
-        (task, split): read_rows(source / task / f"{split}.jsonl") for task in tasks for split in SPLITS
+        (task, split): read_rows(source / task / f"{split}.jsonl")
+        for task in tasks
+        for split in SPLITS
     }
     held_out = {
         texts_of(row) for (_, split), found in rows.items() if split != "train" for row in found

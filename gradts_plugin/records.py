@@ -466,6 +466,7 @@ class Outcome:
         gain: of the selection over the primary alone on the dev set; None where nothing was
             selected or trained.
         test_gain: the same on the test set; None also where it was not scored.
+        notes: what has to be known before the scores are trusted.
     """
 
     ranking: Ranking | None
@@ -480,3 +481,4 @@ class Outcome:
     earlier_weights: tuple[Path, ...] = ()
     gain: Gain | None = None
     test_gain: Gain | None = None
+    notes: tuple[str, ...] = ()

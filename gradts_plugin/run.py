@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gradts_plugin.engine.context import Context
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.notes import notes_on
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError, nearest
@@ -47,6 +48,7 @@ def run(engine: Engine) -> Outcome:
         weights=engine.trainings.weights.paths_of(selected),
         gain=gain,
         test_gain=test_gain,
+        notes=notes_on(engine, outcome.selection),
     )
     _write_result(engine.session, outcome)
     return outcome
@@ -78,6 +80,7 @@ def choose(engine: Engine, config_path: Path | None = None) -> Outcome:
         seconds=session.accounts.seconds,
         cost=cost,
         earlier_weights=engine.trainings.weights.delivered_before,
+        notes=notes_on(engine, selection),
     )
     _write_result(session, outcome)
     return outcome

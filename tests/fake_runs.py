@@ -57,13 +57,16 @@ def open_fake(
 
 
 def fake_file(folder: Path, **changes: Any) -> dict[str, Any]:
-    """What a run file and a compare file over all fake tasks have in common."""
+    """What a run file and a compare file over all fake tasks have in common.
+
+    The length is that of all tasks together, so that the primary alone is one training.
+    """
     return {
         "host": "fake",
         "model": {"name_or_path": "fake"},
         "tasks": [task.name for task in TASKS],
         "output_dir": folder / "out",
-        "training": {"max_steps": 4},
+        "training": {"max_steps": 4, "exposure": "total"},
         "fine_tuning": {"max_steps": 2},
         "ranking": {"bootstrap": 100},
         **changes,

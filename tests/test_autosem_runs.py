@@ -116,7 +116,7 @@ def test_faithful_trains_the_mixture_in_blocks(finished, encoder):
         TASKS,
         method={**AUTOSEM, "trials": 1},
         faithful=True,
-        training={"max_steps": 40, "batch_size": 8, "learning_rate": 1e-3},
+        training={"max_steps": 40, "batch_size": 8, "learning_rate": 1e-3, "exposure": "total"},
         output_dir="faithful",
         seed=4,
     )

@@ -301,7 +301,7 @@ def test_methods_are_compared_through_jiant_and_a_rerun_trains_nothing(tmp_path)
         "primaries": ["topic", "match"],
         "output_dir": "out",
         "fine_tuning": TRAINING,
-        "training": {"max_steps": 3, "batch_size": 8, "learning_rate": 1e-3},
+        "training": {**TRAINING, "epochs": None, "max_steps": 3},
         "probing": {"model": "fine-tuned"},
         "ranking": {"bootstrap": 100},
         "evaluation_seeds": 2,

@@ -36,7 +36,7 @@ TASKS = (FakeTask("goal"), FakeTask("related", topic="goal"), FakeTask("degree",
 #: What is changed: every setting matters here that matters anywhere.
 BASE = {
     "primary_task": "goal",
-    "training": {"max_steps": 4},
+    "training": {"max_steps": 4, "exposure": "total"},
     "fine_tuning": {"max_steps": 2},
     "ranking": {"bootstrap": 100, "ranker": {"name": "logme", "max_instances": 8}},
     "probing": {"model": "fine-tuned", "train_mode": True, "max_instances": 6},

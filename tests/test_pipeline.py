@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import (
+    EQUAL_EXPOSURE,
     NOTIFYING,
     TASKS,
     TRAINING,
@@ -36,7 +37,9 @@ def encoder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, encoder):
     """A run over a task of each kind: its run file, what it answered, and what plugins heard."""
-    run_file = write_run_file(tmp_path_factory.mktemp("run"), encoder, store="store")
+    run_file = write_run_file(
+        tmp_path_factory.mktemp("run"), encoder, store="store", training=EQUAL_EXPOSURE
+    )
     recorder = Recorder()
     with pytest.MonkeyPatch.context() as patch:
         with_plugins(patch, recorder)
@@ -55,7 +58,7 @@ def run(run_file, *arguments):
 def rewritten(run_file, encoder, **changes):
     """Writes the run file again, over the tasks that are there, with other settings."""
     tasks = changes.pop("task_names", TASKS)
-    return write_run_file(run_file.parent, encoder, tasks, **{"store": "store", **changes})
+    return write_run_file(run_file.parent, encoder, tasks, **{"store": "store", "training": EQUAL_EXPOSURE, **changes})
 
 
 # --- a whole run ----------------------------------------------------------------------------------
@@ -172,7 +175,7 @@ def test_a_new_candidate_costs_one_probe(finished, encoder):
 
 def test_another_method_in_the_same_folder_reuses_what_it_can(finished, encoder):
     run_file, _, _ = finished
-    changed = rewritten(run_file, encoder, method={"name": "trial", "patience": 9})
+    changed = rewritten(run_file, encoder, method={"name": "trial", "patience": 9, "confirm": 0})
     result = run(changed)
     trials = result["selection"]["trials"]
     assert [len(trial["auxiliary_tasks"]) for trial in trials] == [0, 1, 2, 3, 4]
@@ -253,10 +256,10 @@ def test_an_interrupted_trial_goes_on_after_the_last_finished_one(tmp_path, enco
 @pytest.mark.parametrize(
     ("second", "selected", "num_trainings"),
     [
-        # Wins over both seeds (0.625 > 0.5): six trainings, two of each.
-        ((0.55, 0.70), 2, 6),
+        # Wins over both seeds (0.625 > 0.5): two trainings of each, and of the primary alone for longer.
+        ((0.55, 0.70), 2, 8),
         # Never a new best: it is not confirmed, and the primary alone keeps its weights.
-        ((0.45, 0.70), 0, 5),
+        ((0.45, 0.70), 0, 7),
     ],
 )
 def test_a_new_best_is_confirmed_with_another_seed(

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from gradts_plugin import plugins
 from gradts_plugin.commands.options import Shown
+from gradts_plugin.engine.notes import candidates_note
 from gradts_plugin.errors import GradTSError
 from gradts_plugin.json_forms import to_json
 from gradts_plugin.planning.plan import make_plan
@@ -47,6 +48,8 @@ def expect(progress: ProgressPlugin, engine: Engine, *phases: str) -> None:
     if progress.quiet:
         return
     with contextlib.suppress(GradTSError):  # the run itself says it, where it belongs
+        if note := candidates_note(engine):
+            progress.say(f"Note: {note}")
         planned = make_plan(engine, final_training="train" in phases, look_ahead=False)
         parts = [part for part in planned.parts if part.phase in phases]
         unknown = any(part.num_to_do is None for part in parts)

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PrimaryExposure:
+    """What the primary gets of a training.
+
+    Attributes:
+        num_steps: its own optimiser steps; expected ones where a sampler draws tasks.
+        num_steps_alone: what it has alone.
+    """
+
+    num_steps: float
+    num_steps_alone: int
+
+    @property
+    def share(self) -> float:
+        """1 is all that it has alone."""
+        return self.num_steps / self.num_steps_alone
 
 
 def num_auxiliary_steps(num_primary_steps: int, auxiliary_ratio: float) -> int:

@@ -8,7 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradts_plugin.engine.exposure import equal_exposure, num_auxiliary_steps, size_weights
+from gradts_plugin.engine.exposure import (
+    PrimaryExposure,
+    equal_exposure,
+    num_auxiliary_steps,
+    size_weights,
+)
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.gains.gain import gain_of, pooled_spread
@@ -141,6 +146,25 @@ class Trainings:
             num_auxiliary_steps(num_primary_steps, settings.auxiliary_ratio),
             {name: shares[name] for name in auxiliaries},
         )
+
+    def primary_exposure(self, request: TrialRequest) -> PrimaryExposure | None:
+        """What the primary gets of a trial; None where its sampler decides while it runs."""
+        session = self._session
+        primary, settings = session.settings.primary_task, session.settings.training
+        recipe = self.trial_plan(request, session.settings.seed, "trial").recipe
+        shares: Mapping[str, float | None] = recipe.task_steps or recipe.mixing_ratios
+        if not shares and settings.sampler == "epoch":
+            shares = {info.name: info.num_train for info in session.host.tasks()}
+            shares |= {name: len(ids) for name, ids in request.kept_instances.items()}
+        elif not shares:
+            found = session.host.task_shares()
+            shares = {} if found is None else found.shares
+        trained = [shares.get(name) for name in (primary, *request.auxiliary_tasks)]
+        known = [share for share in trained if share is not None]
+        if len(known) < len(trained) or not sum(known):
+            return None
+        alone = session.host.recipe(settings, (primary,), {}).max_steps
+        return PrimaryExposure(recipe.max_steps * known[0] / sum(known), alone)
 
     def fine_tuning_plan(self, task_names: Sequence[str], seed: int) -> TrainingPlan:
         """The fine-tuning of the encoder on tasks; scored once, to say whether it learned."""

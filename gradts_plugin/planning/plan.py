@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.notes import candidates_note
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import NUM_BEST
 from gradts_plugin.planning.books import Books
@@ -131,7 +132,10 @@ def make_plan(
         importance_bytes=_importance_bytes(found.books[0], rates),
         weight_bytes=_weight_bytes(session, parts, rates),
         measured=rates.description if rates is not None else "",
-        notes=(*found.notes, *([note] if (note := budget_note(engine)) else [])),
+        notes=(
+            *found.notes,
+            *(note for note in (budget_note(engine), candidates_note(engine)) if note),
+        ),
     )
 
 

@@ -25,6 +25,7 @@ def run_certainty(report: RunReport) -> list[str]:
     return [
         sentence
         for sentence in (
+            *report.outcome.notes,
             _about_difference(report),
             _about_border(report),
             _about_dev_score(report),

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from gradts_plugin.planning.plan import Plan
 from gradts_plugin.scores import shown_duration
-from gradts_plugin.terminal.tables import print_next
+from gradts_plugin.terminal.tables import print_next, print_notes
 from gradts_plugin.terminal.words import format_bytes
 
 
@@ -73,6 +73,5 @@ def print_plan(
     if plan.auxiliary_tasks is not None:
         chosen = ", ".join(plan.auxiliary_tasks) or "none"
         console.print(f"The selection is known already: {chosen}.", markup=False, highlight=False)
-    for note in plan.notes:
-        console.print(note, style="dim", highlight=False, markup=False)
+    print_notes(console, plan.notes)
     print_next(console, next_commands)

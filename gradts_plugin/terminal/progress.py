@@ -101,7 +101,7 @@ class ProgressPlugin:
             self._progress.update(self._bar, completed=1.0, description="", left=lambda: "")
         self.close()
         if not self._draws:
-            self._say(f"{phase}: done in {shown_duration(seconds)}")
+            self.say(f"{phase}: done in {shown_duration(seconds)}")
 
     def close(self) -> None:
         """Gives the terminal back, also after an error."""
@@ -131,7 +131,7 @@ class ProgressPlugin:
         self._num_dev = {task.name: task.num_dev for task in tasks}
         if not self._draws:
             names = ", ".join(f"{task.name} ({task.kind}, {task.num_train})" for task in tasks)
-            self._say(f"tasks: {names}")
+            self.say(f"tasks: {names}")
 
     @hookimpl
     def after_train_step(self, plan: TrainingPlan, step: TrainStep) -> None:
@@ -164,7 +164,7 @@ class ProgressPlugin:
             num_dev = min(num_dev, QUICK_DEV)
         self._work_done(FORWARD_SHARE * num_dev * len(result.history))
         if not self._draws and plan.purpose == "fine-tuning":
-            self._say(
+            self.say(
                 f"fine-tuned {plan.primary_task} (seed {plan.seed}): {result.num_steps} steps, "
                 f"dev {shown_score(result.score, '.3f')}, {shown_duration(result.seconds)}"
             )
@@ -206,7 +206,7 @@ class ProgressPlugin:
             self._progress.console.print(f"  {line}", highlight=False, markup=False, style="dim")
             return
         left = self._total_left()
-        self._say(f"{line}; {left}" if left else line)
+        self.say(f"{line}; {left}" if left else line)
 
     def _work_done(self, amount: float) -> None:
         self._done[self._phase] = self._done.get(self._phase, 0.0) + amount
@@ -260,7 +260,8 @@ class ProgressPlugin:
         left = time_left(self._progress.tasks[0].completed, time.monotonic() - self._phase_started)
         return f"{left} left" if left else ""
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Prints a line, unless nothing is to be printed."""
         if not self.quiet:
             self._console.print(line, highlight=False, markup=False)
 

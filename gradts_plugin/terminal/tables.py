@@ -95,6 +95,7 @@ def print_outcome(
     console.print()
     console.print(summary_table(outcome))
     console.print()
+    print_notes(console, outcome.notes)
     for what, path in (
         ("Rewritten jiant configuration", outcome.config_path),
         *(("Trained weights", weights) for weights in outcome.weights[:1]),
@@ -148,6 +149,14 @@ def summary_table(outcome: Outcome) -> Table:
     )
     table.add_row("time", Text(times))
     return table
+
+
+def print_notes(console: Console, notes: Sequence[str]) -> None:
+    """What has to be known before numbers are trusted."""
+    for note in notes:
+        console.print(Text.assemble(("Note: ", "bold yellow"), note), soft_wrap=True)
+    if notes:
+        console.print()
 
 
 def print_next(console: Console, commands: Sequence[str]) -> None:
