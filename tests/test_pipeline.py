@@ -58,7 +58,8 @@ def run(run_file, *arguments):
 def rewritten(run_file, encoder, **changes):
     """Writes the run file again, over the tasks that are there, with other settings."""
     tasks = changes.pop("task_names", TASKS)
-    return write_run_file(run_file.parent, encoder, tasks, **{"store": "store", "training": EQUAL_EXPOSURE, **changes})
+    values = {"store": "store", "training": EQUAL_EXPOSURE, **changes}
+    return write_run_file(run_file.parent, encoder, tasks, **values)
 
 
 # --- a whole run ----------------------------------------------------------------------------------
@@ -256,7 +257,7 @@ def test_an_interrupted_trial_goes_on_after_the_last_finished_one(tmp_path, enco
 @pytest.mark.parametrize(
     ("second", "selected", "num_trainings"),
     [
-        # Wins over both seeds (0.625 > 0.5): two trainings of each, and of the primary alone for longer.
+        # Wins over both seeds (0.625 > 0.5): two trainings of each, and of alone for longer.
         ((0.55, 0.70), 2, 8),
         # Never a new best: it is not confirmed, and the primary alone keeps its weights.
         ((0.45, 0.70), 0, 7),
