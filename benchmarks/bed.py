@@ -71,8 +71,8 @@ BED = {
 #: How every training goes. The learning rate was chosen on primaries alone (`lengths` prints it).
 TRAINING: dict[str, Any] = {
     "exposure": "equal",
-    "max_steps": 150,
-    "batch_size": 16,
+    "max_steps": 200,
+    "batch_size": 8,
     "learning_rate": 1e-4,
     "evaluations": 1,
     "precision": "auto",
@@ -85,7 +85,7 @@ SCORING_SEED, CHOOSING_SEED = 0, 100
 def run_file(data: Path, work: Path, primary: str, **changes: Any) -> RunFile:
     """The run file of a primary on its bed, with some keys changed."""
     values: dict[str, Any] = {
-        "model": {"name_or_path": str(MODEL), "max_seq_length": 64},
+        "model": {"name_or_path": str(MODEL), "max_seq_length": 48},
         "tasks": prepare_bed(data, work / "tasks" / primary, primary),
         "primary_task": primary,
         "output_dir": work / "runs" / primary,

@@ -1,0 +1,168 @@
+"""What is said before scores are trusted: a starved primary, unfinished and unstable trainings."""
+
+import json
+
+import pytest
+from fake_runs import fake_file, fake_manager, open_fake
+
+from gradts_plugin import run
+from gradts_plugin.engine.notes import candidates_note, exposure_note, training_notes
+from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.errors import ConfigError
+from gradts_plugin.opening import open_run_file
+from gradts_plugin.planning.plan import make_plan
+from gradts_plugin.records import Trial
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.testing.fake_host import FakeHost
+from gradts_plugin.testing.fake_model import FakeTask
+
+# --- what run files mean --------------------------------------------------------------------------
+
+
+def run_file(tmp_path, **changes):
+    values = {**fake_file(tmp_path), "primary_task": "goal", **changes}
+    return parse_settings(RunFile, values, where="test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "exposure"),
+    [
+        ({"training": {"max_steps": 4}}, "equal"),
+        ({"training": {}}, "equal"),
+        ({"training": {"max_steps": 4, "exposure": "total"}}, "total"),
+        ({"training": {"recipe": "mt-dnn"}}, "total"),
+        ({"training": {"max_steps": 4}, "faithful": True}, "total"),
+    ],
+)
+def test_a_run_file_gives_the_primary_what_it_gets_alone(tmp_path, changes, exposure):
+    assert run_file(tmp_path, **changes).training.exposure == exposure
+
+
+def test_so_does_one_that_says_nothing_of_trainings(tmp_path):
+    values = {**fake_file(tmp_path), "primary_task": "goal"}
+    del values["training"]
+    training = parse_settings(RunFile, values, where="test").training
+    assert (training.exposure, training.epochs) == ("equal", 3)
+    training = parse_settings(RunFile, {**values, "faithful": True}, where="test").training
+    assert (training.exposure, training.epochs) == ("total", 3)
+
+
+def test_equal_exposure_is_not_as_published(tmp_path):
+    with pytest.raises(ConfigError, match="equal is not as published"):
+        run_file(tmp_path, faithful=True, training={"exposure": "equal"})
+
+
+# --- a starved primary ----------------------------------------------------------------------------
+
+
+def engine_with(tmp_path, sizes=None, **values):
+    training = {"max_steps": 30, **values.pop("training", {})}
+    names = ("goal", "related", "degree")
+    tasks = tuple(FakeTask(name, num_train=(sizes or {}).get(name, 8)) for name in names)
+    return open_fake(tmp_path, {"training": training, **values}, host=FakeHost(tasks))
+
+
+def test_the_primary_loses_the_steps_that_auxiliaries_take(tmp_path):
+    # The fake host's tasks take turns: one of two, or of three, is the primary's.
+    exposure = engine_with(tmp_path).trainings.primary_exposure
+    assert exposure(TrialRequest(("related",), range(1))).num_steps == 15
+    assert exposure(TrialRequest(("related", "degree"), range(1))).num_steps == 10
+    assert exposure(TrialRequest((), range(1))).share == 1
+
+
+def test_an_epoch_sampler_shares_steps_by_size(tmp_path):
+    engine = engine_with(tmp_path, {"related": 24, "degree": 1}, training={"sampler": "epoch"})
+    exposure = engine.trainings.primary_exposure
+    assert exposure(TrialRequest(("related",), range(1))).num_steps == 30 * 8 / 32
+    kept = {"related": [0, 1]}
+    found = exposure(TrialRequest(("related",), range(1), kept_instances=kept))
+    assert found.num_steps == 30 * 8 / 10
+
+
+def test_mixing_ratios_say_what_the_primary_gets(tmp_path):
+    ratios = {"goal": 1, "related": 4}
+    request = TrialRequest(("related",), range(1), mixing_ratios=ratios)
+    assert engine_with(tmp_path).trainings.primary_exposure(request).num_steps == 6
+
+
+def test_what_a_sampler_decides_while_it_runs_is_not_guessed(tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeHost, "task_shares", lambda self: None)
+    assert engine_with(tmp_path).trainings.primary_exposure(TrialRequest(("degree",), [0])) is None
+
+
+def test_the_worst_is_said_with_what_to_do(tmp_path):
+    note = candidates_note(engine_with(tmp_path))
+    assert note.startswith("Beside related, degree, goal gets about 10 of the 30 steps")
+    assert "`training: {exposure: equal}` gives it all of them" in note
+
+
+def test_equal_exposure_starves_nobody(tmp_path):
+    engine = engine_with(tmp_path, training={"exposure": "equal"})
+    found = engine.trainings.primary_exposure(TrialRequest(("related", "degree"), range(1)))
+    assert (found.num_steps, found.num_steps_alone) == (30, 30)
+    assert candidates_note(engine) is None
+
+
+def test_a_few_steps_less_are_no_matter(tmp_path):
+    engine = engine_with(tmp_path)
+    for ratio, is_said in ((19, False), (18, True)):  # 95 % of the steps, and 94.7 %
+        ratios = {"goal": ratio, "related": 1}
+        request = TrialRequest(("related",), range(1), mixing_ratios=ratios)
+        assert (exposure_note(engine, [request]) is not None) == is_said
+
+
+def test_it_is_said_by_plan_outcome_and_result(tmp_path):
+    engine = engine_with(tmp_path, method="all")
+    assert any(
+        "10 of the 30 steps" in note for note in make_plan(engine, final_training=True).notes
+    )
+    outcome = run.run(engine)
+    assert "10 of the 30 steps" in outcome.notes[0]
+    assert json.loads((tmp_path / "result.json").read_text())["notes"] == list(outcome.notes)
+
+
+# --- trainings that have not ended, or are not stable ---------------------------------------------
+
+
+def trial(names, *scores, longer=False):
+    return Trial(
+        auxiliary_tasks=names,
+        scores=scores,
+        num_kept={},
+        num_steps=1,
+        seconds=1.0,
+        reused=False,
+        longer=longer,
+    )
+
+
+@pytest.mark.parametrize(("longer", "is_said"), [(0.64, True), (0.56, True), (0.54, False)])
+def test_a_training_that_has_not_ended(longer, is_said):
+    notes = training_notes(
+        [trial((), 0.5), trial((), longer, longer=True), trial(("a",), 0.55)],
+    )
+    assert bool(notes) == is_said  # by more than the 0.05 that the auxiliary adds
+    if is_said:
+        assert notes[0].startswith(f"Alone and for longer, the primary scores {longer - 0.5:.3f}")
+
+
+def test_seeds_that_differ_by_more_than_any_gain():
+    # Differences of -.06 and +.14, .04 in the mean: their standard deviation is sqrt(2) * .1.
+    unstable = [trial((), 0.5, 0.6), trial(("a",), 0.44, 0.74)]
+    [note] = training_notes(unstable)
+    assert note.startswith("Another seed changes a score by about 0.100")
+    assert training_notes([trial((), 0.5, 0.6), trial(("a",), 0.9, 1.0)]) == []
+    # A large gain is larger than what seeds do.
+    assert training_notes([trial((), 0.5, 0.6), trial(("a",), 0.64, 0.94)]) == []
+
+
+def test_undefined_scores_say_nothing():
+    trials = [trial((), None), trial((), None, longer=True), trial(("a",), None)]
+    assert training_notes(trials) == []
+    assert training_notes([trial(("a",), 0.5)]) == []
+
+
+def test_a_run_file_of_a_fake_host_starves_nobody(tmp_path):
+    given = run_file(tmp_path, training={"max_steps": 4}, method="all")
+    assert run.run(open_run_file(given, fake_manager())).notes == ()
