@@ -73,7 +73,8 @@ def say(text: str) -> None:
 def lengths(arguments: argparse.Namespace) -> None:
     """Scores each primary alone, by steps and learning rate."""
     for primary in arguments.primaries:
-        for number, (steps, rate) in enumerate(itertools.product((100, 200, 400), (5e-5, 1e-4, 2e-4))):
+        ways = itertools.product((100, 200, 400), (5e-5, 1e-4, 2e-4))
+        for number, (steps, rate) in enumerate(ways):
             training = {**bed.TRAINING, "max_steps": steps, "learning_rate": rate}
             folder = arguments.work.absolute() / "lengths" / f"{primary}-{number}"
             with opened(arguments, primary, training=training, output_dir=folder) as engine:

@@ -127,7 +127,7 @@ def rewrite(engine: Engine, selection: Selection, ranking: Ranking | None, path:
             "selection": {
                 **config.get("gradts", {}).get("selection", {}),
                 **_provenance(session, selection, ranking),
-                **({"task_steps": dict(recipe.task_steps)} if recipe.task_steps else {}),
+                "recipe": to_json(recipe),
             },
         }
         write_json_atomic(path, config)

@@ -44,6 +44,7 @@ from jiant.tasks.retrieval import TASK_DICT  # noqa: E402
 
 OFF = {
     "seeded_sampler": False,
+    "seeded_heads": False,
     "reshuffle_epochs": False,
     "trim_batches": False,
     "exact_resume": False,

@@ -123,7 +123,8 @@ def test_the_rewritten_config_trains_the_selection_and_nothing_else_changed(sele
     auxiliaries = after["gradts"]["selection"]["auxiliary_tasks"]
     assert auxiliaries
     expected = copy.deepcopy(before)
-    expected["task_run_config"]["train_task_list"] = ["cola", *auxiliaries]
+    in_order = [name for name in TASKS if name in auxiliaries]
+    expected["task_run_config"]["train_task_list"] = ["cola", *in_order]
     expected["task_run_config"]["train_val_task_list"] = ["cola"]
     del expected["gradts"]
     record = after.pop("gradts")
@@ -135,6 +136,7 @@ def test_the_rewritten_config_trains_the_selection_and_nothing_else_changed(sele
         "task_run_config": before["task_run_config"],
         "sampler_config": before["sampler_config"],
         "global_train_config": before["global_train_config"],
+        "task_specific_configs_dict": before["task_specific_configs_dict"],
         "train_caches": {},
     }
 

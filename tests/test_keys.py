@@ -99,6 +99,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "run probes trainings computed": {
         "seed": 1,
         "seeded_sampler": False,
+        "seeded_heads": False,
         "reshuffle_epochs": False,
         "trim_batches": False,
     },

@@ -19,6 +19,7 @@ _NOT_A_METHODS_OWN = (
     "exact_resume",
     "primary_task",
     "reshuffle_epochs",
+    "seeded_heads",
     "seeded_sampler",
     "store",
     "tensorboard",

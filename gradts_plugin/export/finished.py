@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.protocols import HostConfig
@@ -77,5 +78,11 @@ def read_selection(run: Path) -> FinishedSelection:
         tasks=(selection["primary_task"], *selection["auxiliary_tasks"]),
         encoder=selection["encoder"],
         architecture=selection["encoder_architecture"],
-        mixing_ratios=selection.get("task_steps") or selection.get("mixing_ratios") or {},
+        mixing_ratios=_proportions(selection),
     )
+
+
+def _proportions(selection: Mapping[str, Any]) -> Mapping[str, int]:
+    """How often each task is trained; empty: as the sampler has it."""
+    recipe = selection.get("recipe") or {}
+    return recipe.get("task_steps") or selection.get("mixing_ratios") or {}

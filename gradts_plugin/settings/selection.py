@@ -44,6 +44,7 @@ class GradTSSettings(Settings):
         probing: how head importance is measured.
         ranking: correlation and intervals.
         seeded_sampler: the host's task order follows the seed.
+        seeded_heads: a task's head starts from the seed, whatever other tasks there are.
         reshuffle_epochs: epochs after the first get an order of their own.
         trim_batches: batches are trimmed to their longest row.
         exact_resume: a resumed run goes on with schedule, sampler and data order.
@@ -64,6 +65,7 @@ class GradTSSettings(Settings):
     probing: Annotated[ProbingSettings, _RUN] = ProbingSettings()
     ranking: RankingSettings = RankingSettings()
     seeded_sampler: Annotated[bool, _TRAINED] = True
+    seeded_heads: Annotated[bool, _TRAINED] = True
     reshuffle_epochs: Annotated[bool, _TRAINED] = True
     trim_batches: Annotated[bool, _TRAINED] = True  # dropout draws others for other lengths
     exact_resume: Annotated[bool, _RUN] = True

@@ -215,6 +215,8 @@ class JiantHost:
         rewritten["global_train_config"] = global_train_config(recipe)
         if recipe.task_steps:
             rewritten["sampler_config"] = specified_sampler(recipe.task_steps)
+        for name, sizes in recipe.batches.items():
+            rewritten["task_specific_configs_dict"][name].update(vars(sizes))
         original = original_parts(self._config, tuple(selection.kept_instances))
         rewritten["gradts"] = {"selection": {"original": original}}
         return rewritten

@@ -40,6 +40,7 @@ def read_container_config(path: Path) -> tuple[ContainerConfig, dict[str, JsonVa
             config["task_run_config"] = {**config["task_run_config"], **original["task_run_config"]}
             config["sampler_config"] = original["sampler_config"]
             config["global_train_config"] = original["global_train_config"]
+            config["task_specific_configs_dict"] = original["task_specific_configs_dict"]
             for name, folder in original["train_caches"].items():
                 config["task_cache_config_dict"][name]["train"] = folder
         except (KeyError, TypeError, AttributeError) as error:
@@ -74,6 +75,7 @@ def original_parts(config: ContainerConfig, subset_tasks: Sequence[str]) -> Cont
         "task_run_config": config["task_run_config"],
         "sampler_config": config["sampler_config"],
         "global_train_config": config["global_train_config"],
+        "task_specific_configs_dict": config["task_specific_configs_dict"],
         "train_caches": {
             name: config["task_cache_config_dict"][name]["train"] for name in subset_tasks
         },

@@ -40,7 +40,9 @@ def rewrite_container_config(
         A config that plain jiant accepts.
     """
     rewritten = with_filtered_caches(config, selection.kept_instances, output_dir / "subsets")
-    train_tasks = [selection.primary_task, *selection.auxiliary_tasks]
+    # In the order in which trials train them: the sampler draws places in this list.
+    names = [name for name in config["task_config_path_dict"] if name in selection.auxiliary_tasks]
+    train_tasks = [selection.primary_task, *names]
     run_lists = rewritten["task_run_config"]
     run_lists["train_task_list"] = train_tasks
     run_lists["train_val_task_list"] = [selection.primary_task]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches, mended
 from gradts_plugin.hosts.jiant.training.observing import StepObserver
+from gradts_plugin.hosts.jiant.training.recipe import OwnSettings
 from gradts_plugin.hosts.jiant.training.runner import observed_host_runs
+from gradts_plugin.json_forms import from_json
+from gradts_plugin.records import Recipe
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.selection import GradTSSettings
 
@@ -125,7 +128,7 @@ def run_mended(
         if configuration.save_checkpoint_every_steps and checkpoint.exists():
             resume_mended(configuration, checkpoint, settings=settings, observe=observe)
             return
-    with _mended(configuration, settings), observed_host_runs(observe):
+    with _as_tried(configuration, settings, observe):
         runscript.run_loop(configuration)
 
 
@@ -156,20 +159,30 @@ def resume_mended(
     observe: StepObserver | None = None,
 ) -> None:
     """jiant's resume, with schedule, sampler and data order restored."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_mended(configuration, settings))
-        if observe is not None:
-            stack.enter_context(observed_host_runs(observe))
+    with _as_tried(configuration, settings, observe):
         runscript.resume(str(checkpoint_path))
 
 
-def _mended(
-    configuration: Any, settings: GradTSSettings
-) -> contextlib.AbstractContextManager[None]:
-    """jiant's faults mended as in a trial of what the rewritten config selects."""
-    rewritten = read_json(Path(configuration.jiant_task_container_config_path))
-    return mended(
-        seed=configuration.seed,
-        switches=FaultSwitches.of(settings),
-        task_steps=rewritten.get("gradts", {}).get("selection", {}).get("task_steps"),
-    )
+@contextlib.contextmanager
+def _as_tried(
+    configuration: Any, settings: GradTSSettings, observe: StepObserver | None
+) -> Iterator[None]:
+    """jiant's run script trains what a trial of the rewritten config's selection trained."""
+    path = Path(configuration.jiant_task_container_config_path)
+    given = read_json(path).get("gradts", {}).get("selection", {}).get("recipe")
+    recipe = None if given is None else from_json(Recipe, given, where=f"{path}: recipe")
+    own = None if recipe is None else OwnSettings.of(recipe)
+    if own is not None:
+        configuration.learning_rate = own.learning_rate
+        configuration.max_grad_norm = own.max_grad_norm
+        configuration.optimizer_type = own.optimizer_type
+    with (
+        mended(
+            seed=configuration.seed,
+            switches=FaultSwitches.of(settings),
+            clip_once_per_step=own is not None and own.clip_once_per_step,
+            task_steps=None if recipe is None else recipe.task_steps,
+        ),
+        observed_host_runs(observe, recipe, configuration.seed),
+    ):
+        yield

@@ -15,6 +15,7 @@ from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.faults.batch_length import trimmed_batches
 from gradts_plugin.hosts.jiant.faults.clipping import clipping_once
 from gradts_plugin.hosts.jiant.faults.data_order import reshuffled_data
+from gradts_plugin.hosts.jiant.faults.heads import seeded_heads
 from gradts_plugin.hosts.jiant.faults.log_folder import unique_log_folder
 from gradts_plugin.hosts.jiant.faults.resuming import complete_checkpoints
 from gradts_plugin.hosts.jiant.faults.task_order import exact_task_order, seeded_task_order
@@ -27,6 +28,8 @@ class FaultSwitches:
 
     Attributes:
         seeded_sampler: the task sampler draws from the run's seed; jiant never seeds it.
+        seeded_heads: a head's first weights are given by seed and task; jiant draws them one after
+            the other, so that they, and dropout, depend on the other tasks.
         reshuffle_epochs: every epoch of a task has its own order, given by seed, task and epoch;
             jiant repeats the first epoch's batches for ever, and keeps them all in memory.
         trim_batches: batches are as long as their longest row; jiant pads to max_seq_length.
@@ -37,6 +40,7 @@ class FaultSwitches:
     """
 
     seeded_sampler: bool = True
+    seeded_heads: bool = True
     reshuffle_epochs: bool = True
     trim_batches: bool = True
     exact_resume: bool = True
@@ -62,7 +66,7 @@ def mended(
     """Mends jiant's faults until the context ends, then restores jiant exactly.
 
     Args:
-        seed: of the task order and of the order of the training data.
+        seed: of heads, of the task order and of the order of the training data.
         switches: which faults.
         clip_once_per_step: gradients are clipped when they are complete; jiant clips the sum so far
             after every micro-batch.
@@ -77,6 +81,8 @@ def mended(
         stack.enter_context(unique_log_folder())
         if switches.seeded_sampler:
             stack.enter_context(seeded_task_order(seed))
+        if switches.seeded_heads:
+            stack.enter_context(seeded_heads(seed))
         if task_steps:
             stack.enter_context(exact_task_order(seed, task_steps))
         if switches.reshuffle_epochs:

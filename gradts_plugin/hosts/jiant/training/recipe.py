@@ -16,7 +16,7 @@ from gradts_plugin.records import BatchSize, Recipe
 from gradts_plugin.settings.training import TrainingSettings
 
 #: Of how trainings run here; raised when the same recipe gives other numbers.
-HOST_VERSION = 1
+HOST_VERSION = 2
 
 #: The container's sampler that a recipe need not name: that of every run file.
 _PROPORTIONAL = {"sampler_type": "ProportionalMultiTaskSampler"}
@@ -45,6 +45,11 @@ class OwnSettings:
     sampler: str | dict[str, JsonValue]
     precision: str
     heads: JsonObject | None
+
+    @property
+    def optimizer_type(self) -> str:
+        """The optimizer as jiant's arguments name it; it has no Adamax, which comes later."""
+        return "radam" if self.optimizer == "radam" else "adam"
 
     @classmethod
     def of(cls, recipe: Recipe) -> OwnSettings:

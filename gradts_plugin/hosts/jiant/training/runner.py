@@ -64,12 +64,25 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 @contextlib.contextmanager
-def observed_host_runs(observe: StepObserver) -> Iterator[None]:
-    """jiant's own `run_loop` builds runners that tell of their steps, for the duration."""
+def observed_host_runs(
+    observe: StepObserver | None, recipe: Recipe | None, seed: int
+) -> Iterator[None]:
+    """jiant's own `run_loop` trains by a recipe and tells of its steps, for the duration.
+
+    Args:
+        observe: told of every step.
+        recipe: what jiant's arguments cannot say is taken from it; None: nothing is.
+        seed: of the task order.
+    """
     original = jiant_runner.JiantRunner
 
-    def make(**own: Any) -> ObservedRunner:
-        return ObservedRunner(observe=observe, **own)
+    def make(**given: Any) -> ObservedRunner:
+        if recipe is None:
+            return ObservedRunner(observe=observe, **given)
+        own = OwnSettings.of(recipe)
+        container, scheduler = given["jiant_task_container"], given["optimizer_scheduler"]
+        given["optimizer_scheduler"] = _by_recipe(container, scheduler, recipe, seed)
+        return ObservedRunner(observe=observe, precision=own.precision, **given)
 
     jiant_runner.JiantRunner = make
     try:
@@ -88,24 +101,30 @@ def set_up_runner(
     """jiant's runner on a container, from the pretrained weights, with fresh heads."""
     own = OwnSettings.of(recipe)
     runner = _own_runner(container, own, arguments, seed)
-    if own.optimizer == "adamax":
-        runner.optimizer_scheduler = _with_adamax(runner.optimizer_scheduler, own, recipe.max_steps)
-    if recipe.block_steps:
-        container.task_sampler = BlockTaskSampler(
-            container.task_dict, recipe.mixing_ratios, recipe.block_steps
-        )
-    elif own.sampler == "epoch" and not recipe.mixing_ratios and not recipe.task_steps:
-        container.task_sampler = epoch_sampler(container, recipe.batches, seed)
     return ObservedRunner(
         jiant_task_container=container,
         jiant_model=runner.jiant_model,
-        optimizer_scheduler=runner.optimizer_scheduler,
+        optimizer_scheduler=_by_recipe(container, runner.optimizer_scheduler, recipe, seed),
         device=runner.device,
         rparams=runner.rparams,
         log_writer=runner.log_writer,
         observe=observe,
         precision=own.precision,
     )
+
+
+def _by_recipe(container: Any, optimizer_scheduler: Any, recipe: Recipe, seed: int) -> Any:
+    """Gives a container the recipe's task order, and returns the recipe's optimizer."""
+    own = OwnSettings.of(recipe)
+    if recipe.block_steps:
+        container.task_sampler = BlockTaskSampler(
+            container.task_dict, recipe.mixing_ratios, recipe.block_steps
+        )
+    elif own.sampler == "epoch" and not recipe.mixing_ratios and not recipe.task_steps:
+        container.task_sampler = epoch_sampler(container, recipe.batches, seed)
+    if own.optimizer == "adamax":
+        return _with_adamax(optimizer_scheduler, own, recipe.max_steps)
+    return optimizer_scheduler
 
 
 def _own_runner(container: Any, own: OwnSettings, arguments: HostArguments, seed: int) -> Any:
@@ -125,7 +144,7 @@ def _own_runner(container: Any, own: OwnSettings, arguments: HostArguments, seed
         model_load_mode=arguments.model_load_mode,
         learning_rate=own.learning_rate,
         max_grad_norm=own.max_grad_norm,
-        optimizer_type="radam" if own.optimizer == "radam" else "adam",
+        optimizer_type=own.optimizer_type,
         no_cuda=arguments.no_cuda,
         seed=seed,
     )
