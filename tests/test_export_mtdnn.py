@@ -337,7 +337,7 @@ def test_only_the_kept_instances_of_an_auxiliary_are_written(selected, tmp_path)
 def test_mixing_ratios_are_the_proportions_of_batches(selected, tmp_path, key, ratios):
     def mix(config):
         config["gradts"]["selection"]["auxiliary_tasks"] = ["match", "two_words"]
-        config["gradts"]["selection"][key] = ratios
+        config["gradts"]["selection"]["recipe"][key] = ratios
         config["global_train_config"]["max_steps"] = 18
 
     path = changed_copy(selected, tmp_path, mix)

@@ -68,7 +68,9 @@ def read_selection(run: Path) -> FinishedSelection:
     if not isinstance(block, dict) or not isinstance(block.get("selection"), dict):
         raise ConfigError(f"{path} holds no selection; select first, or give the run's folder")
     selection = block.pop("selection")
-    missing = {"primary_task", "auxiliary_tasks", "encoder", "encoder_architecture"} - {*selection}
+    missing = {"primary_task", "auxiliary_tasks", "recipe", "encoder", "encoder_architecture"} - {
+        *selection
+    }
     if missing:
         raise ConfigError(f"{path}: gradts.selection: key {min(missing)!r} is missing")
     settings = parse_settings(GradTSSettings, block, where=f"{path}: gradts")
@@ -84,5 +86,5 @@ def read_selection(run: Path) -> FinishedSelection:
 
 def _proportions(selection: Mapping[str, Any]) -> Mapping[str, int]:
     """How often each task is trained; empty: as the sampler has it."""
-    recipe = selection.get("recipe") or {}
-    return recipe.get("task_steps") or selection.get("mixing_ratios") or {}
+    recipe = selection["recipe"]
+    return recipe["task_steps"] or recipe["mixing_ratios"]
