@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.json_forms import from_json
 from gradts_plugin.protocols import HostConfig
+from gradts_plugin.records import Recipe
 from gradts_plugin.run import REWRITTEN_CONFIG
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.selection import GradTSSettings
+
+#: Of a selection's record.
+_NEEDED = {"primary_task", "auxiliary_tasks", "recipe", "encoder", "encoder_architecture"}
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,10 @@ def read_selection(run: Path) -> FinishedSelection:
     if not isinstance(block, dict) or not isinstance(block.get("selection"), dict):
         raise ConfigError(f"{path} holds no selection; select first, or give the run's folder")
     selection = block.pop("selection")
-    missing = {"primary_task", "auxiliary_tasks", "recipe", "encoder", "encoder_architecture"} - {
-        *selection
-    }
+    missing = _NEEDED - {*selection}
     if missing:
         raise ConfigError(f"{path}: gradts.selection: key {min(missing)!r} is missing")
+    recipe = from_json(Recipe, selection["recipe"], where=f"{path}: gradts.selection.recipe")
     settings = parse_settings(GradTSSettings, block, where=f"{path}: gradts")
     return FinishedSelection(
         config=config,
@@ -80,11 +83,5 @@ def read_selection(run: Path) -> FinishedSelection:
         tasks=(selection["primary_task"], *selection["auxiliary_tasks"]),
         encoder=selection["encoder"],
         architecture=selection["encoder_architecture"],
-        mixing_ratios=_proportions(selection),
+        mixing_ratios=recipe.task_steps or recipe.mixing_ratios,
     )
-
-
-def _proportions(selection: Mapping[str, Any]) -> Mapping[str, int]:
-    """How often each task is trained; empty: as the sampler has it."""
-    recipe = selection["recipe"]
-    return recipe["task_steps"] or recipe["mixing_ratios"]
