@@ -108,6 +108,12 @@ def train(arguments: argparse.Namespace) -> None:
 # --- report ---------------------------------------------------------------------------------------
 
 
+SUMMARY = (
+    *("primary", "rows", "alone", "best single", "its test gain", "P(helps)"),
+    *("gain of shuffled", "reliability"),
+)
+
+
 def report(arguments: argparse.Namespace) -> None:
     """Writes what committed records say of the bed."""
     found = {name: bed.trials_of(name) for name in arguments.primaries}
@@ -119,7 +125,7 @@ def report(arguments: argparse.Namespace) -> None:
     }
     sections = {name: primary_report(name, trials) for name, trials in complete.items()}
     summary = markdown_table(
-        "primary|rows|alone|best single|its test gain|P(helps)|shuffled|reliability".split("|"),
+        SUMMARY,
         [section["summary"] for section in sections.values()],
     )
     text = [
