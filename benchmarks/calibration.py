@@ -59,7 +59,7 @@ def main() -> None:
         "# How sure gains are, and how sure they say they are",
         f"{arguments.simulations} simulated runs of {NUM_SETS} sets with "
         f"{arguments.instances} dev instances. Coverage: of the 95 % intervals. Then, by the "
-        "stated P(helps), the share of gains that truly were above 0, and how many there were. Off: "
+        "stated P(helps), the share of gains that truly were above 0, and how many they were. Off: "
         "the mean distance of both, over all gains.",
         markdown_table(["seeds", "coverage", "off", *header], rows),
     ]
