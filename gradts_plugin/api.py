@@ -152,6 +152,7 @@ class Result(_Shown):
         gain: of the selection over the primary alone, with its interval; None where nothing was
             selected or trained.
         test_gain: the same on the test set; None also where it was not scored.
+        notes: what has to be known before the scores are trusted.
         config_path: jiant's task-container config that trains exactly the selection.
         weights_paths: trained weights in jiant's format, one file per training seed.
         report_path: the report; its numbers (JSON) where the page's packages are missing.
@@ -171,6 +172,7 @@ class Result(_Shown):
     counters: Counters
     gain: Gain | None = None
     test_gain: Gain | None = None
+    notes: tuple[str, ...] = ()
 
     def __rich__(self) -> Group:
         """Ranking, selection, trials and scores, one below the other."""
@@ -183,6 +185,7 @@ class Result(_Shown):
             parts.append(Text(f"Dev {self.gain.shown}"))
         if self.test_gain is not None:
             parts.append(Text(f"Test {self.test_gain.shown}"))
+        parts += [Text(f"Note: {note}") for note in self.notes]
         if self.ranking is not None:
             parts += [Text(), self.ranking]
         if self.trials:
@@ -308,4 +311,5 @@ def _reported(engine: Engine, outcome: Outcome) -> Result:
         counters=outcome.done,
         gain=outcome.gain,
         test_gain=outcome.test_gain,
+        notes=outcome.notes,
     )

@@ -141,6 +141,14 @@ def test_the_rewritten_config_trains_the_selection_and_nothing_else_changed(sele
     }
 
 
+def test_what_jiants_own_sampler_does_to_the_primary_is_said_at_once(selected):
+    # Five tasks of the same size share six steps.
+    said = " ".join(selected.answer.err.split())
+    assert "Note: Beside 4 auxiliaries, cola gets about 1 of the 6 steps that it gets alone" in said
+    assert "`training: {exposure: equal}` gives it all of them" in said
+    assert said.index("Note: ") < said.index("probed ")
+
+
 def test_the_provenance_record_says_where_the_selection_comes_from(selected):
     record = json.loads(selected.path.read_text())["gradts"]["selection"]
     assert set(record["versions"]) >= {"gradts-plugin", "jiant", "torch", "transformers"}

@@ -1,9 +1,11 @@
 """What is said before scores are trusted: a starved primary, unfinished and unstable trainings."""
 
 import json
+from io import StringIO
 
 import pytest
 from fake_runs import fake_file, fake_manager, open_fake
+from rich.console import Console
 
 from gradts_plugin import run
 from gradts_plugin.engine.notes import candidates_note, exposure_note, training_notes
@@ -12,8 +14,11 @@ from gradts_plugin.errors import ConfigError
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.records import Trial
+from gradts_plugin.report.certainty import run_certainty
+from gradts_plugin.report.collect import collect
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.terminal.tables import print_outcome
 from gradts_plugin.testing.fake_host import FakeHost
 from gradts_plugin.testing.fake_model import FakeTask
 
@@ -120,6 +125,11 @@ def test_it_is_said_by_plan_outcome_and_result(tmp_path):
     outcome = run.run(engine)
     assert "10 of the 30 steps" in outcome.notes[0]
     assert json.loads((tmp_path / "result.json").read_text())["notes"] == list(outcome.notes)
+    console = Console(file=StringIO(), width=200)
+    print_outcome(console, outcome)
+    assert f"Note: {outcome.notes[0]}" in console.file.getvalue()
+    page = run_certainty(collect(engine, outcome))
+    assert page[0] == outcome.notes[0]
 
 
 # --- trainings that have not ended, or are not stable ---------------------------------------------
