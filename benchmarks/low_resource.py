@@ -2,6 +2,7 @@
 
     python benchmarks/low_resource.py lengths --data FOLDER     # alone, by steps and learning rate
     python benchmarks/low_resource.py train --data FOLDER       # what every candidate is worth
+    python benchmarks/low_resource.py rank --data FOLDER        # what rankings foretell of it
     python benchmarks/low_resource.py report                    # of the committed records
 
 FOLDER holds TASK/train.jsonl, val.jsonl and, for some, test.jsonl (see `bed.py`). Trainings are
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ import bed
 import numpy as np
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
+from scipy.stats import kendalltau
 
+from gradts_plugin import run
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.gains.gain import dev_and_test_gain, gain_of
@@ -30,8 +34,12 @@ from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Trial
 from gradts_plugin.scores import Gain, mean_score, shown_score
+from gradts_plugin.stores.files import write_json_atomic
 
 CONSOLE = Console(stderr=True)
+
+#: Instances of a task that a ranking looks at.
+PROBED = 240
 
 
 def main() -> None:
@@ -105,6 +113,65 @@ def train(arguments: argparse.Namespace) -> None:
                     say(f"{primary} with {candidate}: {gain.shown}; {trial.seconds:.0f} s")
 
 
+# --- what rankings foretell -----------------------------------------------------------------------
+
+#: Name -> what its run changes. Each ranks from what it sees of 240 instances of a task.
+RANKINGS: dict[str, dict[str, Any]] = {
+    "heads": {},
+    "heads, common removed": {"ranking": {"common": "remove"}},
+    **{
+        name: {"ranking": {"ranker": {"name": name, "max_instances": PROBED}}}
+        for name in ("embedding", "logme", "gradients")
+    },
+    "size": {"ranking": {"ranker": "size"}},
+}
+
+
+def rank(arguments: argparse.Namespace) -> None:
+    """Ranks each primary's candidates; what is ranked already is not ranked again."""
+    for primary in arguments.primaries:
+        path = bed.RECORDS / f"{primary}.rankings.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        for number, (name, changes) in enumerate(RANKINGS.items()):
+            if name in found:
+                continue
+            probing = {"model": "frozen", "precision": "bf16", "max_instances": PROBED}
+            folder = arguments.work.absolute() / "rankings" / f"{primary}-{number}"
+            values = {"probing": probing, "output_dir": folder, **changes}
+            with opened(arguments, primary, **values) as engine:
+                ranking = run.rank(engine)
+            cost = engine.session.accounts.cost
+            found[name] = {
+                "values": {each.task_name: each.tau for each in ranking.candidates},
+                "cost": to_json(cost),
+            }
+            write_json_atomic(path, found)
+            say(f"{primary}, {name}: {', '.join(ranking.task_order)}; {cost.seconds:.0f} s")
+
+
+def judged(values: dict[str, float], gains: dict[str, float]) -> dict[str, float]:
+    """How well a ranking foretells gains.
+
+    Returns:
+        `tau` between both; `regret`: what the first-ranked gains less than the best, none of them
+        among the choices; `ndcg` of gains above 0.
+    """
+    names = sorted(gains, key=lambda name: -values[name])
+    useful = np.maximum([gains[name] for name in names], 0.0)
+    discounts = 1 / np.log2(np.arange(2, len(names) + 2))
+    ideal = float(np.sort(useful)[::-1] @ discounts)
+    return {
+        "tau": kendall_tau([values[name] for name in names], [gains[name] for name in names]),
+        "regret": float(useful.max() - gains[names[0]]),
+        "ndcg": float(useful @ discounts) / ideal if ideal else float("nan"),
+    }
+
+
+def kendall_tau(values: Sequence[float], others: Sequence[float]) -> float:
+    """Kendall's tau-b."""
+    return float(kendalltau(values, others).statistic)
+
+
 # --- report ---------------------------------------------------------------------------------------
 
 
@@ -136,13 +203,18 @@ def report(arguments: argparse.Namespace) -> None:
         "Reliability: correlation of the candidates' gains between seeds.",
         summary,
     ]
+    rankings = rankings_report({name: each["results"] for name, each in sections.items()})
+    text += rankings["text"]
     for name, section in sections.items():
         text += [f"## {name}", section["text"]]
     write_results(
         Path(__file__).parent / "results",
         "low_resource",
         source=provenance(),
-        results={name: section["results"] for name, section in sections.items()},
+        results={
+            "primaries": {name: section["results"] for name, section in sections.items()},
+            "rankings": rankings["results"],
+        },
         text="\n\n".join(text),
     )
 
@@ -210,6 +282,48 @@ def primary_report(primary: str, trials: dict[bed.Set, Trial]) -> dict[str, Any]
     }
 
 
+def rankings_report(primaries: dict[str, Any]) -> dict[str, Any]:
+    """How well rankings foretell the test gains of single candidates, beside their ceiling."""
+    results: dict[str, dict[str, Any]] = {}
+    for primary, found in primaries.items():
+        path = bed.RECORDS / f"{primary}.rankings.json"
+        gains = {name: each["test_gain"]["gain"] for name, each in found["singles"].items()}
+        on_dev = {name: each["dev_gain"]["gain"] for name, each in found["singles"].items()}
+        ways = (
+            {name: each["values"] for name, each in json.loads(path.read_text()).items()}
+            if (path.exists())
+            else {}
+        )
+        for name, values in {**ways, "gains on dev": on_dev}.items():
+            first = max(gains, key=values.__getitem__)
+            results.setdefault(name, {})[primary] = {
+                **judged(values, gains),
+                "first": first,
+                "shuffled_first": first.endswith(bed.SHUFFLED),
+            }
+    rows = [
+        (
+            name,
+            len(of_primary),
+            *(
+                f"{np.nanmean([each[what] for each in of_primary.values()]):.3f}"
+                for what in ("tau", "regret", "ndcg")
+            ),
+            sum(each["shuffled_first"] for each in of_primary.values()),
+        )
+        for name, of_primary in results.items()
+    ]
+    text = [
+        "## Rankings",
+        "Against the test gains of single candidates, means over primaries: Kendall's tau, what "
+        "the first-ranked candidate gains less than the best one (regret@1), NDCG of gains above "
+        "0, and how often a candidate with shuffled labels comes first. `gains on dev` are what "
+        "the same trainings gain on dev: no ranking can be expected to do better.",
+        markdown_table(["ranking", "primaries", "tau", "regret@1", "NDCG", "shuffled"], rows),
+    ]
+    return {"text": text, "results": results}
+
+
 def gain_cells(gain: Gain | None) -> tuple[str, str]:
     """A gain with its interval, and P(helps)."""
     if gain is None:
@@ -227,7 +341,7 @@ def seed_reliability(singles: list[Trial], alone: Trial) -> float | None:
     return float(np.mean([np.corrcoef(one, other)[0, 1] for one, other in pairs]))
 
 
-PARTS = {"lengths": lengths, "train": train, "report": report}
+PARTS = {"lengths": lengths, "train": train, "rank": rank, "report": report}
 
 if __name__ == "__main__":
     main()
