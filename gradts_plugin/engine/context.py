@@ -10,7 +10,7 @@ from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.offers import Computation, Correlation, TrialOf
+from gradts_plugin.offers import Computation, Correlation, NamedValues, TrialOf
 from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
 from gradts_plugin.records import (
     FloatArray,
@@ -75,7 +75,7 @@ class Context:
         """Importances of the candidates with shuffled labels."""
         return self.engine.probes.controls()
 
-    def computed(self, computations: Sequence[Computation]) -> list[JsonObject]:
+    def computed(self, computations: Sequence[Computation]) -> list[NamedValues]:
         """The values of each computation."""
         return self.engine.values.all_of(computations)
 

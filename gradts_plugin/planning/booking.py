@@ -16,8 +16,7 @@ from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings, TrialRequest, trial_of
 from gradts_plugin.engine.values import Values
 from gradts_plugin.engine.weights import Weights
-from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.offers import Computation
+from gradts_plugin.offers import Computation, NamedValues
 from gradts_plugin.planning.books import Books, Probing, Training
 from gradts_plugin.protocols import Host, ProbeTarget, Schedule
 from gradts_plugin.records import FloatArray, IntArray, TrainingPlan, TrainingResult, Trial
@@ -241,7 +240,7 @@ class BookingValues(Values):
         super().__init__(session)
         self._books = books
 
-    def all_of(self, computations: Sequence[Computation]) -> list[JsonObject]:
+    def all_of(self, computations: Sequence[Computation]) -> list[NamedValues]:
         """Finds all, or books those that are missing."""
         store, values = self._session.stores.computed, []
         for computation in computations:

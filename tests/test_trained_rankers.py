@@ -1,0 +1,335 @@
+"""Rankers that look at trained encoders: their numbers by hand, planted tasks, what is stored."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from fake_runs import TASKS, open_fake
+from torch import nn
+
+from gradts_plugin.errors import StoreError, TrainingError
+from gradts_plugin.planning.plan import make_plan
+from gradts_plugin.ranking.held_out import EncodedTask, encoded_task, held_out_loss, pooled_states
+from gradts_plugin.ranking.transfer import TransferSettings, fit_map, rank_by_transfer
+from gradts_plugin.records import Cost, ProbeBatch, TaskInfo, TrainingResult
+from gradts_plugin.run import rank
+from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.computed import Computed, ComputedValues
+from gradts_plugin.testing.fake_host import FakeHost
+
+pytestmark = pytest.mark.usefixtures("without_pages")
+
+
+def tensor(*values):
+    return torch.tensor(values, dtype=torch.float32)
+
+
+# --- a head on dev instances ----------------------------------------------------------------------
+
+
+def test_the_dev_loss_of_scores_by_hand():
+    # x = -1, 1 has deviation 2 ** 0.5; the loss (w x / 2**0.5 - x)**2 + 0.005 w**2 has its minimum
+    # at w = 2**0.5 / 1.01, so the head answers x / 1.01: 3 / 1.01 and 0, where 2 and 1 is right.
+    train = tensor([-1], [1]), tensor(-1, 1)
+    dev = tensor([3], [0]), tensor(2, 1)
+    expected = ((3 / 1.01 - 2) ** 2 + 1) / 2
+    assert held_out_loss(EncodedTask(train, dev, 4)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_dev_loss_of_classes_leaves_out_what_no_training_instance_has():
+    # Features that say nothing leave the frequencies, 3/4 and 1/4. Class 1 is none of the training
+    # data's, nor is 3, for which the head has not even an output.
+    train = torch.zeros(4, 2), torch.tensor([0, 0, 2, 0])
+    dev = torch.zeros(5, 2), torch.tensor([2, 0, 1, 3, 0])
+    expected = -(math.log(1 / 4) + 2 * math.log(3 / 4)) / 3
+    assert held_out_loss(EncodedTask(train, dev, 9)) == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(TrainingError, match="no dev instance has a label of the training data"):
+        held_out_loss(EncodedTask(train, (torch.zeros(1, 2), torch.tensor([1])), 5))
+
+
+def test_the_dev_loss_of_choices_takes_any_place_for_an_answer():
+    # The right choice is the larger one; the third place is right in the dev set alone.
+    train = tensor([[1], [0], [0]], [[0], [1], [0]]), torch.tensor([0, 1])
+    right = tensor([[0], [0], [1]]), torch.tensor([2])
+    wrong = tensor([[0], [0], [1]]), torch.tensor([0])
+    assert held_out_loss(EncodedTask(train, right, 3)) < math.log(3)
+    assert held_out_loss(EncodedTask(train, wrong, 3)) > math.log(3)
+
+
+@dataclass
+class Target:
+    """A lent encoder: one weight, by which planted features are multiplied; tasks by (name, phase).
+
+    A task is (features, labels) of instances with one token each; `batches` gives them one by one,
+    last first, so that nothing can rest on their order.
+    """
+
+    tasks: dict
+    weight: nn.Parameter
+    steps: int = 0
+    asked: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.encoder = self.model = nn.Module()
+        self.model.weight = self.weight
+        self.result = TrainingResult(0.5, {}, (), self.steps, 4 * self.steps, 1.0, None)
+
+    def batches(self, *, batch_size, max_instances, seed, task_name, phase="train"):
+        self.asked.append((task_name, phase, max_instances, seed))
+        features, labels = self.tasks[task_name, phase]
+        for number in reversed(range(len(labels))):
+            row, label = features[number], labels[number : number + 1]
+
+            def states(row=row):
+                return (row * self.weight)[None, None]
+
+            def losses(row=row, label=label):
+                return ((row * self.weight).sum() - label) ** 2
+
+            yield ProbeBatch(
+                np.array([number]), losses, torch.ones(1, 1, dtype=torch.bool), states, label
+            )
+
+
+def test_a_task_is_encoded_as_it_was_trained_and_scored():
+    tasks = {
+        ("p", "train"): (tensor([1, 2], [3, 4], [5, 6]), tensor(1, 2, 3)),
+        ("p", "val"): (tensor([7, 8]), tensor(4)),
+    }
+    target = Target(tasks, nn.Parameter(tensor(10, 1)))
+    encoded = encoded_task(target, "p", max_instances=9, seed=4)
+    assert encoded.train[0].tolist() == [[50, 6], [30, 4], [10, 2]]
+    assert encoded.train[1].tolist() == [3, 2, 1]
+    assert encoded.dev[0].tolist() == [[70, 8]]
+    assert encoded.num_instances == 4
+    assert target.asked == [("p", "train", 9, 4), ("p", "val", 9, 4)]
+    assert target.weight.requires_grad
+    states, count = pooled_states(target, "p", max_instances=None, seed=4)
+    assert (states.tolist(), count) == ([[10, 2], [30, 4], [50, 6]], 3)  # by id
+
+
+# --- transfer probe -------------------------------------------------------------------------------
+
+
+def test_a_map_is_a_ridge_regression_towards_the_identity():
+    # One coordinate: before -1, 1 (sum of squares 2, mean 1, ridge 10), after 3 * before + 5:
+    # weight 1 + 2 * 2 / 12, and the mean is met.
+    weight, bias = fit_map(np.array([[-1.0], [1.0]]), np.array([[2.0], [8.0]]))
+    assert weight == pytest.approx(np.array([[1 + 4 / 12]]))
+    assert bias == pytest.approx(np.array([5.0]))
+    # The second coordinate is not shown by these rows: it stays.
+    before, after = np.array([[-1.0, 7], [1, 7]]), np.array([[-3.0, 9], [3, 9]])
+    weight, bias = fit_map(before, after)
+    assert weight[:, 1] == pytest.approx([0, 1])
+    assert np.array([0, 7]) @ weight + bias == pytest.approx([0, 9])
+    assert np.array([0, 8]) @ weight + bias == pytest.approx([0, 10])
+
+
+def test_a_map_that_is_linear_is_found_where_rows_are_many():
+    stream = np.random.default_rng(0)
+    before, true = stream.normal(size=(20000, 4)), stream.normal(size=(4, 4))
+    weight, bias = fit_map(before, before @ true + 2)
+    assert weight == pytest.approx(true, abs=0.01)
+    assert bias == pytest.approx(np.full(4, 2.0), abs=0.01)
+
+
+def test_a_constant_task_has_a_map_too():
+    weight, bias = fit_map(np.ones((3, 2)), np.ones((3, 2)))
+    assert weight == pytest.approx(np.eye(2))
+    assert bias == pytest.approx(np.zeros(2))
+
+
+@dataclass
+class Context:
+    """What rankers ask for: the primary is the first task; fine-tuning gives planted weights."""
+
+    tasks_of_target: dict
+    weights: dict
+    settings: GradTSSettings = field(default_factory=GradTSSettings)
+    pretrained: tuple = (1.0, 1.0)
+    computed_so_far: dict = field(default_factory=dict)
+    asked: list = field(default_factory=list)
+
+    @property
+    def primary_task(self):
+        return next(iter(self.weights))
+
+    @property
+    def candidate_tasks(self):
+        return tuple(self.weights)[1:]
+
+    @property
+    def tasks(self):
+        return {name: TaskInfo(name, "regression", 4, "") for name in self.weights}
+
+    def fine_tuning_identity(self, task_names):
+        return {"tasks": list(task_names)}
+
+    def computed(self, computations):
+        found = []
+        for each in computations:
+            values, cost = each.compute()
+            self.computed_so_far[(each.name, *each.task_names)] = (values, cost)
+            found.append(values)
+        return found
+
+    @contextlib.contextmanager
+    def fine_tuned(self, task_names, seed):
+        self.asked.append(("fine-tuned", *task_names, seed))
+        weight = nn.Parameter(tensor(*self.weights["".join(task_names)]))
+        yield Target(self.tasks_of_target, weight, steps=5)
+
+    @contextlib.contextmanager
+    def untrained(self, task_names, seed):
+        self.asked.append(("untrained", *task_names, seed))
+        yield Target(self.tasks_of_target, nn.Parameter(tensor(*self.pretrained)))
+
+
+#: The primary's score is the first of two numbers; the second is noise. Few rows are seen.
+STREAM = np.random.default_rng(3)
+
+
+def planted(count, width=2):
+    features = STREAM.normal(size=(count, width)).astype(np.float32)
+    return torch.from_numpy(features), torch.from_numpy(features[:, 0].copy())
+
+
+PLANTED = {
+    ("p", "train"): planted(12),
+    ("p", "val"): planted(12),
+    **{(name, "train"): planted(40) for name in ("blind", "same", "other")},
+}
+WEIGHTS = {"p": (1, 1), "blind": (0, 1), "same": (1, 1), "other": (2, 0)}
+
+
+def test_transfer_is_what_the_frozen_encoder_of_a_candidate_saves_on_dev():
+    context = Context(PLANTED, WEIGHTS, GradTSSettings(seed=6, ranking={"seed": 2}))
+    ranking = rank_by_transfer(context, TransferSettings(max_instances=9))
+    values = {found.task_name: found.tau for found in ranking.candidates}
+
+    def loss(weight):
+        target = Target(PLANTED, nn.Parameter(tensor(*weight)))
+        return held_out_loss(encoded_task(target, "p", max_instances=9, seed=2))
+
+    expected = {name: loss((1, 1)) - loss(WEIGHTS[name]) for name in values}
+    assert values == pytest.approx(expected)
+    assert values["same"] == 0.0
+    assert values["other"] > values["same"] > values["blind"]
+    assert values["blind"] < -0.5  # the score's own variance is left
+    assert ranking.task_order == ("other", "same", "blind")
+    assert (ranking.ranker, ranking.measure) == ("transfer", "dev loss reduction")
+    assert [asked for asked in context.asked if asked[0] == "fine-tuned"] == [
+        ("fine-tuned", name, 6) for name in ("blind", "same", "other")
+    ]
+    costs = {key: cost for key, (_, cost) in context.computed_so_far.items()}
+    assert (costs["head loss", "p"].num_steps, costs["head loss", "p"].num_examples) == (0, 24)
+    own = costs["head loss", "p", "same"]
+    assert (own.num_steps, own.num_examples) == (5, 20 + 24)
+
+
+def test_maps_stand_for_encoders_and_name_no_primary():
+    context = Context(PLANTED, WEIGHTS)
+    ranking = rank_by_transfer(context, TransferSettings(linear_map=True))
+    assert ranking.task_order[-1] == "blind"
+    assert {found.task_name: found.tau for found in ranking.candidates}["same"] == pytest.approx(0)
+    values, cost = context.computed_so_far["linear map", "blind"]
+    # 40 rows against ten that say "no change": 10 / 50 of the first coordinate are left.
+    assert values["weight"] == pytest.approx(np.diag([0.2, 1.0]), abs=0.06)
+    assert values["weight"].dtype == values["bias"].dtype == np.float32
+    assert (cost.num_steps, cost.num_examples) == (5, 20 + 2 * 40)
+    # The primary is encoded once, whatever the number of candidates.
+    assert context.asked.count(("untrained", "p", 0)) == 1
+    assert context.computed_so_far["head loss", "p", "same"][1].num_examples == 0
+
+
+# --- what is stored -------------------------------------------------------------------------------
+
+
+def test_arrays_come_back_beside_plain_values(tmp_path):
+    store = ComputedValues(tmp_path / "computed")
+    array = np.arange(6, dtype=np.float16).reshape(2, 3)
+    key = {"name": "one"}
+    store.record(key, Computed({"loss": 0.5, "map": array}, Cost(3, 4, 5.0)))
+    found = ComputedValues(tmp_path / "computed").find(key)
+    assert found.values["loss"] == 0.5
+    assert isinstance(found.values["map"], np.memmap)
+    assert found.values["map"].dtype == np.float16
+    assert (found.values["map"] == array).all()
+    assert found.cost == Cost(3, 4, 5.0)
+    (file,) = (tmp_path / "computed").glob("*.npy")
+    assert file.name == f"{store.digest(key)[:32]}.map.npy"
+    assert store.find({"name": "another"}) is None
+
+
+def test_an_array_that_was_removed_is_computed_again_and_a_damaged_one_is_named(tmp_path):
+    store, key = ComputedValues(tmp_path), {"name": "one"}
+    store.record(key, Computed({"map": np.ones(1000), "loss": 1}, Cost()))
+    (file,) = tmp_path.glob("*.npy")
+    whole = file.read_bytes()
+    for damaged in (whole[:-8], whole[:20], b"", b"no array"):
+        file.write_bytes(damaged)
+        with pytest.raises(StoreError, match=f"array {file} is damaged; remove this file"):
+            store.find(key)
+    file.unlink()
+    assert store.find(key) is None
+
+
+def test_no_array_is_ever_unpickled(tmp_path):
+    store, key = ComputedValues(tmp_path), {"name": "one"}
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        store.record(key, Computed({"map": np.array([{}])}, Cost()))
+    store.record(key, Computed({"map": np.ones(1)}, Cost()))
+    (file,) = tmp_path.glob("*.npy")
+    np.save(file, np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(StoreError, match="damaged"):
+        store.find(key)
+
+
+def trainings_of(folder, ranker, *, primary="goal", candidates=("related", "words"), **values):
+    """(fine-tunings that a plan foretells, those that a ranking then makes, the ranking)."""
+    values = {
+        "store": str(folder / "store"),
+        "primary_task": primary,
+        "candidate_tasks": list(candidates),
+        "ranking": {"ranker": ranker},
+        "method": "top",
+        **values,
+    }
+    host = FakeHost(TASKS)
+    planned = make_plan(open_fake(folder / "out", values, host=host), final_training=False)
+    what = f"fine-tunings for {ranker['name']}"
+    foretold = sum(part.num_to_do for part in planned.parts if part.what == what)
+    engine = open_fake(folder / "out", values, host=host)
+    ranking = rank(engine)
+    assert engine.session.accounts.counters.training_runs == len(host.fine_tunings)
+    return foretold, len(host.fine_tunings), ranking
+
+
+@pytest.mark.parametrize(("linear_map", "another"), [(False, 2), (True, 1)])
+def test_what_transfer_trains(linear_map, another, tmp_path):
+    ranker = {"name": "transfer", "linear_map": linear_map}
+    foretold, made, ranking = trainings_of(tmp_path, ranker)
+    assert (foretold, made) == (2, 2)
+    assert trainings_of(tmp_path, ranker) == (0, 0, ranking)
+    more = trainings_of(tmp_path, ranker, candidates=("related", "words", "degree"))
+    assert more[:2] == (1, 1)
+    # Another primary: `ending` was no candidate before, the others were.
+    other = trainings_of(tmp_path, ranker, primary="degree", candidates=("words", "ending"), seed=0)
+    assert other[:2] == (another, another)
+
+
+#: All of `goal`'s training instances are of one class: any head learns that.
+@pytest.mark.parametrize("primary", [task.name for task in TASKS if task.name != "goal"])
+@pytest.mark.parametrize("linear_map", [False, True])
+def test_transfer_scores_primaries_of_every_kind(primary, linear_map, tmp_path):
+    others = [task.name for task in TASKS if task.name != primary]
+    ranker = {"name": "transfer", "linear_map": linear_map}
+    *_, ranking = trainings_of(tmp_path, ranker, primary=primary, candidates=others)
+    values = [found.tau for found in ranking.candidates]
+    assert np.isfinite(values).all()
+    assert len(set(values)) == len(values)
