@@ -16,6 +16,7 @@ from gradts_plugin.ranking import (
     logme,
     random_order,
     size,
+    task_vectors,
     transfer,
 )
 from gradts_plugin.ranking.correlation import kendall
@@ -67,7 +68,16 @@ def extend_rankers() -> Sequence[Ranker[Any]]:
     """Offers GradTS's own ranking, and those to compare it with."""
     return [
         ranker.RANKER
-        for ranker in (heads, size, random_order, embedding, logme, gradients, transfer)
+        for ranker in (
+            heads,
+            size,
+            random_order,
+            embedding,
+            logme,
+            gradients,
+            transfer,
+            task_vectors,
+        )
     ]
 
 

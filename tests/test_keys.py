@@ -117,7 +117,7 @@ OTHER_OF_FILE = {
 }
 
 #: Of rankers.
-OTHER_OF_RANKERS = {"max_instances": 5, "linear_map": True}
+OTHER_OF_RANKERS = {"max_instances": 5, "linear_map": True, "scale": 0.3}
 
 #: Settings that are read only together with others.
 TOGETHER = {

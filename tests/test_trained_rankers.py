@@ -15,6 +15,12 @@ from torch import nn
 from gradts_plugin.errors import StoreError, TrainingError
 from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.ranking.held_out import EncodedTask, encoded_task, held_out_loss, pooled_states
+from gradts_plugin.ranking.task_vectors import (
+    TaskVectorSettings,
+    flat_weights,
+    rank_by_task_vectors,
+    with_added,
+)
 from gradts_plugin.ranking.transfer import TransferSettings, fit_map, rank_by_transfer
 from gradts_plugin.records import Cost, ProbeBatch, TaskInfo, TrainingResult
 from gradts_plugin.run import rank
@@ -247,6 +253,66 @@ def test_maps_stand_for_encoders_and_name_no_primary():
     assert context.computed_so_far["head loss", "p", "same"][1].num_examples == 0
 
 
+# --- task vectors ---------------------------------------------------------------------------------
+
+
+def test_task_vectors_are_added_to_the_pretrained_encoder():
+    # Pretrained (1, 1); vectors (1, 0), (0, -2), (0, 0) and (1, 2), times 0.5.
+    weights = {"p": (2, 1), "blind": (1, -1), "same": (1, 1), "other": (2, 3)}
+    context = Context(PLANTED, weights, GradTSSettings(seed=6, ranking={"seed": 2}))
+    settings = TaskVectorSettings(max_instances=9, scale=0.5)
+    ranking = rank_by_task_vectors(context, settings)
+    values = {found.task_name: found.tau for found in ranking.candidates}
+
+    def loss(*weight):
+        target = Target(PLANTED, nn.Parameter(tensor(*weight)))
+        return held_out_loss(encoded_task(target, "p", max_instances=9, seed=2))
+
+    merged = {"blind": (1.5, 0), "same": (1.5, 1), "other": (2, 2)}
+    expected = {name: loss(1.5, 1) - loss(*merged[name]) for name in values}
+    assert values == pytest.approx(expected, abs=1e-6)
+    assert values["blind"] > values["same"]  # it takes the noise away
+    assert values["same"] == 0.0
+    assert (ranking.ranker, ranking.measure) == ("task-vectors", "dev loss reduction")
+    vectors = {
+        key[1]: (found["vector"], cost)
+        for key, (found, cost) in context.computed_so_far.items()
+        if key[0] == "task vector"
+    }
+    assert {name: vector.tolist() for name, (vector, _) in vectors.items()} == {
+        "p": [1, 0],
+        "blind": [0, -2],
+        "same": [0, 0],
+        "other": [1, 2],
+    }
+    assert {vector.dtype for vector, _ in vectors.values()} == {np.dtype(np.float16)}
+    assert {(cost.num_steps, cost.num_examples) for _, cost in vectors.values()} == {(5, 20)}
+    assert context.computed_so_far["merged loss", "p", "blind"][1].num_examples == 24
+
+
+def test_a_candidate_that_spoils_what_the_primary_needs_is_ranked_last():
+    # Its vector takes the coordinate away that holds the score.
+    weights = {"p": (1, 1), "spoils": (-1, 1), "idle": (1, 1), "clears": (1, -1)}
+    context = Context(PLANTED, weights)
+    ranking = rank_by_task_vectors(context, TaskVectorSettings(scale=0.5))
+    assert ranking.task_order == ("clears", "idle", "spoils")
+
+
+def test_an_encoder_is_what_it_was_after_something_was_added():
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    before = flat_weights(encoder)
+    assert before.shape == (3 * 2 + 2 + 2 + 1,)
+    change = np.arange(11, dtype=np.float32) / 7
+    with with_added(encoder, change):
+        assert flat_weights(encoder) == pytest.approx(before + change)
+        assert encoder[1].weight.requires_grad
+    assert (flat_weights(encoder) == before).all()
+    with contextlib.suppress(KeyError), with_added(encoder, change):
+        raise KeyError
+    assert (flat_weights(encoder) == before).all()
+
+
 # --- what is stored -------------------------------------------------------------------------------
 
 
@@ -323,12 +389,52 @@ def test_what_transfer_trains(linear_map, another, tmp_path):
     assert other[:2] == (another, another)
 
 
+def test_what_task_vectors_train(tmp_path):
+    ranker = {"name": "task-vectors"}
+    foretold, made, ranking = trainings_of(tmp_path, ranker)
+    assert (foretold, made) == (3, 3)
+    assert trainings_of(tmp_path, ranker) == (0, 0, ranking)
+    assert trainings_of(tmp_path, {**ranker, "scale": 0.2})[:2] == (0, 0)
+    more = trainings_of(tmp_path, ranker, candidates=("related", "words", "degree"))
+    assert more[:2] == (1, 1)
+    # Another primary that was a candidate, and one that was not.
+    assert trainings_of(tmp_path, ranker, primary="degree", candidates=("words",))[:2] == (0, 0)
+    assert trainings_of(tmp_path, ranker, primary="ending", candidates=("words",))[:2] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "ranker",
+    [
+        {"name": "transfer"},
+        {"name": "transfer", "linear_map": True},
+        {"name": "task-vectors"},
+    ],
+    ids=str,
+)
+def test_what_was_trained_belongs_to_its_settings(ranker, tmp_path):
+    def made(**values):
+        return trainings_of(tmp_path, ranker, **values)[1] > 0
+
+    assert made()
+    assert not made(training={"max_steps": 9})
+    assert made(fine_tuning={"max_steps": 2, "learning_rate": 2e-3})
+    assert made(seed=1)
+    assert not made(seed=1)
+
+
 #: All of `goal`'s training instances are of one class: any head learns that.
 @pytest.mark.parametrize("primary", [task.name for task in TASKS if task.name != "goal"])
-@pytest.mark.parametrize("linear_map", [False, True])
-def test_transfer_scores_primaries_of_every_kind(primary, linear_map, tmp_path):
+@pytest.mark.parametrize(
+    "ranker",
+    [
+        {"name": "transfer"},
+        {"name": "transfer", "linear_map": True},
+        {"name": "task-vectors"},
+    ],
+    ids=str,
+)
+def test_primaries_of_every_kind_are_scored(primary, ranker, tmp_path):
     others = [task.name for task in TASKS if task.name != primary]
-    ranker = {"name": "transfer", "linear_map": linear_map}
     *_, ranking = trainings_of(tmp_path, ranker, primary=primary, candidates=others)
     values = [found.tau for found in ranking.candidates]
     assert np.isfinite(values).all()
