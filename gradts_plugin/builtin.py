@@ -14,6 +14,7 @@ from gradts_plugin.ranking import (
     gradients,
     heads,
     logme,
+    lookahead,
     random_order,
     size,
     task_vectors,
@@ -77,6 +78,7 @@ def extend_rankers() -> Sequence[Ranker[Any]]:
             gradients,
             transfer,
             task_vectors,
+            lookahead,
         )
     ]
 

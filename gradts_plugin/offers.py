@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from gradts_plugin.json_forms import JsonObject, JsonValue
-from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
+from gradts_plugin.protocols import ImportanceSource, Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
     Cost,
     FloatArray,
@@ -145,9 +145,15 @@ class RankingContext(Protocol):
         ...
 
     def fine_tuned(
-        self, task_names: Sequence[str], seed: int
+        self, task_names: Sequence[str], seed: int, looks: Looks | None = None
     ) -> AbstractContextManager[ProbeTarget]:
-        """Fine-tunes the encoder on tasks (settings `fine_tuning`) and lends the model."""
+        """Fine-tunes the encoder on tasks (settings `fine_tuning`) and lends the model.
+
+        Args:
+            task_names: the tasks.
+            seed: of the training.
+            looks: lends the model while it is trained, too.
+        """
         ...
 
     def untrained(

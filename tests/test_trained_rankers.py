@@ -14,19 +14,19 @@ from torch import nn
 
 from gradts_plugin.errors import StoreError, TrainingError
 from gradts_plugin.planning.plan import make_plan
+from gradts_plugin.protocols import Looks
+from gradts_plugin.ranking.encoder_weights import flat_weights, with_added
 from gradts_plugin.ranking.held_out import EncodedTask, encoded_task, held_out_loss, pooled_states
-from gradts_plugin.ranking.task_vectors import (
-    TaskVectorSettings,
-    flat_weights,
-    rank_by_task_vectors,
-    with_added,
-)
+from gradts_plugin.ranking.lookahead import LookaheadSettings, rank_by_lookahead
+from gradts_plugin.ranking.task_vectors import TaskVectorSettings, rank_by_task_vectors
 from gradts_plugin.ranking.transfer import TransferSettings, fit_map, rank_by_transfer
 from gradts_plugin.records import Cost, ProbeBatch, TaskInfo, TrainingResult
 from gradts_plugin.run import rank
 from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores import keys
 from gradts_plugin.stores.computed import Computed, ComputedValues
 from gradts_plugin.testing.fake_host import FakeHost
+from gradts_plugin.testing.fake_model import FakeTask
 
 pytestmark = pytest.mark.usefixtures("without_pages")
 
@@ -160,6 +160,8 @@ class Context:
     pretrained: tuple = (1.0, 1.0)
     computed_so_far: dict = field(default_factory=dict)
     asked: list = field(default_factory=list)
+    way: tuple = ()  # the weights that a joint training goes through
+    looked_at: list = field(default_factory=list)
 
     @property
     def primary_task(self):
@@ -185,9 +187,12 @@ class Context:
         return found
 
     @contextlib.contextmanager
-    def fine_tuned(self, task_names, seed):
+    def fine_tuned(self, task_names, seed, looks=None):
         self.asked.append(("fine-tuned", *task_names, seed))
-        weight = nn.Parameter(tensor(*self.weights["".join(task_names)]))
+        for way in self.way if looks else ():
+            self.looked_at.append(Target(self.tasks_of_target, nn.Parameter(tensor(*way))))
+            looks.look(self.looked_at[-1])
+        weight = nn.Parameter(tensor(*self.weights[task_names[-1]]))
         yield Target(self.tasks_of_target, weight, steps=5)
 
     @contextlib.contextmanager
@@ -303,14 +308,95 @@ def test_an_encoder_is_what_it_was_after_something_was_added():
     encoder = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
     before = flat_weights(encoder)
     assert before.shape == (3 * 2 + 2 + 2 + 1,)
-    change = np.arange(11, dtype=np.float32) / 7
-    with with_added(encoder, change):
-        assert flat_weights(encoder) == pytest.approx(before + change)
+    change = torch.arange(11.0) / 7
+    parts = [*change[:8].split([6, 2]), None, change[10:]]
+    change[8:10] = 0
+    with with_added(encoder, parts, scale=-3.0):
+        assert flat_weights(encoder) == pytest.approx(before - 3 * change.numpy())
         assert encoder[1].weight.requires_grad
     assert (flat_weights(encoder) == before).all()
-    with contextlib.suppress(KeyError), with_added(encoder, change):
+    with contextlib.suppress(KeyError), with_added(encoder, parts):
         raise KeyError
     assert (flat_weights(encoder) == before).all()
+
+
+# --- lookahead ------------------------------------------------------------------------------------
+
+
+#: Losses (w x - y)**2 of single instances.
+ONE = {
+    ("p", "val"): (tensor([1]), tensor(0)),
+    ("like", "train"): (tensor([2]), tensor(0)),
+    ("against", "train"): (tensor([1]), tensor(3)),
+    ("idle", "train"): (tensor([1]), tensor(1)),
+}
+
+
+def test_lookahead_by_hand():
+    # At w = 1 the primary's loss w**2 is 1. A step of 0.01 on (2 w)**2, slope 8, leads to 0.92; on
+    # (w - 3)**2, slope -4, to 1.04; on (w - 1)**2 nowhere. At w = 2 the loss is 4; the slopes are
+    # 16, -2 and 2.
+    names = dict.fromkeys(("p", "idle", "against", "like"), (1,))
+    context = Context(ONE, names, GradTSSettings(seed=6, ranking={"seed": 2}), way=((1,), (2,)))
+    settings = LookaheadSettings(looks=2, batch_size=7, step_size=0.01)
+    ranking = rank_by_lookahead(context, settings)
+    expected = {
+        "like": (1 - 0.92**2 + 1 - 1.84**2 / 4) / 2,
+        "against": (1 - 1.04**2 + 1 - 2.02**2 / 4) / 2,
+        "idle": (0 + 1 - 1.98**2 / 4) / 2,
+    }
+    values = {found.task_name: found.tau for found in ranking.candidates}
+    assert values == pytest.approx(expected, abs=1e-6)
+    assert ranking.task_order == ("like", "idle", "against")
+    assert (ranking.ranker, ranking.measure) == ("lookahead", "affinity")
+    assert context.asked == [("fine-tuned", "p", "idle", "against", "like", 6)]
+    # The training goes on from where it was, and each look has batches of its own.
+    first, second = context.looked_at
+    assert (first.weight.tolist(), second.weight.tolist()) == ([1], [2])
+    assert first.weight.requires_grad
+    assert first.weight.grad is None
+    assert {asked[2] for target in context.looked_at for asked in target.asked} == {7}
+    seeds = [{asked[3] for asked in target.asked} for target in context.looked_at]
+    assert [len(found) for found in seeds] == [1, 1]
+    assert seeds[0] != seeds[1]
+    phases = {asked[:2] for target in context.looked_at for asked in target.asked}
+    assert phases == set(ONE)
+    (_, cost), *others = context.computed_so_far.values()
+    assert not others
+    assert (cost.num_steps, cost.num_examples) == (5, 20 + 2 * (3 + 4))
+    assert cost.seconds == 1.0  # looks lie within the training
+
+
+def test_a_primary_without_loss_gains_nothing():
+    context = Context(ONE, dict.fromkeys(("p", "like"), (1,)), way=((0,),))
+    ranking = rank_by_lookahead(context, LookaheadSettings(looks=1))
+    assert ranking.candidates[0].tau == 0.0
+
+
+def test_looks_are_spread_evenly_and_end_with_the_last_step():
+    def steps(number, num_steps):
+        return Looks(print, number).steps(num_steps)
+
+    assert steps(4, 100) == {25, 50, 75, 100}
+    assert steps(1, 7) == {7}
+    assert steps(20, 3) == {1, 2, 3}
+
+
+def test_lookahead_tells_a_relative_from_a_stranger(tmp_path):
+    """On a real model: what makes a label in `twin` makes it in the primary; in `alien` not."""
+    tasks = (
+        FakeTask("own", "regression", 60, 60, "sea"),
+        FakeTask("twin", "regression", 60, 6, "sea"),
+    )
+    tasks += (FakeTask("alien", "regression", 60, 6, "land"),)
+    values = {
+        "primary_task": "own",
+        "fine_tuning": {"max_steps": 3},
+        "ranking": {"ranker": {"name": "lookahead", "looks": 3, "step_size": 0.05}},
+    }
+    ranking = rank(open_fake(tmp_path, values, host=FakeHost(tasks)))
+    assert ranking.task_order == ("twin", "alien")
+    assert ranking.candidates[0].tau > 0
 
 
 # --- what is stored -------------------------------------------------------------------------------
@@ -408,6 +494,7 @@ def test_what_task_vectors_train(tmp_path):
         {"name": "transfer"},
         {"name": "transfer", "linear_map": True},
         {"name": "task-vectors"},
+        {"name": "lookahead"},
     ],
     ids=str,
 )
@@ -422,6 +509,36 @@ def test_what_was_trained_belongs_to_its_settings(ranker, tmp_path):
     assert not made(seed=1)
 
 
+@pytest.mark.parametrize(
+    ("ranker", "anew"),
+    [
+        ({"name": "transfer"}, 3),  # of the pretrained encoder, and of two candidates
+        ({"name": "transfer", "linear_map": True}, 3),
+        ({"name": "task-vectors"}, 3),
+    ],
+    ids=str,
+)
+def test_another_fit_of_heads_makes_the_losses_anew(ranker, anew, tmp_path, monkeypatch):
+    def stored():
+        return len(list((tmp_path / "store" / "computed").glob("*.json")))
+
+    trainings_of(tmp_path, ranker)
+    before = stored()
+    monkeypatch.setattr(keys, "HEAD_FIT_VERSION", keys.HEAD_FIT_VERSION + 1)
+    *_, made, _ = trainings_of(tmp_path, ranker)
+    assert stored() - before == anew
+    assert made == (2 if ranker == {"name": "transfer"} else 0)  # maps and vectors fit no head
+
+
+def test_lookahead_trains_all_tasks_together_once(tmp_path):
+    ranker = {"name": "lookahead"}
+    foretold, made, ranking = trainings_of(tmp_path, ranker)
+    assert (foretold, made) == (1, 1)
+    assert trainings_of(tmp_path, ranker) == (0, 0, ranking)
+    assert trainings_of(tmp_path, ranker, candidates=("related", "degree"))[:2] == (1, 1)
+    assert trainings_of(tmp_path, ranker, primary="degree")[:2] == (1, 1)
+
+
 #: All of `goal`'s training instances are of one class: any head learns that.
 @pytest.mark.parametrize("primary", [task.name for task in TASKS if task.name != "goal"])
 @pytest.mark.parametrize(
@@ -430,6 +547,7 @@ def test_what_was_trained_belongs_to_its_settings(ranker, tmp_path):
         {"name": "transfer"},
         {"name": "transfer", "linear_map": True},
         {"name": "task-vectors"},
+        {"name": "lookahead"},
     ],
     ids=str,
 )

@@ -18,7 +18,7 @@ from gradts_plugin.engine.values import Values
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.offers import Computation, NamedValues
 from gradts_plugin.planning.books import Books, Probing, Training
-from gradts_plugin.protocols import Host, ProbeTarget, Schedule
+from gradts_plugin.protocols import Host, Looks, ProbeTarget, Schedule
 from gradts_plugin.records import FloatArray, IntArray, TrainingPlan, TrainingResult, Trial
 from gradts_plugin.scores import mean_score
 from gradts_plugin.stores.importances import StoredImportance
@@ -175,8 +175,11 @@ class BookingTrainings(Trainings):
         return TrainingResult(history[-1], {}, tuple(history), 0, 0, 0.0, None)
 
     @contextlib.contextmanager
-    def fine_tuned(self, task_names: Sequence[str], seed: int) -> Iterator[ProbeTarget]:
+    def fine_tuned(
+        self, task_names: Sequence[str], seed: int, looks: Looks | None = None
+    ) -> Iterator[ProbeTarget]:
         """Books a fine-tuning; a model cannot be made up."""
+        del looks
         what = f"fine-tunings for {self._session.ranker[0].name}"
         self._num_lent += 1  # nothing of it is stored: each one is trained
         self.book_fine_tuning(task_names, seed, what, f"{what} {self._num_lent}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -16,13 +16,12 @@ from gradts_plugin.json_forms import JsonObject, from_json
 from gradts_plugin.offers import Computation, NamedValues, Ranker, RankingContext
 from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.ranking.encoder_weights import flat_weights, with_added
 from gradts_plugin.ranking.held_out import encoded_task, held_out_loss
 from gradts_plugin.ranking.sampling import SamplingSettings
-from gradts_plugin.records import Cost, FloatArray, Ranking
+from gradts_plugin.records import Cost, Ranking
 from gradts_plugin.settings.parsing import Affects
-
-if TYPE_CHECKING:
-    from torch import nn
+from gradts_plugin.stores import keys
 
 
 class TaskVectorSettings(SamplingSettings):
@@ -76,37 +75,6 @@ def rank_by_task_vectors(context: RankingContext, settings: TaskVectorSettings) 
     return ranked_by_value(context, reductions, ranker="task-vectors", measure="dev loss reduction")
 
 
-@contextmanager
-def with_added(encoder: nn.Module, change: FloatArray) -> Iterator[None]:
-    """Adds to an encoder's weights for the duration; then they are, bit for bit, what they were.
-
-    Args:
-        encoder: changed in place.
-        change: shape (P,), in the order of `flat_weights`.
-    """
-    import torch
-
-    parameters = list(encoder.parameters())
-    kept = [parameter.detach().clone() for parameter in parameters]
-    sizes = [parameter.numel() for parameter in parameters]
-    parts = torch.split(torch.from_numpy(change), sizes)
-    try:
-        with torch.no_grad():
-            for parameter, part in zip(parameters, parts, strict=True):
-                parameter.add_(part.view_as(parameter).to(parameter))
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, before in zip(parameters, kept, strict=True):
-                parameter.copy_(before)
-
-
-def flat_weights(encoder: nn.Module) -> FloatArray:
-    """All weights of an encoder in one row, float32 of shape (P,)."""
-    parts = [parameter.detach().float().flatten().cpu() for parameter in encoder.parameters()]
-    return np.concatenate([part.numpy() for part in parts])
-
-
 def _vector_of(context: RankingContext, task_name: str) -> Computation:
     """A task's vector, which serves every ranking: nothing of it names another task."""
     identity: JsonObject = {
@@ -144,16 +112,20 @@ class _Merging:
             "max_instances": self.settings.max_instances,
             "seed": run.ranking.seed,
             "scale": self.settings.scale,
+            "head_fit_version": keys.HEAD_FIT_VERSION,
         }
         measure = partial(self._measure, task_names)
         return Computation("merged loss", identity, task_names, measure)
 
     def _measure(self, task_names: tuple[str, ...]) -> tuple[NamedValues, Cost]:
+        import torch
+
         target = self._pretrained  # loaded once, and only where something is not stored
         start = time.perf_counter()
         vectors = [np.asarray(self.vectors[name]["vector"], np.float32) for name in task_names]
-        change = self.settings.scale * np.sum(vectors, axis=0)
-        with with_added(target.encoder, change):
+        sizes = [parameter.numel() for parameter in target.encoder.parameters()]
+        changes = torch.split(torch.from_numpy(np.sum(vectors, axis=0)), sizes)
+        with with_added(target.encoder, changes, scale=self.settings.scale):
             encoded = encoded_task(
                 target,
                 task_names[0],

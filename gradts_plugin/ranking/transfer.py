@@ -22,6 +22,7 @@ from gradts_plugin.ranking.held_out import (
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.records import Cost, FloatArray, Ranking
 from gradts_plugin.settings.parsing import Affects
+from gradts_plugin.stores import keys
 
 #: Ridge of a map: it weighs like so many rows of usual size that say "no change".
 _UNCHANGED_ROWS = 10
@@ -112,7 +113,7 @@ class _TransferProbe:
         """Of a head on the pretrained encoder."""
         return Computation(
             "head loss",
-            {"encoder": "pretrained", **self._sample},
+            {"encoder": "pretrained", **self._sample, **self._head},
             (self.context.primary_task,),
             self._measure_pretrained,
         )
@@ -121,7 +122,7 @@ class _TransferProbe:
         """Of a head on a candidate's encoder."""
         return Computation(
             "head loss",
-            {"encoder": "fine-tuned", **self._identity(candidate)},
+            {"encoder": "fine-tuned", **self._identity(candidate), **self._head},
             (self.context.primary_task, candidate),
             partial(self._measure_fine_tuned, candidate),
         )
@@ -130,7 +131,7 @@ class _TransferProbe:
         """Of a head on the pretrained encoder, mapped as a candidate maps it."""
         return Computation(
             "head loss",
-            {"encoder": "mapped", **self._identity(candidate)},
+            {"encoder": "mapped", **self._identity(candidate), **self._head},
             (self.context.primary_task, candidate),
             partial(self._measure_mapped, found),
         )
@@ -140,6 +141,10 @@ class _TransferProbe:
         return Computation(
             "linear map", self._identity(candidate), (candidate,), partial(self._fit, candidate)
         )
+
+    @property
+    def _head(self) -> dict[str, int]:
+        return {"head_fit_version": keys.HEAD_FIT_VERSION}
 
     @property
     def _sample(self) -> dict[str, int | None]:
