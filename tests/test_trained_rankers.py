@@ -79,6 +79,7 @@ class Target:
     weight: nn.Parameter
     steps: int = 0
     asked: list = field(default_factory=list)
+    in_training: list = field(default_factory=list)
 
     def __post_init__(self):
         self.encoder = self.model = nn.Module()
@@ -95,6 +96,7 @@ class Target:
                 return (row * self.weight)[None, None]
 
             def losses(row=row, label=label):
+                self.in_training.append(self.model.training)
                 return ((row * self.weight).sum() - label) ** 2
 
             yield ProbeBatch(
@@ -355,6 +357,7 @@ def test_lookahead_by_hand():
     assert (first.weight.tolist(), second.weight.tolist()) == ([1], [2])
     assert first.weight.requires_grad
     assert first.weight.grad is None
+    assert (set(first.in_training), first.model.training) == ({False}, True)  # without dropout
     assert {asked[2] for target in context.looked_at for asked in target.asked} == {7}
     seeds = [{asked[3] for asked in target.asked} for target in context.looked_at]
     assert [len(found) for found in seeds] == [1, 1]
