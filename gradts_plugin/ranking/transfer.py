@@ -55,8 +55,9 @@ def rank_by_transfer(context: RankingContext, settings: TransferSettings) -> Ran
     could not: the map only says which directions count, which matters as long as rows are few.
 
     Costs: the first answer a fine-tuning for each candidate; one candidate more one fine-tuning;
-    another primary all of them again, with `linear_map` none. Encoded are the primary's two
-    samples, once for each candidate; with `linear_map` once, and each candidate's sample twice.
+    another primary all of them again, with `linear_map` none for candidates known already. Encoded
+    are the primary's two samples, once for each candidate; with `linear_map` once, and each
+    candidate's sample twice.
 
     Args:
         context: fine-tunes with `settings.fine_tuning` and `settings.seed`; `settings.ranking.seed`
