@@ -27,12 +27,13 @@ class LookaheadSettings(Settings):
         looks: how often, spread evenly over the training.
         batch_size: so many training instances of a candidate make a step, and so many dev instances
             of the primary tell what it does; others at each look.
-        step_size: eta, the learning rate of that step of gradient descent.
+        step_size: eta, the learning rate of that step of gradient descent; while it is small,
+            figures grow with it and their order stays.
     """
 
     looks: Annotated[int, Field(gt=0), Affects(("computed",))] = 20
     batch_size: Annotated[int, Field(gt=0), Affects(("computed",))] = 32
-    step_size: Annotated[float, Field(gt=0), Affects(("computed",))] = 1e-3
+    step_size: Annotated[float, Field(gt=0), Affects(("computed",))] = 1e-2
 
 
 def rank_by_lookahead(context: RankingContext, settings: LookaheadSettings) -> Ranking:
