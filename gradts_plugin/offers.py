@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
+from gradts_plugin.json_forms import JsonObject, JsonValue
+from gradts_plugin.protocols import ImportanceSource, Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
     Cost,
     FloatArray,
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 OwnT = TypeVar("OwnT", bound=Settings)
+
+#: What a ranker computed, by name: plain JSON values, and arrays, which are stored in files of
+#: their own and read memory-mapped.
+NamedValues = Mapping[str, JsonValue | FloatArray]
 
 
 class HeadImportanceMeasure(Protocol):
@@ -77,20 +81,20 @@ class Correlation(Protocol):
 
 @dataclass(frozen=True)
 class Computation:
-    """Plain values that a ranker computes once, and finds stored ever after.
+    """Values that a ranker computes once, and finds stored ever after.
 
     Attributes:
         name: of what is computed.
         identity: everything it depends on beside the encoder, the tasks' data and the ranker's
             version, as JSON values.
         task_names: the tasks whose data it depends on.
-        compute: returns the values, plain JSON values, and what they cost.
+        compute: returns the values and what they cost.
     """
 
     name: str
     identity: JsonObject
     task_names: Sequence[str]
-    compute: Callable[[], tuple[JsonObject, Cost]]
+    compute: Callable[[], tuple[NamedValues, Cost]]
 
 
 class RankingContext(Protocol):
@@ -132,7 +136,7 @@ class RankingContext(Protocol):
         """
         ...
 
-    def computed(self, computations: Sequence[Computation]) -> list[JsonObject]:
+    def computed(self, computations: Sequence[Computation]) -> list[NamedValues]:
         """The values of each computation, made or found stored; independent of each other."""
         ...
 
@@ -141,9 +145,15 @@ class RankingContext(Protocol):
         ...
 
     def fine_tuned(
-        self, task_names: Sequence[str], seed: int
+        self, task_names: Sequence[str], seed: int, looks: Looks | None = None
     ) -> AbstractContextManager[ProbeTarget]:
-        """Fine-tunes the encoder on tasks (settings `fine_tuning`) and lends the model."""
+        """Fine-tunes the encoder on tasks (settings `fine_tuning`) and lends the model.
+
+        Args:
+            task_names: the tasks.
+            seed: of the training.
+            looks: lends the model while it is trained, too.
+        """
         ...
 
     def untrained(

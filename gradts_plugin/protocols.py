@@ -38,9 +38,20 @@ HostConfig = dict[str, Any]
 class ProbeTarget(Protocol):
     """A trained model (or an untrained one) and the instances of the tasks it has a head for."""
 
-    model: nn.Module
-    encoder: nn.Module
-    result: TrainingResult
+    @property
+    def model(self) -> nn.Module:
+        """The encoder with its task heads."""
+        ...
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The Transformer inside the model."""
+        ...
+
+    @property
+    def result(self) -> TrainingResult:
+        """Of the training; empty where nothing was trained, or is not yet."""
+        ...
 
     def batches(
         self,
@@ -100,6 +111,26 @@ class Schedule:
     identity: JsonObject
 
 
+@dataclass(frozen=True)
+class Looks:
+    """Looks at a model while it is trained.
+
+    Attributes:
+        look: given the model as it is after a step; it leaves it as it was and draws from no global
+            random stream, so that the training goes on as if nobody had looked. The `result` of
+            what it is given is empty.
+        number: how often.
+    """
+
+    look: Callable[[ProbeTarget], None]
+    number: int
+
+    def steps(self, num_steps: int) -> set[int]:
+        """After which steps, of so many: evenly spread, once each, the last one included."""
+        shares = range(1, self.number + 1)
+        return {max(1, round(num_steps * share / self.number)) for share in shares}
+
+
 class Host(Protocol):
     """What a run needs of a multi-task framework. jiant is one."""
 
@@ -123,8 +154,15 @@ class Host(Protocol):
         """Completes training settings for a run over these tasks; part of each training's key."""
         ...
 
-    def fine_tuned(self, plan: TrainingPlan) -> AbstractContextManager[ProbeTarget]:
-        """Trains a plan's tasks and lends the trained model; releases it on exit."""
+    def fine_tuned(
+        self, plan: TrainingPlan, looks: Looks | None = None
+    ) -> AbstractContextManager[ProbeTarget]:
+        """Trains a plan's tasks and lends the trained model; releases it on exit.
+
+        Args:
+            plan: what to train.
+            looks: lends the model while it is trained, too.
+        """
         ...
 
     def untrained(

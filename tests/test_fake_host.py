@@ -6,6 +6,7 @@ import pytest
 from fake_runs import TASKS, open_fake
 
 from gradts_plugin.engine.context import Context
+from gradts_plugin.plugins import collect_registry, make_plugin_manager
 from gradts_plugin.run import rank, run
 from gradts_plugin.testing.fake_host import FakeHost, additive_score
 from gradts_plugin.testing.fake_training import FakeTraining
@@ -21,7 +22,9 @@ def test_every_method_runs_on_it(method, tmp_path):
     assert outcome.config_path.exists()
 
 
-@pytest.mark.parametrize("ranker", ["heads", "embedding", "logme", "gradients", "size", "random"])
+@pytest.mark.parametrize(
+    "ranker", collect_registry(make_plugin_manager(entry_points=False)).rankers
+)
 @pytest.mark.parametrize("model", ["frozen", "fine-tuned"])
 def test_every_ranker_runs_on_it(ranker, model, tmp_path):
     ranking = rank(

@@ -121,9 +121,23 @@ class KeepsNoWeights(FakeHost):
 
 class LeavesHooks(FakeHost):
     @contextmanager
-    def fine_tuned(self, plan):
-        with super().fine_tuned(plan) as target:
+    def fine_tuned(self, *given):
+        with super().fine_tuned(*given) as target:
             target.encoder.register_forward_hook(lambda *_: None)
+            yield target
+
+
+class NeverLooks(FakeHost):
+    def fine_tuned(self, plan, looks=None):
+        return super().fine_tuned(plan)
+
+
+class LooksInTheEnd(FakeHost):
+    @contextmanager
+    def fine_tuned(self, plan, looks=None):
+        with super().fine_tuned(plan) as target:
+            for _ in range(looks.number if looks else 0):
+                looks.look(target)
             yield target
 
 
@@ -196,6 +210,8 @@ BROKEN = {
     PredictsAnotherScore: "a_score_follows_from_its_predictions",
     KeepsNoWeights: "the_same_plan_is_the_same_training",
     LeavesHooks: "a_lent_model_can_be_probed_and_keeps_no_hook",
+    NeverLooks: "looks_see_the_model_in_training_and_change_nothing",
+    LooksInTheEnd: "looks_see_the_model_in_training_and_change_nothing",
     LendsOneModel: "a_lent_model_depends_on_its_seed_alone",
     SamplesAlike: "instances_keep_their_ids",
     NumbersByBatch: "instances_keep_their_ids",

@@ -118,7 +118,8 @@ OTHER_OF_FILE = {
 }
 
 #: Of rankers.
-OTHER_OF_RANKERS = {"max_instances": 5}
+OTHER_OF_RANKERS = {"max_instances": 5, "linear_map": True, "scale": 0.3, "looks": 1}
+OTHER_OF_RANKERS |= {"batch_size": 4, "step_size": 0.1}
 
 #: Settings that are read only together with others.
 TOGETHER = {

@@ -391,6 +391,10 @@ COSTS = {
     "embedding": (0, 5 * 16),
     "logme": (4 * 2, 4 * (16 + 16)),
     "gradients": (5 * 2, 5 * 16 + 5 * 16 + 10),
+    "transfer": (4 * 2, 4 * 16 + 5 * (16 + 10)),
+    # Two steps, so two looks: at each a batch of every candidate and five times the dev instances.
+    "lookahead": (5 * 2, 5 * 16 + 10 * (4 * 16 + 5 * 10)),
+    "task-vectors": (5 * 2, 5 * 16 + 5 * (16 + 10)),
 }
 
 

@@ -10,8 +10,8 @@ from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.offers import Computation, Correlation, TrialOf
-from gradts_plugin.protocols import ImportanceSource, ProbeTarget, Schedule
+from gradts_plugin.offers import Computation, Correlation, NamedValues, TrialOf
+from gradts_plugin.protocols import ImportanceSource, Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
     FloatArray,
     IntArray,
@@ -75,7 +75,7 @@ class Context:
         """Importances of the candidates with shuffled labels."""
         return self.engine.probes.controls()
 
-    def computed(self, computations: Sequence[Computation]) -> list[JsonObject]:
+    def computed(self, computations: Sequence[Computation]) -> list[NamedValues]:
         """The values of each computation."""
         return self.engine.values.all_of(computations)
 
@@ -84,10 +84,10 @@ class Context:
         return self.engine.trainings.fine_tuning_identity(task_names)
 
     def fine_tuned(
-        self, task_names: Sequence[str], seed: int
+        self, task_names: Sequence[str], seed: int, looks: Looks | None = None
     ) -> AbstractContextManager[ProbeTarget]:
         """Fine-tunes on tasks and lends the model."""
-        return self.engine.trainings.fine_tuned(task_names, seed)
+        return self.engine.trainings.fine_tuned(task_names, seed, looks)
 
     def untrained(
         self, task_names: Sequence[str], seed: int

@@ -18,7 +18,7 @@ from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.gains.gain import gain_of, pooled_spread
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.protocols import ProbeTarget, Schedule
+from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
     TEST_SCORE,
     KeptInstances,
@@ -299,10 +299,12 @@ class Trainings:
         return found
 
     @contextlib.contextmanager
-    def fine_tuned(self, task_names: Sequence[str], seed: int) -> Iterator[ProbeTarget]:
+    def fine_tuned(
+        self, task_names: Sequence[str], seed: int, looks: Looks | None = None
+    ) -> Iterator[ProbeTarget]:
         """Fine-tunes the encoder on tasks and lends the model; nothing of it is stored."""
         plan = self.fine_tuning_plan(task_names, seed)
-        with self._told(plan) as finish, self._session.host.fine_tuned(plan) as target:
+        with self._told(plan) as finish, self._session.host.fine_tuned(plan, looks) as target:
             finish(target.result)
             yield target
 

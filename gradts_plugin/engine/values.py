@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gradts_plugin.engine.session import Session
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.offers import Computation
+from gradts_plugin.offers import Computation, NamedValues
 from gradts_plugin.plugins import RANKER
 from gradts_plugin.stores.computed import Computed
 from gradts_plugin.stores.keys import computed_key
@@ -18,7 +18,7 @@ class Values:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def all_of(self, computations: Sequence[Computation]) -> list[JsonObject]:
+    def all_of(self, computations: Sequence[Computation]) -> list[NamedValues]:
         """The values of each computation, in order."""
         return [self._find_or_compute(computation) for computation in computations]
 
@@ -34,7 +34,7 @@ class Values:
             ranker=session.registry.identity(RANKER, ranker.name),
         )
 
-    def _find_or_compute(self, computation: Computation) -> JsonObject:
+    def _find_or_compute(self, computation: Computation) -> NamedValues:
         store, key = self._session.stores.computed, self.key(computation)
         found = store.find(key)
         if found is None:

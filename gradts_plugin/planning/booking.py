@@ -16,10 +16,9 @@ from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings, TrialRequest, trial_of
 from gradts_plugin.engine.values import Values
 from gradts_plugin.engine.weights import Weights
-from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.offers import Computation
+from gradts_plugin.offers import Computation, NamedValues
 from gradts_plugin.planning.books import Books, Probing, Training
-from gradts_plugin.protocols import Host, ProbeTarget, Schedule
+from gradts_plugin.protocols import Host, Looks, ProbeTarget, Schedule
 from gradts_plugin.records import FloatArray, IntArray, TrainingPlan, TrainingResult, Trial
 from gradts_plugin.scores import mean_score
 from gradts_plugin.stores.importances import StoredImportance
@@ -176,8 +175,11 @@ class BookingTrainings(Trainings):
         return TrainingResult(history[-1], {}, tuple(history), 0, 0, 0.0, None)
 
     @contextlib.contextmanager
-    def fine_tuned(self, task_names: Sequence[str], seed: int) -> Iterator[ProbeTarget]:
+    def fine_tuned(
+        self, task_names: Sequence[str], seed: int, looks: Looks | None = None
+    ) -> Iterator[ProbeTarget]:
         """Books a fine-tuning; a model cannot be made up."""
+        del looks
         what = f"fine-tunings for {self._session.ranker[0].name}"
         self._num_lent += 1  # nothing of it is stored: each one is trained
         self.book_fine_tuning(task_names, seed, what, f"{what} {self._num_lent}")
@@ -241,7 +243,7 @@ class BookingValues(Values):
         super().__init__(session)
         self._books = books
 
-    def all_of(self, computations: Sequence[Computation]) -> list[JsonObject]:
+    def all_of(self, computations: Sequence[Computation]) -> list[NamedValues]:
         """Finds all, or books those that are missing."""
         store, values = self._session.stores.computed, []
         for computation in computations:

@@ -19,7 +19,15 @@ from torch.nn import functional
 from gradts_plugin.errors import TrainingError
 from gradts_plugin.records import ProbeBatch
 
-__all__ = ["LinearHead", "fit_head", "fitted_batches", "mean_pooled"]
+__all__ = [
+    "LinearHead",
+    "fit_features",
+    "fit_head",
+    "fitted_batches",
+    "mean_pooled",
+    "unit_losses",
+    "units_of",
+]
 
 _UNLABELLED = -100
 
@@ -69,7 +77,7 @@ def fit_head(
     shuffle_seed: int | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> LinearHead:
-    """Fits the head: the minimum of mean loss + ridge, found by L-BFGS from zero.
+    """Encodes instances and fits the head: minimum of mean loss + ridge, by L-BFGS from zero.
 
     Args:
         batches: the instances to fit, labelled.
@@ -85,7 +93,20 @@ def fit_head(
     kept = list(batches)
     device_type = kept[0].labels.device.type if kept else "cpu"
     with torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16"):
-        features, labels = _units(_with_labels(kept, shuffle_seed))
+        features, labels = units_of(_with_labels(kept, shuffle_seed))
+    return fit_features(features, labels)
+
+
+def fit_features(features: Tensor, labels: Tensor) -> LinearHead:
+    """Fits the head to what was encoded already.
+
+    Args:
+        features: (N, d), or (N, C, d) for choices.
+        labels: (N,).
+
+    Raises:
+        TrainingError: the features, or the fit, are not finite.
+    """
     mean = features.flatten(0, -2).mean(dim=0)
     if not torch.isfinite(features).all():
         raise TrainingError(
@@ -106,7 +127,8 @@ def fit_head(
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        loss = _losses(features @ weight + bias, labels).mean() + _RIDGE / 2 * weight.pow(2).sum()
+        loss = unit_losses(features @ weight + bias, labels).mean()
+        loss = loss + _RIDGE / 2 * weight.pow(2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -143,11 +165,11 @@ def _instance_losses(batch: ProbeBatch, head: LinearHead) -> Tensor:
         counts = (batch.labels != _UNLABELLED).sum(dim=1).clamp(min=1)
         mean: Tensor = losses.sum(dim=1) / counts
         return mean
-    return _losses(head(mean_pooled(batch)), batch.labels)
+    return unit_losses(head(mean_pooled(batch)), batch.labels)
 
 
-def _losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (N, K), or (N, C, 1) for choices; labels (N,). Losses (N,)."""
+def unit_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """The losses (N,) of logits (N, K), or (N, C, 1) for choices, and labels (N,)."""
     if labels.is_floating_point():
         return functional.mse_loss(logits.squeeze(-1), labels, reduction="none")
     if logits.dim() == 3:
@@ -155,8 +177,12 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits, labels, reduction="none")
 
 
-def _units(batches: Iterable[ProbeBatch]) -> tuple[Tensor, Tensor]:
-    """What a head is fitted to: features (N, d) or (N, C, d) and labels (N,); tokens for tags."""
+def units_of(batches: Iterable[ProbeBatch]) -> tuple[Tensor, Tensor]:
+    """What a head is fitted to: features (N, d) or (N, C, d) and labels (N,); tokens for tags.
+
+    Raises:
+        TrainingError: there are no instances.
+    """
     features, labels = [], []
     with torch.no_grad():
         for batch in batches:

@@ -14,16 +14,16 @@ class RankingSettings(Settings):
     """How the candidates are ranked, and how taus and their intervals are computed.
 
     Attributes:
-        ranker: heads is GradTS; size, random, embedding, logme and gradients are what it is
-            compared with; or one that a plugin adds. With settings of its own:
-            `{name: embedding, max_instances: 200}`.
+        ranker: heads is GradTS; size, random, embedding, logme, gradients, transfer,
+            task-vectors and lookahead are what it is compared with; or one that a plugin adds. With
+            settings of its own: `{name: embedding, max_instances: 200}`.
         common: `remove` divides every task's profile by the mean profile of all tasks before
             correlating, because every task on one encoder shares the encoder's own profile;
             `keep` is the published correlation.
         correlation: correlates head importance.
         bootstrap: draws for the intervals.
         confidence: level of the intervals.
-        seed: of the draws, and of the samples that embedding, logme and gradients look at.
+        seed: of the draws, and of the samples that other rankers than heads look at.
     """
 
     ranker: Annotated[Choice, Affects(("computed",))] = Choice(name="heads")

@@ -16,7 +16,7 @@ import torch
 
 from gradts_plugin.errors import HostError
 from gradts_plugin.json_forms import JsonObject, to_json
-from gradts_plugin.protocols import HostConfig, Schedule
+from gradts_plugin.protocols import HostConfig, Looks, Schedule
 from gradts_plugin.records import (
     BatchSize,
     KeptInstances,
@@ -37,6 +37,9 @@ WEIGHTS_FILE = "best_model.p"
 
 #: A training really takes so many steps at most, and says that it took all.
 _MOST_REAL_STEPS = 3
+
+#: Of a model that is not trained, or not yet.
+_NOTHING = TrainingResult(0.0, {}, (), 0, 0, 0.0, None)
 
 
 @dataclass
@@ -100,20 +103,19 @@ class FakeHost:
         )
 
     @contextmanager
-    def fine_tuned(self, plan: TrainingPlan) -> Iterator[FakeTarget]:
-        """Lends a model that took a few real steps."""
+    def fine_tuned(self, plan: TrainingPlan, looks: Looks | None = None) -> Iterator[FakeTarget]:
+        """Lends a model that took a few real steps, and lends it after some of them, too."""
         self.asked["fine_tuned"] += 1
         self.fine_tunings.append(plan)
         result = self._run(plan, None)
-        yield self._lend(self._trained_model(plan), plan.train_tasks, result)
+        yield self._lend(self._trained_model(plan, looks), plan.train_tasks, result)
 
     @contextmanager
     def untrained(self, task_names: Sequence[str], seed: int) -> Iterator[FakeTarget]:
         """Lends the encoder with fresh heads."""
         self.asked["untrained"] += 1
-        nothing = TrainingResult(0.0, {}, (), 0, 0, 0.0, None)
         model = FakeModel([self._task(name) for name in task_names], seed)
-        yield self._lend(model, task_names, nothing)
+        yield self._lend(model, task_names, _NOTHING)
 
     def train(
         self, plan: TrainingPlan, output_dir: Path, schedule: Schedule | None = None
@@ -192,17 +194,21 @@ class FakeHost:
         tasks = {task.name: task for task in self.planted_tasks}
         return FakeTarget(model, model.encoder, result, task_names[0], tasks)
 
-    def _trained_model(self, plan: TrainingPlan) -> FakeModel:
+    def _trained_model(self, plan: TrainingPlan, looks: Looks | None) -> FakeModel:
         tasks = [self._task(name) for name in plan.train_tasks]
         model = FakeModel(tasks, plan.seed)
         weights = list(model.parameters())
-        for _ in range(min(plan.recipe.max_steps, _MOST_REAL_STEPS)):
+        num_steps = min(plan.recipe.max_steps, _MOST_REAL_STEPS)
+        looked_at = looks.steps(num_steps) if looks else set()
+        for step in range(1, num_steps + 1):
             losses = [model.instance_losses(task, planted(task, "train")).mean() for task in tasks]
             # By hand: an optimiser of torch imports its compiler, which takes seconds.
             gradients = torch.autograd.grad(torch.stack(losses).sum(), weights)
             with torch.no_grad():
                 for weight, gradient in zip(weights, gradients, strict=True):
                     weight.sub_(0.1 * gradient)
+            if looks and step in looked_at:
+                looks.look(self._lend(model, plan.train_tasks, _NOTHING))
         return model
 
     def _run(

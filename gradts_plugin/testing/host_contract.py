@@ -22,8 +22,8 @@ import torch
 from gradts_plugin.gains.metrics import score_of
 from gradts_plugin.json_forms import to_json
 from gradts_plugin.probing.importance import rows
-from gradts_plugin.probing.prober import probe
-from gradts_plugin.protocols import Host, ProbeTarget, Schedule
+from gradts_plugin.probing.prober import frozen, probe
+from gradts_plugin.protocols import Host, Looks, ProbeTarget, Schedule
 from gradts_plugin.records import Selection
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.testing.host_checks import (
@@ -226,6 +226,37 @@ class HostContract:
         with opened.host.fine_tuned(opened.alone(opened.names[0])) as target:
             assert not torch.equal(weights_in(target.encoder), encoders[0])
             assert target.result.num_steps == STEPS
+
+    def test_looks_see_the_model_in_training_and_change_nothing(self, opened: OpenedHost) -> None:
+        """As often as asked, the last time at the end; losses and gradients can be taken."""
+        plan = replace(opened.plan(), purpose="fine-tuning")
+        names, seen = opened.names[:2], []
+
+        def look(target: ProbeTarget) -> None:
+            parameters = list(target.encoder.parameters())
+            with frozen(target.model):
+                for parameter in parameters:
+                    parameter.requires_grad_(True)
+                for name in names:
+                    (batch,) = target.batches(batch_size=4, max_instances=4, seed=0, task_name=name)
+                    loss = batch.instance_losses().sum()
+                    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+                    assert any(found is not None and found.any() for found in gradients)
+            assert target.result.num_steps == 0
+            seen.append(weights_in(target.encoder))
+
+        weights, steps = [], []
+        for looks in (None, Looks(look, 2)):
+            opened.steps.clear()
+            with opened.host.fine_tuned(plan, looks) as target:
+                weights.append(weights_in(target.model))
+                last = weights_in(target.encoder)
+            steps.append(list(opened.steps))
+        assert torch.equal(*weights)
+        assert steps[0] == steps[1]
+        assert len(seen) == 2
+        assert not torch.equal(seen[0], seen[1])
+        assert torch.equal(seen[1], last)
 
     def test_a_lent_model_can_be_probed_and_keeps_no_hook(self, opened: OpenedHost) -> None:
         """Importance of every head, from a trained and an untrained model."""

@@ -36,7 +36,7 @@ from gradts_plugin.hosts.jiant.shares import shares_of
 from gradts_plugin.hosts.jiant.training.recipe import global_train_config, resolve_recipe
 from gradts_plugin.hosts.jiant.training.train import WEIGHTS_FILE, TrainedRun, set_up, train
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.protocols import ProbeTarget, Schedule
+from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
     KeptInstances,
     Recipe,
@@ -150,9 +150,15 @@ class JiantHost:
         return resolve_recipe(settings, self._config, self._arguments, train_tasks, num_train)
 
     @contextlib.contextmanager
-    def fine_tuned(self, plan: TrainingPlan) -> Iterator[ProbeTarget]:
-        """Trains one task alone and lends the trained model."""
-        run = self._train(plan, self._config, output_dir=None)
+    def fine_tuned(self, plan: TrainingPlan, looks: Looks | None = None) -> Iterator[ProbeTarget]:
+        """Trains tasks and lends the trained model, and while it is trained where that is asked."""
+        looked_at = looks.steps(plan.recipe.max_steps) if looks else set()
+
+        def after_step(run: TrainedRun, step: int) -> None:
+            if looks and step in looked_at:
+                looks.look(self._lend(run))
+
+        run = self._train(plan, self._config, output_dir=None, after_step=after_step)
         try:
             yield self._lend(run)
         finally:
@@ -267,6 +273,7 @@ class JiantHost:
         config: ContainerConfig,
         output_dir: Path | None,
         schedule: Schedule | None = None,
+        after_step: Callable[[TrainedRun, int], None] = lambda *_: None,
     ) -> TrainedRun:
         with self._quiet():
             return train(
@@ -277,6 +284,7 @@ class JiantHost:
                 observe=lambda step: self._tell(plan, step),
                 output_dir=output_dir,
                 schedule=schedule,
+                after_step=after_step,
             )
 
     def _tell(self, plan: TrainingPlan, step: TrainStep) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,9 @@ QUICK_DEV_EXAMPLES = 256
 #: A training's kept weights inside its output folder, in jiant's format and under its name.
 WEIGHTS_FILE = "best_model.p"
 
+#: The result of a model that is not trained, or not yet.
+NOTHING = TrainingResult(None, {}, (), 0, 0, 0.0, None)
+
 
 @dataclass
 class TrainedRun:
@@ -65,6 +68,7 @@ def train(
     observe: StepObserver,
     output_dir: Path | None,
     schedule: Schedule | None = None,
+    after_step: Callable[[TrainedRun, int], None] = lambda *_: None,
 ) -> TrainedRun:
     """Trains from the pretrained weights through jiant's runner.
 
@@ -78,6 +82,7 @@ def train(
         observe: told of every step.
         output_dir: where the weights are written (`WEIGHTS_FILE`, jiant's format); None: nowhere.
         schedule: decides the task of each step in the sampler's place.
+        after_step: given the run as it is, without a result, after every step.
 
     Returns:
         The runner with the trained model, and the result.
@@ -114,6 +119,7 @@ def train(
             output_dir = None  # its weights are of no use: what it selects is trained anew
         at_steps = evaluation_steps(recipe.max_steps, recipe.evaluations)
         for state in states:
+            after_step(TrainedRun(runner, NOTHING), state.global_steps)
             if state.global_steps in at_steps:
                 evaluations.add()
                 if scheduled is not None:
@@ -191,10 +197,7 @@ def set_up(
     with mended(seed=seed, switches=switches):
         container = _make_container(container_config, recipe, train_tasks)
         runner = set_up_runner(container, recipe, arguments, seed, lambda _: None)
-    return TrainedRun(
-        runner=runner,
-        result=TrainingResult(None, {}, (), 0, 0, 0.0, None),
-    )
+    return TrainedRun(runner=runner, result=NOTHING)
 
 
 def _make_container(
