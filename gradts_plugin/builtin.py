@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
-from gradts_plugin.ranking import embedding, gradients, heads, logme, random_order, size
+from gradts_plugin.ranking import embedding, gradients, heads, logme, matching, random_order, size
 from gradts_plugin.ranking.correlation import kendall
 from gradts_plugin.selection import (
     alone,
@@ -17,6 +17,7 @@ from gradts_plugin.selection import (
     designed,
     everything,
     finegrained,
+    matched,
     race,
     threshold,
     top,
@@ -57,7 +58,8 @@ def extend_correlations() -> Mapping[str, Correlation]:
 @hookimpl
 def extend_rankers() -> Sequence[Ranker[Any]]:
     """Offers GradTS's own ranking, and those to compare it with."""
-    return [ranker.RANKER for ranker in (heads, size, random_order, embedding, logme, gradients)]
+    rankers = (heads, size, random_order, embedding, logme, gradients, matching)
+    return [ranker.RANKER for ranker in rankers]
 
 
 @hookimpl
@@ -69,6 +71,7 @@ def extend_selection_methods() -> Sequence[Method[Any]]:
         finegrained.METHOD,
         designed.METHOD,
         race.METHOD,
+        matched.METHOD,
         autosem.UTILITY_METHOD,
         autosem.METHOD,
         alone.METHOD,

@@ -117,7 +117,7 @@ OTHER_OF_FILE = {
 }
 
 #: Of rankers.
-OTHER_OF_RANKERS = {"max_instances": 5}
+OTHER_OF_RANKERS = {"max_instances": 5, "sparsity": 0.5}
 
 #: Settings that are read only together with others.
 TOGETHER = {

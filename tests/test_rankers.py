@@ -22,11 +22,12 @@ from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.ranking import gradients
 from gradts_plugin.ranking.by_value import ranked_by_value
 from gradts_plugin.ranking.embedding import cosine_similarity, rank_by_embedding
-from gradts_plugin.ranking.gradients import CountSketch, Surrogate, forward_selection
+from gradts_plugin.ranking.gradients import Surrogate, forward_selection
 from gradts_plugin.ranking.logme import class_columns, log_evidence
 from gradts_plugin.ranking.random_order import rank_at_random
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.ranking.size import rank_by_size
+from gradts_plugin.ranking.sketch import CountSketch
 from gradts_plugin.records import ProbeBatch, TaskInfo
 from gradts_plugin.run import rank
 from gradts_plugin.settings.parsing import NoSettings
@@ -391,6 +392,7 @@ COSTS = {
     "embedding": (0, 5 * 16),
     "logme": (4 * 2, 4 * (16 + 16)),
     "gradients": (5 * 2, 5 * 16 + 5 * 16 + 10),
+    "matching": (0, 16 + 10 + 4 * (16 + 16)),
 }
 
 

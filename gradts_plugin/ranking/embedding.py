@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.ranking.lending import pretrained
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.records import Cost, FloatArray, Ranking
 
@@ -35,14 +35,7 @@ def rank_by_embedding(context: RankingContext, settings: SamplingSettings) -> Ra
     """
     identity = {"max_instances": settings.max_instances, "seed": context.settings.ranking.seed}
     names = (context.primary_task, *context.candidate_tasks)
-    with ExitStack() as stack:
-
-        @cache  # loaded once, and only where something has to be encoded
-        def target() -> ProbeTarget:
-            return stack.enter_context(
-                context.untrained((context.primary_task,), context.settings.seed)
-            )
-
+    with pretrained(context) as target:
         found = context.computed(
             [
                 Computation(

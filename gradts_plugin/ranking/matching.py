@@ -1,0 +1,234 @@
+"""Ranking by matching gradients: which mixture of the candidates pulls where the primary pulls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from gradts_plugin.errors import TrainingError
+from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.offers import Computation, Ranker, RankingContext
+from gradts_plugin.protocols import ProbeTarget
+from gradts_plugin.ranking.by_value import ranked_in_order
+from gradts_plugin.ranking.lending import pretrained
+from gradts_plugin.ranking.sampling import SamplingSettings
+from gradts_plugin.ranking.sketch import CountSketch, layer_parameters
+from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking
+
+#: What the ranker is chosen by; the method `matched` needs its figures.
+MATCHING = "matching"
+
+#: Length of a projected gradient, a prime (see `gradients`). The projection adds an error of about
+#: 1 / sqrt(4093) = 0.016 to a cosine; there is one gradient for a task, so it may be long.
+_DIMENSION = 4093
+
+_BATCH_SIZE = 32
+
+_UNLABELLED = -100
+
+_Phase = Literal["train", "val"]
+
+
+class MatchingSettings(SamplingSettings):
+    """How the candidates' gradients are matched with the primary's.
+
+    Attributes:
+        sparsity: of the best candidate's cosine with the primary's dev gradient, the share that a
+            candidate must add to those that are taken, or it gets 0; the higher, the fewer are
+            taken.
+    """
+
+    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+def rank_by_matching(context: RankingContext, settings: MatchingSettings) -> Ranking:
+    """Ranks the candidates by their part in the mixture that matches the primary's dev gradient.
+
+    Kernel mean matching as in Zeng et al. 2026 (arXiv 2605.16704): the parts beta minimise
+    beta' K beta / 2 - c' beta + lambda |beta|_1 over beta >= 0, with K the inner products of the
+    candidates' mean gradients and c those with the primary's dev gradient. A part of 0 says "not":
+    the candidate pulls elsewhere, or others bring the same.
+
+    The encoder stays as it is pretrained; every task has a linear head fitted to its sampled
+    training instances (`probing.convex`). A task's gradient is the mean loss gradient of these
+    instances over all layers of the encoder, the primary's that of its dev instances under the
+    same head, projected at random to 4093 numbers. What differs: gradients have length 1, because
+    losses differ in scale with the kind of task and the number of classes, and with them the parts
+    would; K and c are cosines.
+
+    A candidate more costs a forward and a backward pass of its own sample, and a forward pass for
+    the head; another primary the same of its dev sample, with the head of its training sample.
+    Nothing is trained.
+
+    Args:
+        context: `settings.ranking.seed` seeds the samples and the projection.
+        settings: how many instances of each task are looked at, and lambda.
+
+    Returns:
+        The ranking; a candidate's figure is its part beta. Those with 0 are ordered by how much
+        they would still add, c - K beta.
+    """
+    dev, candidates = _gradients(context, settings.max_instances)
+    parts, additions = match(candidates, dev, settings.sparsity)
+    order = sorted(range(len(parts)), key=lambda place: (-parts[place], -additions[place]))
+    placed = [(context.candidate_tasks[place], float(parts[place])) for place in order]
+    return ranked_in_order(context, placed, ranker=MATCHING, measure="gradient match")
+
+
+def match(
+    gradients: FloatArray, target: FloatArray, sparsity: float
+) -> tuple[FloatArray, FloatArray]:
+    """The non-negative parts of some gradients whose sum comes nearest to another one.
+
+    All are scaled to length 1. With lambda = `sparsity` times the largest cosine, the parts are the
+    non-negative lasso of the target on the gradients, solved by coordinate descent: of gradients
+    that are exactly alike, the first one is taken.
+
+    Args:
+        gradients: shape (M, k); one of zeros matches nothing.
+        target: shape (k,).
+        sparsity: in (0, 1).
+
+    Returns:
+        The parts beta, float64 of shape (M,), and what each would still add, c - K beta, (M,): at
+        most lambda where the part is 0, lambda where it is above.
+    """
+    from sklearn.linear_model import Lasso
+
+    units, goal = _scaled(gradients), _scaled(target)
+    cosines = units @ goal
+    limit = sparsity * float(cosines.max())
+    if limit <= 0:
+        return np.zeros(len(units)), cosines
+    lasso = Lasso(
+        alpha=limit / len(goal),  # scikit-learn's loss is a mean over the k numbers
+        positive=True,
+        fit_intercept=False,
+        tol=1e-10,
+        max_iter=100_000,
+    )
+    parts: FloatArray = lasso.fit(units.T, goal).coef_
+    return parts, cosines - units @ (parts @ units)
+
+
+def _scaled(vectors: FloatArray) -> FloatArray:
+    """Vectors (..., k) of length 1; zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: FloatArray = vectors / np.where(lengths > 0, lengths, 1.0)
+    return scaled
+
+
+def _gradients(context: RankingContext, max_instances: int | None) -> tuple[FloatArray, FloatArray]:
+    """Projected gradients of the primary's dev set (k,) and of the candidates (M, k)."""
+    seed = context.settings.ranking.seed
+    identity: JsonObject = {"max_instances": max_instances, "seed": seed, "dimension": _DIMENSION}
+    looked_at: list[tuple[str, str, _Phase]] = [
+        ("dev gradient", context.primary_task, "val"),
+        *(("training gradient", name, "train") for name in context.candidate_tasks),
+    ]
+    with pretrained(context) as target:
+        found = context.computed(
+            [
+                Computation(
+                    what,
+                    identity,
+                    (name,),
+                    partial(_mean_gradient, target, name, phase, max_instances, seed),
+                )
+                for what, name, phase in looked_at
+            ]
+        )
+    dev, *candidates = (np.array(values["gradient"], dtype=np.float64) for values in found)
+    return dev, np.stack(candidates)
+
+
+def _mean_gradient(
+    lend: Callable[[], ProbeTarget],
+    task_name: str,
+    phase: _Phase,
+    max_instances: int | None,
+    seed: int,
+) -> tuple[JsonObject, Cost]:
+    from gradts_plugin.probing.convex import fit_head, fitted_batches
+    from gradts_plugin.probing.prober import frozen
+
+    target = lend()
+    start = time.perf_counter()
+
+    def batches(phase: _Phase) -> list[ProbeBatch]:
+        return list(
+            target.batches(
+                batch_size=_BATCH_SIZE,
+                max_instances=max_instances,
+                seed=seed,
+                task_name=task_name,
+                phase=phase,
+            )
+        )
+
+    train = batches("train")
+    seen = train if phase == "train" else batches(phase)
+    num_examples = sum(len(batch.example_ids) for batch in (*train, *seen))
+    with frozen(target.model):
+        try:
+            head = fit_head(train)
+            known = _with_known_labels(seen, head.weight.shape[1])
+            gradient = _projected_sum(fitted_batches(known, head), target, seed)
+        except TrainingError as error:
+            raise TrainingError(f"task {task_name!r}: {error}") from error
+    mean = gradient / sum(len(batch.example_ids) for batch in seen)
+    return {"gradient": mean.tolist()}, Cost(0, num_examples, time.perf_counter() - start)
+
+
+def _projected_sum(batches: Iterable[ProbeBatch], target: ProbeTarget, seed: int) -> FloatArray:
+    """The summed loss gradient over all layers, projected, float64 (k,)."""
+    import torch
+
+    parameters = layer_parameters(target.encoder)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    sketch = CountSketch(
+        [parameter.numel() for parameter in parameters],
+        dimension=_DIMENSION,
+        seed=seed,
+        device=parameters[0].device,
+    )
+    total = torch.zeros(_DIMENSION, dtype=torch.float64)
+    for batch in batches:
+        with torch.enable_grad():
+            loss = batch.instance_losses().sum()
+            total += sketch(torch.autograd.grad(loss, parameters, allow_unused=True)).cpu()
+    if not total.isfinite().all():
+        raise TrainingError("the encoder's gradient is NaN or infinite; are its weights whole?")
+    projected: FloatArray = total.numpy()
+    return projected
+
+
+def _with_known_labels(batches: Iterable[ProbeBatch], num_outputs: int) -> Iterator[ProbeBatch]:
+    """Dev instances without the classes or tags that no sampled training instance has.
+
+    The head has no output for them, so they cannot have a loss; theirs is 0.
+    """
+    for batch in batches:
+        is_choice = batch.attention_mask.dim() == 3
+        if batch.labels.is_floating_point() or is_choice:
+            yield batch
+        else:
+            unknown = batch.labels >= num_outputs
+            yield replace(batch, labels=batch.labels.masked_fill(unknown, _UNLABELLED))
+
+
+RANKER = Ranker(
+    name=MATCHING,
+    rank=rank_by_matching,
+    title="Matching",
+    summary="Part in the mixture of candidates that matches the primary's dev gradient "
+    "(kernel mean matching, Zeng et al. 2026).",
+    settings=MatchingSettings,
+)
