@@ -85,12 +85,14 @@ class Computation:
             version, as JSON values.
         task_names: the tasks whose data it depends on.
         compute: returns the values, plain JSON values, and what they cost.
+        made_up: values with which a plan goes on where they are not stored; None: it cannot.
     """
 
     name: str
     identity: JsonObject
     task_names: Sequence[str]
     compute: Callable[[], tuple[JsonObject, Cost]]
+    made_up: JsonObject | None = None
 
 
 class RankingContext(Protocol):
