@@ -84,7 +84,7 @@ def test_instances_of_the_primary_itself_are_the_nearest(tmp_path):
     assert found["degree"][1].max() < 0.999
 
 
-def test_similarities_are_in_the_order_of_the_ids_and_found_stored(tmp_path, monkeypatch):
+def test_similarities_are_in_the_order_of_the_ids_and_found_stored(tmp_path):
     (ids, made), cost = similarities(tmp_path, "words")
     assert ids.tolist() == list(range(9))  # though batches are sorted by length
     assert cost == 9 + 12  # its instances and the primary's
@@ -92,9 +92,20 @@ def test_similarities_are_in_the_order_of_the_ids_and_found_stored(tmp_path, mon
     assert (again.tolist(), found.tolist()) == (ids.tolist(), made.tolist())
     assert cost == 9 + 12
     assert len(list((tmp_path / "store" / "computed").glob("*.json"))) == 1
-    monkeypatch.setattr(rds, "_BATCH_SIZE", 1)  # whoever shares its batch
-    (_, single), _ = similarities(tmp_path / "single", "words")
-    np.testing.assert_allclose(single, made, atol=1e-6)
+    host = FakeHost(TASKS)
+    with host.untrained(("goal",), 0) as target:
+
+        def encoded(name):  # each as a batch of its own
+            batches = target.batches(batch_size=1, max_instances=None, seed=0, task_name=name)
+            with torch.no_grad():
+                return {int(each.example_ids[0]): position_weighted(each)[0] for each in batches}
+
+        references = torch.stack(list(encoded("goal").values()))
+        of_words = encoded("words")
+        assert list(of_words) != sorted(of_words)
+        for place, number in enumerate(ids):
+            cosines = torch.cosine_similarity(of_words[int(number)][None], references)
+            assert made[place] == pytest.approx(float(cosines.max()), abs=1e-6)
 
 
 def test_a_large_primary_is_sampled_by_the_seed_of_the_ranking(tmp_path, monkeypatch):
