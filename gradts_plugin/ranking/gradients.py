@@ -14,9 +14,10 @@ from gradts_plugin.errors import TrainingError
 from gradts_plugin.json_forms import JsonObject, from_json
 from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.ranking.by_value import ranked_in_order
+from gradts_plugin.ranking.correlation import kendall
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.ranking.sketch import CountSketch, layer_parameters
-from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking
+from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking, Trial
 
 if TYPE_CHECKING:
     from torch import nn
@@ -138,6 +139,39 @@ def forward_selection(
         reached = changes[best]
         chosen.append(left.pop(best))
     return reductions
+
+
+def agreement_with_trials(ranking: Ranking, trials: Sequence[Trial]) -> tuple[float, int] | None:
+    """Whether trained sets score in the order that the surrogate estimated.
+
+    Li et al. 2024 (Grad-TAG) state how far their estimated losses are from trained ones. Trials
+    have metrics and no losses, so here it is the order that is compared. Known are the estimates
+    of the ranking's prefixes, of the primary alone (0) on.
+
+    Args:
+        ranking: by this ranker.
+        trials: of the run; those of other sets, of subsets of instances and with undefined scores
+            are not looked at.
+
+    Returns:
+        (Kendall's tau-b between the estimated reductions of the dev loss and the scores, the number
+        of sets); None where less than three prefixes were trained.
+    """
+    totals = np.cumsum([0.0, *(candidate.tau for candidate in ranking.candidates)])
+    estimates = {
+        frozenset(ranking.task_order[:length]): float(total) for length, total in enumerate(totals)
+    }
+    scores = {
+        frozenset(trial.auxiliary_tasks): trial.score
+        for trial in trials
+        if trial.score is not None and not trial.num_kept and not trial.mixing_ratios
+    }
+    both = [name for name in scores if name in estimates]
+    if len(both) < 3:
+        return None
+    estimated = np.array([estimates[name] for name in both])
+    (tau,) = kendall(estimated, np.array([[scores[name] for name in both]], dtype=float))
+    return float(tau), len(both)
 
 
 def _estimate(
