@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from fake_runs import open_fake
+from fake_runs import TASKS, open_fake
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -138,40 +138,35 @@ def gradient(rows, phase):
     return abs(found).max(), cost, target.asked
 
 
-SCORES = {("t", "train"): ([1.0, -1.0], [1.0, -1.0]), ("t", "val"): ([1.0], [3.0])}
-
-# Features of deviation sqrt(2) are +-0.7071, so that the ridge of 0.01 gives the head the weight
-# 0.7071 / (0.5 + 0.005), and a prediction is 0.5 / 0.505 times the number.
-SLOPE = 0.5 / 0.505
+SCORES = {("t", "train"): ([1.0, -1.0], [1.0, -1.0]), ("t", "val"): ([2.0, -2.0], [3.0, -3.0])}
 
 
-def test_the_gradient_of_scores_by_hand():
-    # d (slope w x - y)^2 / dw = 2 (slope x - y) slope x, the same for both instances.
-    found, cost, asked = gradient(SCORES, "train")
-    assert found == pytest.approx(2 * (1 - SLOPE) * SLOPE, rel=1e-4)
+@pytest.mark.parametrize(("phase", "expected"), [("train", 0.5), ("val", 4.5)])
+def test_the_gradient_of_scores_by_hand(phase, expected):
+    # Standardised, both numbers are +-0.7071, and the ridge of 1 gives the head the weight
+    # 0.7071 y / (0.5 + 0.5), so that predictions are half of the scores y. Then the gradient is
+    # 2 (y / 2 - y) y / 2 = -y^2 / 2 for both instances.
+    found, cost, asked = gradient(SCORES, phase)
+    assert found == pytest.approx(expected, rel=1e-4)
     assert cost.num_examples == 2 + 2
-    assert asked == [("t", "train", 7, 3)]
+    assert asked == [("t", phase, 7, 3)]  # the head is fitted to the same instances
 
 
-def test_the_dev_gradient_is_under_the_head_of_the_training_instances():
-    found, cost, asked = gradient(SCORES, "val")
-    assert found == pytest.approx(2 * (3 - SLOPE) * SLOPE, rel=1e-4)
-    assert cost.num_examples == 2 + 1
-    assert asked == [("t", "train", 7, 3), ("t", "val", 7, 3)]
+def test_many_batches_are_one_gradient(monkeypatch):
+    def of_words(target, size):
+        monkeypatch.setattr(matching, "_BATCH_SIZE", size)
+        values, _ = matching._mean_gradient(lambda: target, "words", "train", None, 0)
+        return values["gradient"]
 
-
-def test_a_dev_label_that_no_training_instance_has_is_left_out():
-    train = ([1.0, -1.0, 0.5], [1, 0, 1])
-    known, _, _ = gradient({("t", "train"): train, ("t", "val"): ([1.0, 0.3], [0, 1])}, "val")
-    more = ([1.0, 0.3, -7.0, 4.0], [0, 1, 2, 5])
-    found, cost, _ = gradient({("t", "train"): train, ("t", "val"): more}, "val")
-    assert found == pytest.approx(known / 2)  # of four instances, not of two
-    assert cost.num_examples == 3 + 4
+    with FakeHost(TASKS).untrained(("goal",), 0) as target:
+        single, together = of_words(target, 1), of_words(target, 32)
+    np.testing.assert_allclose(single, together, atol=1e-5)
+    assert np.abs(together).max() > 1e-3
 
 
 def test_a_gradient_that_is_not_finite_names_the_task():
-    rows = {**SCORES, ("t", "val"): ([float("inf")], [0.0])}
-    with pytest.raises(TrainingError, match=r"^task 't': the encoder's gradient is NaN"):
+    rows = {("t", "val"): ([float("inf"), 1.0], [0.0, 1.0])}
+    with pytest.raises(TrainingError, match=r"^task 't': .* NaN or infinite"):
         gradient(rows, "val")
 
 
@@ -186,23 +181,36 @@ class Context:
     settings = GradTSSettings(primary_task="p")
 
     def __init__(self, dev, **gradients):
-        self.gradients = {("dev gradient", "p"): dev}
-        self.gradients |= {
-            ("training gradient", name): values for name, values in gradients.items()
-        }
+        self.gradients = {("val gradient", "p"): dev}
+        self.gradients |= {("train gradient", name): found for name, found in gradients.items()}
 
     def computed(self, computations):
         return [{"gradient": self.gradients[each.name, *each.task_names]} for each in computations]
 
 
 def test_candidates_without_a_part_are_ordered_by_what_they_would_add():
-    context = Context([4, 3, 0], a=[0, 0, 1], b=[0, 9, 0], c=[2, 0, 0], d=[3, 0, 0], e=[-1, 0, 0])
+    rows = {"a": [0, 0, 1], "b": [0, 9, 0], "c": [2, 0, 0], "d": [3, 0, 0], "e": [-1, 0, 0]}
+    context = Context([4, 3, 0], p=[0, 0, 1], **rows)
     ranking = rank_by_matching(context, MatchingSettings(sparsity=0.5))
     # As above: c 0.4 and b 0.2. d would add 0.8 - 0.4, a nothing, e takes away.
     assert ranking.task_order == ("c", "b", "d", "a", "e")
     parts = [candidate.tau for candidate in ranking.candidates]
     assert parts == pytest.approx([0.4, 0.2, 0, 0, 0])
     assert (ranking.ranker, ranking.measure) == ("matching", "gradient match")
+
+
+def test_what_the_primary_has_itself_no_candidate_needs_to_bring():
+    context = Context([4, 3], p=[1, 0], a=[1, 0], b=[0, 1], c=[1, 0], d=[1, 1], e=[1, 0])
+    ranking = rank_by_matching(context, MatchingSettings(sparsity=0.5))
+    parts = {candidate.task_name: candidate.tau for candidate in ranking.candidates}
+    # d alone has a cosine of 0.99, lambda is half of it.
+    assert parts == pytest.approx({"d": 0.7 / np.sqrt(2), "a": 0, "b": 0, "c": 0, "e": 0})
+    alone = Context([4, 3], p=[1, 0], a=[1, 0], b=[0, 1], c=[1, 0], d=[1, 0], e=[1, 0])
+    ranking = rank_by_matching(alone, MatchingSettings(sparsity=0.5))
+    assert [(found.task_name, found.tau) for found in ranking.candidates[:2]] == [
+        ("b", pytest.approx(0.2)),
+        ("a", 0),
+    ]
 
 
 PLANTED = (
@@ -233,11 +241,12 @@ def test_another_primary_or_sparsity_computes_only_what_is_new(tmp_path):
         stored = sorted((tmp_path / "store" / "computed").glob("*.json"))
         return len(stored), engine.session.accounts.cost.num_examples
 
-    # A head and a gradient from 12 (of words 9) training instances each; 6 dev instances.
-    assert made("goal") == (3, 12 + 6 + 2 * 9 + 2 * 12)
-    assert made("goal", sparsity=0.9) == (3, 12 + 6 + 2 * 9 + 2 * 12)
-    assert made("related") == (4, 12 + 6 + 2 * 9 + 2 * 12)
-    assert made("related", max_instances=5) == (7, 6 * 5)
+    # A head and a gradient each from 6 dev instances, and 12 (of words 9) training instances.
+    cost = 2 * (6 + 12 + 9 + 12)
+    assert made("goal") == (4, cost)
+    assert made("goal", sparsity=0.9) == (4, cost)
+    assert made("related") == (4 + 2, cost)
+    assert made("related", max_instances=5) == (4 + 2 + 4, 2 * 4 * 5)
 
 
 # --- the mixture ----------------------------------------------------------------------------------
@@ -269,7 +278,7 @@ def test_ratios_are_near_the_parts(parts):
 
 def ranked_with(**parts):
     """A context with a ranking by the match."""
-    context = Context([1, 0], **{name: [1, 0] for name in Context.candidate_tasks})
+    context = Context([1, 0], **{name: [1, 0] for name in ("p", *Context.candidate_tasks)})
     ranking = rank_by_matching(context, MatchingSettings())
     placed = tuple(RankedTask(name, part, None, None) for name, part in parts.items())
     context.ranking = replace(ranking, candidates=placed)

@@ -23,7 +23,7 @@ __all__ = ["LinearHead", "fit_head", "fitted_batches", "mean_pooled"]
 
 _UNLABELLED = -100
 
-#: Weight of the squared norm of the head, for features of unit variance.
+#: For heads that are probed.
 _RIDGE = 1e-2
 
 _MAX_ITERATIONS = 200
@@ -68,6 +68,7 @@ def fit_head(
     *,
     shuffle_seed: int | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    ridge: float = _RIDGE,
 ) -> LinearHead:
     """Fits the head: the minimum of mean loss + ridge, found by L-BFGS from zero.
 
@@ -75,6 +76,7 @@ def fit_head(
         batches: the instances to fit, labelled.
         shuffle_seed: fit to labels in shuffled order (see `shuffled_labels`).
         precision: "bf16" encodes under bfloat16 autocast; the head is always fitted in fp32.
+        ridge: weight of the squared norm of the head, for features of unit variance.
 
     Returns:
         The head.
@@ -106,7 +108,7 @@ def fit_head(
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        loss = _losses(features @ weight + bias, labels).mean() + _RIDGE / 2 * weight.pow(2).sum()
+        loss = _losses(features @ weight + bias, labels).mean() + ridge / 2 * weight.pow(2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -1,10 +1,9 @@
-"""Ranking by matching gradients: which mixture of the candidates pulls where the primary pulls."""
+"""Ranking by matching gradients: which mixture of tasks pulls where the primary's dev set does."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Annotated, Literal
 
@@ -20,6 +19,7 @@ from gradts_plugin.ranking.lending import pretrained
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.ranking.sketch import CountSketch, layer_parameters
 from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking
+from gradts_plugin.stores import keys
 
 #: What the ranker is chosen by; the method `matched` needs its figures.
 MATCHING = "matching"
@@ -30,7 +30,9 @@ _DIMENSION = 4093
 
 _BATCH_SIZE = 32
 
-_UNLABELLED = -100
+#: Ridge of the heads, a strong one: a head that fits its few instances leaves a gradient of how to
+#: fit any labels to these texts.
+_RIDGE = 1.0
 
 _Phase = Literal["train", "val"]
 
@@ -39,12 +41,12 @@ class MatchingSettings(SamplingSettings):
     """How the candidates' gradients are matched with the primary's.
 
     Attributes:
-        sparsity: of the best candidate's cosine with the primary's dev gradient, the share that a
-            candidate must add to those that are taken, or it gets 0; the higher, the fewer are
-            taken.
+        sparsity: of the largest cosine with the primary's dev gradient (mostly that of its own
+            training instances), the share that a candidate must add to what is taken, or it gets
+            0; the higher, the fewer are taken.
     """
 
-    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
 
 def rank_by_matching(context: RankingContext, settings: MatchingSettings) -> Ranking:
@@ -52,19 +54,22 @@ def rank_by_matching(context: RankingContext, settings: MatchingSettings) -> Ran
 
     Kernel mean matching as in Zeng et al. 2026 (arXiv 2605.16704): the parts beta minimise
     beta' K beta / 2 - c' beta + lambda |beta|_1 over beta >= 0, with K the inner products of the
-    candidates' mean gradients and c those with the primary's dev gradient. A part of 0 says "not":
-    the candidate pulls elsewhere, or others bring the same.
+    tasks' mean gradients and c those with the primary's dev gradient. The primary's own training
+    instances have a part, too, so that a candidate's is what it adds to them. A part of 0 says
+    "not": the candidate pulls elsewhere, or others bring the same.
 
-    The encoder stays as it is pretrained; every task has a linear head fitted to its sampled
-    training instances (`probing.convex`). A task's gradient is the mean loss gradient of these
-    instances over all layers of the encoder, the primary's that of its dev instances under the
-    same head, projected at random to 4093 numbers. What differs: gradients have length 1, because
-    losses differ in scale with the kind of task and the number of classes, and with them the parts
-    would; K and c are cosines.
+    The encoder stays as it is pretrained. A gradient is the mean over a sample of instances, of the
+    loss under a linear head that is fitted to these instances (`probing.convex`), over all layers
+    of the encoder, projected at random to 4093 numbers.
 
-    A candidate more costs a forward and a backward pass of its own sample, and a forward pass for
-    the head; another primary the same of its dev sample, with the head of its training sample.
-    Nothing is trained.
+    What differs: gradients have length 1, because losses differ in scale with the kind of task and
+    the number of classes, and with them the parts would; K and c are cosines. And the heads: under
+    the head of the training instances, a dev gradient would mostly say which label is more frequent
+    among the dev instances, whatever the texts are.
+
+    A candidate more costs two forward passes and a backward pass of its own sample; another primary
+    the same of its dev sample, and of its training sample where it was no candidate. Nothing is
+    trained.
 
     Args:
         context: `settings.ranking.seed` seeds the samples and the projection.
@@ -74,8 +79,8 @@ def rank_by_matching(context: RankingContext, settings: MatchingSettings) -> Ran
         The ranking; a candidate's figure is its part beta. Those with 0 are ordered by how much
         they would still add, c - K beta.
     """
-    dev, candidates = _gradients(context, settings.max_instances)
-    parts, additions = match(candidates, dev, settings.sparsity)
+    dev, train = _gradients(context, settings.max_instances)
+    parts, additions = (found[1:] for found in match(train, dev, settings.sparsity))
     order = sorted(range(len(parts)), key=lambda place: (-parts[place], -additions[place]))
     placed = [(context.candidate_tasks[place], float(parts[place])) for place in order]
     return ranked_in_order(context, placed, ranker=MATCHING, measure="gradient match")
@@ -125,27 +130,31 @@ def _scaled(vectors: FloatArray) -> FloatArray:
 
 
 def _gradients(context: RankingContext, max_instances: int | None) -> tuple[FloatArray, FloatArray]:
-    """Projected gradients of the primary's dev set (k,) and of the candidates (M, k)."""
+    """Projected gradients: the primary's dev set (k,); all training sets (1 + M, k), its first."""
     seed = context.settings.ranking.seed
-    identity: JsonObject = {"max_instances": max_instances, "seed": seed, "dimension": _DIMENSION}
-    looked_at: list[tuple[str, str, _Phase]] = [
-        ("dev gradient", context.primary_task, "val"),
-        *(("training gradient", name, "train") for name in context.candidate_tasks),
+    identity: JsonObject = {
+        "max_instances": max_instances,
+        "seed": seed,
+        "head_fit_version": keys.HEAD_FIT_VERSION,
+    }
+    train: list[tuple[str, _Phase]] = [
+        (name, "train") for name in (context.primary_task, *context.candidate_tasks)
     ]
+    looked_at: list[tuple[str, _Phase]] = [(context.primary_task, "val"), *train]
     with pretrained(context) as target:
         found = context.computed(
             [
                 Computation(
-                    what,
+                    f"{phase} gradient",
                     identity,
                     (name,),
                     partial(_mean_gradient, target, name, phase, max_instances, seed),
                 )
-                for what, name, phase in looked_at
+                for name, phase in looked_at
             ]
         )
-    dev, *candidates = (np.array(values["gradient"], dtype=np.float64) for values in found)
-    return dev, np.stack(candidates)
+    dev, *others = (np.array(values["gradient"], dtype=np.float64) for values in found)
+    return dev, np.stack(others)
 
 
 def _mean_gradient(
@@ -160,30 +169,24 @@ def _mean_gradient(
 
     target = lend()
     start = time.perf_counter()
-
-    def batches(phase: _Phase) -> list[ProbeBatch]:
-        return list(
-            target.batches(
-                batch_size=_BATCH_SIZE,
-                max_instances=max_instances,
-                seed=seed,
-                task_name=task_name,
-                phase=phase,
-            )
+    batches = list(
+        target.batches(
+            batch_size=_BATCH_SIZE,
+            max_instances=max_instances,
+            seed=seed,
+            task_name=task_name,
+            phase=phase,
         )
-
-    train = batches("train")
-    seen = train if phase == "train" else batches(phase)
-    num_examples = sum(len(batch.example_ids) for batch in (*train, *seen))
+    )
+    number = sum(len(batch.example_ids) for batch in batches)
     with frozen(target.model):
         try:
-            head = fit_head(train)
-            known = _with_known_labels(seen, head.weight.shape[1])
-            gradient = _projected_sum(fitted_batches(known, head), target, seed)
+            head = fit_head(batches, ridge=_RIDGE)
+            total = _projected_sum(fitted_batches(batches, head), target, seed)
         except TrainingError as error:
             raise TrainingError(f"task {task_name!r}: {error}") from error
-    mean = gradient / sum(len(batch.example_ids) for batch in seen)
-    return {"gradient": mean.tolist()}, Cost(0, num_examples, time.perf_counter() - start)
+    cost = Cost(0, 2 * number, time.perf_counter() - start)  # fitted to, and differentiated
+    return {"gradient": (total / number).tolist()}, cost
 
 
 def _projected_sum(batches: Iterable[ProbeBatch], target: ProbeTarget, seed: int) -> FloatArray:
@@ -208,20 +211,6 @@ def _projected_sum(batches: Iterable[ProbeBatch], target: ProbeTarget, seed: int
         raise TrainingError("the encoder's gradient is NaN or infinite; are its weights whole?")
     projected: FloatArray = total.numpy()
     return projected
-
-
-def _with_known_labels(batches: Iterable[ProbeBatch], num_outputs: int) -> Iterator[ProbeBatch]:
-    """Dev instances without the classes or tags that no sampled training instance has.
-
-    The head has no output for them, so they cannot have a loss; theirs is 0.
-    """
-    for batch in batches:
-        is_choice = batch.attention_mask.dim() == 3
-        if batch.labels.is_floating_point() or is_choice:
-            yield batch
-        else:
-            unknown = batch.labels >= num_outputs
-            yield replace(batch, labels=batch.labels.masked_fill(unknown, _UNLABELLED))
 
 
 RANKER = Ranker(
