@@ -99,12 +99,16 @@ def test_nothing_can_be_gained_by_changing_a_part(gradients, target, sparsity):
 
 
 class Encoder(nn.Module):
-    """Hidden states are the tokens' numbers times one weight, which is 1."""
+    """Hidden states are the tokens' numbers times one weight, which is 1, and a gain."""
 
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(1, 1, bias=False)
         nn.init.ones_(self.layer.weight)
+        self.gain = nn.Parameter(torch.ones(1))  # no matrix: not looked at
+
+    def forward(self, numbers):
+        return self.layer(numbers) * self.gain
 
 
 class Target:
@@ -123,7 +127,7 @@ class Target:
             example_ids=np.arange(len(numbers)),
             instance_losses=lambda: pytest.fail("the host has no fitted head"),
             attention_mask=torch.ones(len(numbers), 1, dtype=torch.bool),
-            hidden_states=lambda: self.encoder.layer(states),
+            hidden_states=lambda: self.encoder(states),
             labels=torch.tensor(labels),
         )
 
@@ -289,13 +293,19 @@ select = partial(select_matched, _settings=MatchedSettings())
 
 
 def test_those_with_a_part_are_mixed_in_its_ratio():
-    selection = select(ranked_with(c=0.4, b=0.2, d=0.0, a=0.0))
+    # d would have 0.45 of 9 steps.
+    selection = select(ranked_with(c=0.4, b=0.2, d=0.02, a=0.0))
     assert selection.auxiliary_tasks == ("c", "b")
     assert dict(selection.mixing_ratios) == {"p": 3, "c": 2, "b": 1}
     assert selection.reason == (
-        "2 of 4 candidates have a part in the match of gradients: c 0.400, b 0.200; "
+        "2 of 4 candidates have a part that counts in the match of gradients: c 0.400, b 0.200; "
         "mixed as p 3 : c 2 : b 1"
     )
+
+
+def test_a_part_of_half_a_step_in_nine_counts():
+    selection = select(ranked_with(c=0.4, b=0.0223))
+    assert dict(selection.mixing_ratios) == {"p": 10, "c": 9, "b": 1}
 
 
 def test_the_answer_can_be_none():

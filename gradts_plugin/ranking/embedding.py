@@ -67,6 +67,13 @@ def cosine_similarity(first: FloatArray, second: FloatArray) -> float:
     return float(first @ second / norms) if norms else 0.0
 
 
+def unit_vectors(vectors: FloatArray) -> FloatArray:
+    """Vectors (..., d) scaled to length 1; zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: FloatArray = vectors / np.where(lengths > 0, lengths, 1.0)
+    return scaled
+
+
 def _mean_embedding(
     target: Callable[[], ProbeTarget], task_name: str, *, max_instances: int | None, seed: int
 ) -> tuple[JsonObject, Cost]:

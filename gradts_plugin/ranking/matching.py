@@ -15,6 +15,7 @@ from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.ranking.by_value import ranked_in_order
+from gradts_plugin.ranking.embedding import unit_vectors
 from gradts_plugin.ranking.lending import pretrained
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.ranking.sketch import CountSketch, layer_parameters
@@ -59,13 +60,13 @@ def rank_by_matching(context: RankingContext, settings: MatchingSettings) -> Ran
     "not": the candidate pulls elsewhere, or others bring the same.
 
     The encoder stays as it is pretrained. A gradient is the mean over a sample of instances, of the
-    loss under a linear head that is fitted to these instances (`probing.convex`), over all layers
-    of the encoder, projected at random to 4093 numbers.
+    loss under a linear head that is fitted to these instances (`probing.convex`), over the weight
+    matrices of the encoder's layers, projected at random to 4093 numbers.
 
     What differs: gradients have length 1, because losses differ in scale with the kind of task and
-    the number of classes, and with them the parts would; K and c are cosines. And the heads: under
-    the head of the training instances, a dev gradient would mostly say which label is more frequent
-    among the dev instances, whatever the texts are.
+    the number of classes, and with them the parts would; K and c are cosines. And every gradient,
+    the dev gradient too, has a head of its own: under heads that were fitted to other instances,
+    most tasks were not nearest to their own training data.
 
     A candidate more costs two forward passes and a backward pass of its own sample; another primary
     the same of its dev sample, and of its training sample where it was no candidate. Nothing is
@@ -106,7 +107,7 @@ def match(
     """
     from sklearn.linear_model import Lasso
 
-    units, goal = _scaled(gradients), _scaled(target)
+    units, goal = unit_vectors(gradients), unit_vectors(target)
     cosines = units @ goal
     limit = sparsity * float(cosines.max())
     if limit <= 0:
@@ -120,13 +121,6 @@ def match(
     )
     parts: FloatArray = lasso.fit(units.T, goal).coef_
     return parts, cosines - units @ (parts @ units)
-
-
-def _scaled(vectors: FloatArray) -> FloatArray:
-    """Vectors (..., k) of length 1; zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    scaled: FloatArray = vectors / np.where(lengths > 0, lengths, 1.0)
-    return scaled
 
 
 def _gradients(context: RankingContext, max_instances: int | None) -> tuple[FloatArray, FloatArray]:
@@ -190,10 +184,12 @@ def _mean_gradient(
 
 
 def _projected_sum(batches: Iterable[ProbeBatch], target: ProbeTarget, seed: int) -> FloatArray:
-    """The summed loss gradient over all layers, projected, float64 (k,)."""
+    """The summed loss gradient over the layers' weight matrices, projected, float64 (k,)."""
     import torch
 
-    parameters = layer_parameters(target.encoder)
+    # Biases and gains move all texts alike: on real tasks their gradients hid those of the weights,
+    # and pointed the same way for tasks that have nothing to do with each other.
+    parameters = [weight for weight in layer_parameters(target.encoder) if weight.dim() > 1]
     for parameter in parameters:
         parameter.requires_grad_(True)
     sketch = CountSketch(

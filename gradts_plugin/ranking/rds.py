@@ -12,6 +12,7 @@ import numpy as np
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Computation, RankingContext
 from gradts_plugin.protocols import ProbeTarget
+from gradts_plugin.ranking.embedding import unit_vectors
 from gradts_plugin.ranking.lending import pretrained
 from gradts_plugin.records import Cost, FloatArray, IntArray, ProbeBatch
 
@@ -99,19 +100,12 @@ def position_weighted(batch: ProbeBatch) -> Tensor:
 
 def nearest(instances: FloatArray, references: FloatArray) -> FloatArray:
     """The largest cosine of each instance (N, d) with a reference (M, d), shape (N,)."""
-    units = _of_length_1(references)
+    units = unit_vectors(references)
     blocks = [
-        (_of_length_1(instances[start : start + _BLOCK]) @ units.T).max(axis=1)
+        (unit_vectors(instances[start : start + _BLOCK]) @ units.T).max(axis=1)
         for start in range(0, len(instances), _BLOCK)
     ]
     return np.concatenate(blocks)
-
-
-def _of_length_1(vectors: FloatArray) -> FloatArray:
-    """Vectors (N, d) of length 1; zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: FloatArray = vectors / np.where(lengths > 0, lengths, 1.0)
-    return scaled
 
 
 def _compared(

@@ -27,8 +27,9 @@ def select_matched(context: SelectionContext, _settings: MatchedSettings) -> Sel
     """Selects every candidate with a part in the match, in the ratio of the parts.
 
     Zeng et al. 2026 (arXiv 2605.16704): what minimises the mismatch of gradients is the mixture to
-    train. The primary, which the match leaves out, gets half of the steps, as with equal exposure,
-    where it has its own steps and the ratios share out those of the auxiliaries. Trains nothing.
+    train. A part that rounds to no step where the largest one has nine is left out. The primary
+    gets half of the steps, as with equal exposure, where it has its own steps and the ratios share
+    out those of the auxiliaries. Trains nothing.
 
     Args:
         context: the ranking by `matching`.
@@ -37,7 +38,8 @@ def select_matched(context: SelectionContext, _settings: MatchedSettings) -> Sel
         The selection with its mixing ratios; no auxiliary where no candidate has a part.
     """
     candidates = context.ranking.candidates
-    taken = [candidate for candidate in candidates if candidate.tau > 0]
+    largest = candidates[0].tau
+    taken = [found for found in candidates if 2 * MAX_RATIO * found.tau >= largest > 0]
     if not taken:
         return Selection(
             method="matched",
@@ -58,7 +60,7 @@ def select_matched(context: SelectionContext, _settings: MatchedSettings) -> Sel
         auxiliary_tasks=tuple(candidate.task_name for candidate in taken),
         mixing_ratios=mixture,
         reason=(
-            f"{len(taken)} of {len(candidates)} candidates have a part in the match of "
+            f"{len(taken)} of {len(candidates)} candidates have a part that counts in the match of "
             f"gradients: {parts}; mixed as {mixed}"
         ),
     )
