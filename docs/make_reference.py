@@ -150,7 +150,7 @@ def methods_page(registry: Registry) -> str:
         rows = [(f"`{name}`", found.title, found.summary) for name, found in offered.items()]
         parts.append(f"## {title}\n\n{_table(('name', 'title', 'what it does'), rows)}")
         for place, (name, found) in enumerate(offered.items()):
-            if found.settings is not NoSettings:
+            if found.settings.model_fields:
                 parts.append(_own_settings(name, found, list(offered.values())[:place]))
     return "\n".join(parts)
 

@@ -89,12 +89,14 @@ class Computation:
             version, as JSON values.
         task_names: the tasks whose data it depends on.
         compute: returns the values and what they cost.
+        made_up: values with which a plan goes on where they are not stored; None: it cannot.
     """
 
     name: str
     identity: JsonObject
     task_names: Sequence[str]
     compute: Callable[[], tuple[NamedValues, Cost]]
+    made_up: NamedValues | None = None
 
 
 class RankingContext(Protocol):

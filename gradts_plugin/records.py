@@ -405,6 +405,7 @@ class Selection:
             not judged by one.
         instance_threshold: theta that the taus of kept instances reached (GradTS-fg); None where
             instances were not judged by one.
+        instance_measure: what they were judged by, in a word.
         reason: one sentence for the user.
         rounds: what was known after each round of a search; empty where there were none.
     """
@@ -419,6 +420,7 @@ class Selection:
     block_steps: int | None = None
     threshold: float | None = None
     instance_threshold: float | None = None
+    instance_measure: str = "tau"
     rounds: tuple[Round, ...] = ()
 
     derived: ClassVar[tuple[str, ...]] = ("num_kept",)

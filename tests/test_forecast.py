@@ -50,8 +50,15 @@ METHODS = (
     {"name": "designed", "budget": 9, "max_candidates": 2, "certainty": 0.95},
     "race",
     {"name": "race", "budget": 25},
+    "matched",
     "greedy",
 )
+
+
+def values_of(method):
+    """Settings that choose a method, with the ranker that it needs."""
+    ranker = "matching" if method == "matched" else "heads"
+    return {"method": method, "ranking": {"ranker": ranker, "bootstrap": 100}}
 
 
 def random_scores(seed):
@@ -91,7 +98,7 @@ def test_whatever_the_scores_a_run_does_at_most_what_was_foretold(
 ):
     folder = tmp_path_factory.mktemp("run")
     host = FakeHost(TASKS, score=random_scores(seed))
-    values = {"method": method, "probing": probing, "faithful": faithful, "seed": seed % 7}
+    values = {**values_of(method), "probing": probing, "faithful": faithful, "seed": seed % 7}
     opened = open_fake(folder, values, host=host, plugins=[Greedy()])
     if known:  # the ranking, and whatever that stores
         run.rank(opened)
@@ -117,8 +124,8 @@ def test_a_forecast_trains_nothing_and_writes_nothing(tmp_path):
 
 def test_after_a_run_nothing_is_left_and_the_selection_is_known(tmp_path):
     for method in METHODS[:-1]:
-        outcome = run.run(open_fake(tmp_path, {"method": method}))
-        plan = make_plan(open_fake(tmp_path, {"method": method}), final_training=True)
+        outcome = run.run(open_fake(tmp_path, values_of(method)))
+        plan = make_plan(open_fake(tmp_path, values_of(method)), final_training=True)
         assert plan.nothing_to_do, method
         assert plan.auxiliary_tasks == outcome.selection.auxiliary_tasks
 

@@ -119,7 +119,7 @@ OTHER_OF_FILE = {
 
 #: Of rankers.
 OTHER_OF_RANKERS = {"max_instances": 5, "linear_map": True, "scale": 0.3, "looks": 1}
-OTHER_OF_RANKERS |= {"batch_size": 4, "step_size": 0.1}
+OTHER_OF_RANKERS |= {"batch_size": 4, "step_size": 0.1, "sparsity": 0.5}
 
 #: Settings that are read only together with others.
 TOGETHER = {
@@ -338,11 +338,17 @@ def test_another_version_of_a_package_makes_the_numbers_of_its_plugin_anew(
     assert made_anew(*found) == anew
 
 
-@pytest.mark.parametrize(("model", "anew"), [("frozen", {"probes"}), ("fine-tuned", set())])
-def test_another_fit_of_heads_makes_the_probes_anew_that_fit_one(
-    tmp_path, monkeypatch, model, anew
-):
-    values, host = with_values(BASE, {"probing.model": model}), FakeHost(TASKS)
+@pytest.mark.parametrize(
+    ("model", "ranker", "anew"),
+    [
+        ("frozen", "logme", {"probes"}),
+        ("fine-tuned", "logme", set()),
+        ("fine-tuned", "matching", {"computed"}),
+    ],
+)
+def test_another_fit_of_heads_makes_anew_what_fits_one(tmp_path, monkeypatch, model, ranker, anew):
+    changes = {"probing.model": model, "ranking.ranker": ranker}
+    values, host = with_values(BASE, changes), FakeHost(TASKS)
     before = stored(tmp_path / "before", values, host)
     monkeypatch.setattr(keys, "HEAD_FIT_VERSION", keys.HEAD_FIT_VERSION + 1)
     assert made_anew(before, stored(tmp_path / "after", values, host)) == anew

@@ -20,14 +20,15 @@ from gradts_plugin.errors import SelectionError, TrainingError
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.ranking import gradients
-from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.ranking.by_value import ranked_by_value, ranked_in_order
 from gradts_plugin.ranking.embedding import cosine_similarity, rank_by_embedding
-from gradts_plugin.ranking.gradients import CountSketch, Surrogate, forward_selection
+from gradts_plugin.ranking.gradients import Surrogate, agreement_with_trials, forward_selection
 from gradts_plugin.ranking.logme import class_columns, log_evidence
 from gradts_plugin.ranking.random_order import rank_at_random
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.ranking.size import rank_by_size
-from gradts_plugin.records import ProbeBatch, TaskInfo
+from gradts_plugin.ranking.sketch import CountSketch
+from gradts_plugin.records import ProbeBatch, TaskInfo, Trial
 from gradts_plugin.run import rank
 from gradts_plugin.settings.parsing import NoSettings
 from gradts_plugin.settings.run_file import read_run_file
@@ -324,6 +325,39 @@ def test_forward_selection_finds_the_planted_helpful_tasks(seed):
     assert sum(reduction for _, reduction in reductions) == pytest.approx(total)
 
 
+#: The estimate falls by 0.3 with b, by 0.1 more with a; c makes it worse by 0.2.
+ESTIMATED = ranked_in_order(
+    FakeContext({"p": 1, "a": 1, "b": 1, "c": 1}),
+    [("b", 0.3), ("a", 0.1), ("c", -0.2)],
+    ranker="gradients",
+    measure="dev loss reduction",
+)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        # Estimates 0, 0.3, 0.4 and 0.2.
+        ({"": 0.5, "b": 0.7, "ab": 0.8, "abc": 0.6}, (1.0, 4)),
+        ({"": 0.8, "b": 0.6, "ab": 0.5, "abc": 0.7}, (-1.0, 4)),
+        # One of six pairs is the other way round: (5 - 1) / 6.
+        ({"": 0.5, "b": 0.6, "ab": 0.8, "abc": 0.7}, (2 / 3, 4)),
+        # Sets that are no prefix have no estimate.
+        ({"": 0.5, "b": 0.7, "ba": 0.6, "a": 0.1, "c": 0.9}, (1 / 3, 3)),
+        ({"": 0.5, "b": 0.7, "ab": None, "a": 0.1}, None),
+    ],
+)
+def test_the_surrogate_is_held_against_the_trained_prefixes(scores, expected):
+    trials = [Trial(tuple(names), (score,)) for names, score in scores.items()]
+    # Subsets of instances, and other mixtures, are other trainings.
+    trials += [
+        Trial(("b",), (0.0,), num_kept={"b": 3}),
+        Trial(("b",), (0.0,), mixing_ratios={"p": 1, "b": 9}),
+    ]
+    found = agreement_with_trials(ESTIMATED, trials)
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
 # --- found stored ---------------------------------------------------------------------------------
 
 
@@ -395,6 +429,7 @@ COSTS = {
     # Two steps, so two looks: at each a batch of every candidate and five times the dev instances.
     "lookahead": (5 * 2, 5 * 16 + 10 * (4 * 16 + 5 * 10)),
     "task-vectors": (5 * 2, 5 * 16 + 5 * (16 + 10)),
+    "matching": (0, 2 * (10 + 5 * 16)),
 }
 
 

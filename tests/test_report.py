@@ -19,7 +19,7 @@ from gradts_plugin.comparison.results import Comparison
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.hosts.jiant.shares import shares_of
 from gradts_plugin.json_forms import to_json
-from gradts_plugin.records import Cost
+from gradts_plugin.records import Cost, RankedTask
 from gradts_plugin.report.certainty import run_certainty
 from gradts_plugin.report.collect import _cut
 from gradts_plugin.report.comparison_page import render_comparison_page
@@ -237,6 +237,23 @@ def test_the_page_says_what_is_not_sure():
     assert "one fine-tuning seed" in said
     assert "optimistic" not in said  # no score was looked at
     assert "optimistic" in " ".join(run_certainty(report_of(**SMALL)))
+
+
+def test_the_page_says_how_well_the_gradients_estimates_foretold_the_trials():
+    info = report_of(**SMALL)
+    first, second = info.ranking.task_order[:2]
+    ranked = tuple(RankedTask(name, tau, None, None) for name, tau in ((first, 0.3), (second, 0.1)))
+    ranking = dataclasses.replace(info.ranking, candidates=ranked, ranker="gradients")
+    # The estimates rise from set to set, and the scores rise and fall: of three pairs one is wrong.
+    scores = {(): 0.5, (first,): 0.7, (second, first): 0.6}
+    trials = [trial_of(names, (score,)) for names, score in scores.items()]
+    said = run_certainty(changed(info, ranking=ranking, trials=tuple(trials)))
+    assert said[-1] == (
+        "The scores of 3 trained sets are in the order of the gradients' estimates with tau +0.33 "
+        "(1: the same order, 0: unrelated, \N{MINUS SIGN}1: reversed)."
+    )
+    for other in (changed(info, ranking=ranking, trials=tuple(trials[:2])), info):
+        assert "estimates" not in " ".join(run_certainty(other))
 
 
 # --- one closed, escaped, accessible file ---------------------------------------------------------

@@ -11,15 +11,17 @@ from fake_runs import TASKS, open_fake
 from gradts_plugin import run
 from gradts_plugin.testing.fake_host import FakeHost
 
-METHODS = ("trial", "thres", "fg", "top", "alone", "all", "autosem-p1", "autosem")
+METHODS = ("trial", "thres", "fg", "top", "alone", "all", "autosem-p1", "autosem", "matched")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_and_a_rerun_computes_nothing(tmp_path, method):
-    outcome = run.run(open_fake(tmp_path, {"method": method}))
+    ranker = "matching" if method == "matched" else "heads"
+    values = {"method": method, "ranking": {"ranker": ranker, "bootstrap": 100}}
+    outcome = run.run(open_fake(tmp_path, values))
     assert outcome.selection.method == method
     assert outcome.done.training_runs > 0
-    again = run.run(open_fake(tmp_path, {"method": method}))
+    again = run.run(open_fake(tmp_path, values))
     assert (again.done.training_runs, again.done.probes) == (0, 0)
     assert again.selection.auxiliary_tasks == outcome.selection.auxiliary_tasks
     assert again.cost == outcome.cost

@@ -244,7 +244,7 @@ class BookingValues(Values):
         self._books = books
 
     def all_of(self, computations: Sequence[Computation]) -> list[NamedValues]:
-        """Finds all, or books those that are missing."""
+        """Finds all, or books those that are missing and takes what may be made up for them."""
         store, values = self._session.stores.computed, []
         for computation in computations:
             key = self.key(computation)
@@ -257,6 +257,8 @@ class BookingValues(Values):
                 continue
             with contextlib.suppress(NotStoredError):
                 computation.compute()
+            if computation.made_up is not None:
+                values.append(computation.made_up)
         if len(values) < len(computations):
             raise NotStoredError(all_is_booked=True)
         return values

@@ -31,7 +31,7 @@ __all__ = [
 
 _UNLABELLED = -100
 
-#: Weight of the squared norm of the head, for features of unit variance.
+#: For heads that are probed.
 _RIDGE = 1e-2
 
 _MAX_ITERATIONS = 200
@@ -76,6 +76,7 @@ def fit_head(
     *,
     shuffle_seed: int | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    ridge: float = _RIDGE,
 ) -> LinearHead:
     """Encodes instances and fits the head: minimum of mean loss + ridge, by L-BFGS from zero.
 
@@ -83,6 +84,7 @@ def fit_head(
         batches: the instances to fit, labelled.
         shuffle_seed: fit to labels in shuffled order (see `shuffled_labels`).
         precision: "bf16" encodes under bfloat16 autocast; the head is always fitted in fp32.
+        ridge: weight of the squared norm of the head, for features of unit variance.
 
     Returns:
         The head.
@@ -94,15 +96,16 @@ def fit_head(
     device_type = kept[0].labels.device.type if kept else "cpu"
     with torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16"):
         features, labels = units_of(_with_labels(kept, shuffle_seed))
-    return fit_features(features, labels)
+    return fit_features(features, labels, ridge=ridge)
 
 
-def fit_features(features: Tensor, labels: Tensor) -> LinearHead:
+def fit_features(features: Tensor, labels: Tensor, *, ridge: float = _RIDGE) -> LinearHead:
     """Fits the head to what was encoded already.
 
     Args:
         features: (N, d), or (N, C, d) for choices.
         labels: (N,).
+        ridge: as of `fit_head`.
 
     Raises:
         TrainingError: the features, or the fit, are not finite.
@@ -128,7 +131,7 @@ def fit_features(features: Tensor, labels: Tensor) -> LinearHead:
     def objective() -> Tensor:
         optimizer.zero_grad()
         loss = unit_losses(features @ weight + bias, labels).mean()
-        loss = loss + _RIDGE / 2 * weight.pow(2).sum()
+        loss = loss + ridge / 2 * weight.pow(2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.protocols import ProbeTarget
 from gradts_plugin.ranking.by_value import ranked_by_value
+from gradts_plugin.ranking.lending import pretrained
 from gradts_plugin.ranking.sampling import SamplingSettings
 from gradts_plugin.records import Cost, FloatArray, Ranking
 
@@ -35,14 +35,7 @@ def rank_by_embedding(context: RankingContext, settings: SamplingSettings) -> Ra
     """
     identity = {"max_instances": settings.max_instances, "seed": context.settings.ranking.seed}
     names = (context.primary_task, *context.candidate_tasks)
-    with ExitStack() as stack:
-
-        @cache  # loaded once, and only where something has to be encoded
-        def target() -> ProbeTarget:
-            return stack.enter_context(
-                context.untrained((context.primary_task,), context.settings.seed)
-            )
-
+    with pretrained(context) as target:
         found = context.computed(
             [
                 Computation(
@@ -72,6 +65,13 @@ def cosine_similarity(first: FloatArray, second: FloatArray) -> float:
     """Cosine of the angle between two vectors of shape (d,); 0 where one of them is zero."""
     norms = np.linalg.norm(first) * np.linalg.norm(second)
     return float(first @ second / norms) if norms else 0.0
+
+
+def unit_vectors(vectors: FloatArray) -> FloatArray:
+    """Vectors (..., d) scaled to length 1; zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: FloatArray = vectors / np.where(lengths > 0, lengths, 1.0)
+    return scaled
 
 
 def _mean_embedding(

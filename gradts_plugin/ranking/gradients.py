@@ -14,12 +14,13 @@ from gradts_plugin.errors import TrainingError
 from gradts_plugin.json_forms import JsonObject, from_json
 from gradts_plugin.offers import Computation, Ranker, RankingContext
 from gradts_plugin.ranking.by_value import ranked_in_order
+from gradts_plugin.ranking.correlation import kendall
 from gradts_plugin.ranking.sampling import SamplingSettings
-from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking
+from gradts_plugin.ranking.sketch import CountSketch, layer_parameters
+from gradts_plugin.records import Cost, FloatArray, ProbeBatch, Ranking, Trial
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import nn
 
 #: Length of a projected gradient. A prime, so that the entries of one column of a weight, which
 #: are often large together, are spread over all buckets.
@@ -67,60 +68,6 @@ def rank_by_gradients(context: RankingContext, settings: SamplingSettings) -> Ra
     (found,) = context.computed([Computation("gradients", identity, tasks, estimate)])
     placed = from_json(list[tuple[str, float]], found["reductions"], where="stored reductions")
     return ranked_in_order(context, placed, ranker="gradients", measure="dev loss reduction")
-
-
-class CountSketch:
-    """A sparse random projection that keeps inner products, in expectation.
-
-    Every entry of a vector is multiplied by a random sign and added to one bucket, in turn
-    (Charikar et al. 2002). There is no projection matrix: one byte per entry is kept, and a vector
-    of any length costs one pass over it.
-    """
-
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        *,
-        dimension: int,
-        seed: int,
-        device: torch.device | None = None,
-    ) -> None:
-        """Draws the signs.
-
-        Args:
-            sizes: lengths of the parts of a vector.
-            dimension: number of buckets, k.
-            seed: of the signs.
-            device: where the parts lie; None: the CPU.
-        """
-        import torch
-
-        generator = torch.Generator().manual_seed(seed)
-        self.dimension = dimension
-        self._signs = [
-            torch.randint(0, 2, (size,), generator=generator, dtype=torch.int8).mul(2).sub(1)
-            for size in sizes
-        ]
-        if device is not None:
-            self._signs = [signs.to(device) for signs in self._signs]
-
-    def __call__(self, parts: Iterable[Tensor | None]) -> Tensor:
-        """Projects a vector given in parts of any shape; None is a part of zeros.
-
-        Returns:
-            float32 tensor of shape (k,).
-        """
-        import torch
-        from torch.nn import functional
-
-        total = torch.zeros(self.dimension, device=self._signs[0].device)
-        for signs, part in zip(self._signs, parts, strict=True):
-            if part is None:
-                continue
-            signed = part.flatten().float() * signs
-            padded = functional.pad(signed, (0, -len(signed) % self.dimension))
-            total += padded.view(-1, self.dimension).sum(dim=0)
-        return total
 
 
 @dataclass(frozen=True)
@@ -194,6 +141,39 @@ def forward_selection(
     return reductions
 
 
+def agreement_with_trials(ranking: Ranking, trials: Sequence[Trial]) -> tuple[float, int] | None:
+    """Whether trained sets score in the order that the surrogate estimated.
+
+    Li et al. 2024 (Grad-TAG) state how far their estimated losses are from trained ones. Trials
+    have metrics and no losses, so here it is the order that is compared. Known are the estimates
+    of the ranking's prefixes, of the primary alone (0) on.
+
+    Args:
+        ranking: by this ranker.
+        trials: of the run; those of other sets, of subsets of instances and with undefined scores
+            are not looked at.
+
+    Returns:
+        (Kendall's tau-b between the estimated reductions of the dev loss and the scores, the number
+        of sets); None where less than three prefixes were trained.
+    """
+    totals = np.cumsum([0.0, *(candidate.tau for candidate in ranking.candidates)])
+    estimates = {
+        frozenset(ranking.task_order[:length]): float(total) for length, total in enumerate(totals)
+    }
+    scores = {
+        frozenset(trial.auxiliary_tasks): trial.score
+        for trial in trials
+        if trial.score is not None and not trial.num_kept and not trial.mixing_ratios
+    }
+    both = [name for name in scores if name in estimates]
+    if len(both) < 3:
+        return None
+    estimated = np.array([estimates[name] for name in both])
+    (tau,) = kendall(estimated, np.array([[scores[name] for name in both]], dtype=float))
+    return float(tau), len(both)
+
+
 def _estimate(
     context: RankingContext, tasks: Sequence[str], max_instances: int | None
 ) -> tuple[JsonObject, Cost]:
@@ -202,7 +182,7 @@ def _estimate(
     settings = context.settings
     with context.fine_tuned(tasks, settings.seed) as target:
         start = time.perf_counter()
-        parameters = _layer_parameters(target.encoder)
+        parameters = layer_parameters(target.encoder)
         sketch = CountSketch(
             [parameter.numel() for parameter in parameters],
             dimension=_DIMENSION,
@@ -231,15 +211,6 @@ def _estimate(
             seconds=time.perf_counter() - start,
         )
     return {"reductions": [list(pair) for pair in reductions]}, cost
-
-
-def _layer_parameters(encoder: nn.Module) -> list[nn.Parameter]:
-    """The parameters that every token of every task goes through: no embeddings, no pooler."""
-    return [
-        parameter
-        for name, parameter in encoder.named_parameters()
-        if "embedding" not in name and "pooler" not in name
-    ]
 
 
 def _projected(

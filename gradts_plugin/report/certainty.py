@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 
 from gradts_plugin.comparison.results import Comparison, MethodMeans
+from gradts_plugin.ranking import gradients
+from gradts_plugin.ranking.gradients import agreement_with_trials
 from gradts_plugin.records import Trial
 from gradts_plugin.report.record import RunReport
 from gradts_plugin.report.words import signed
@@ -30,6 +32,7 @@ def run_certainty(report: RunReport) -> list[str]:
             _about_border(report),
             _about_dev_score(report),
             _about_seeds(report),
+            _about_surrogate(report),
         )
         if sentence
     ]
@@ -101,6 +104,20 @@ def _about_seeds(report: RunReport) -> str | None:
     return (
         "The ranking rests on one fine-tuning seed. Its intervals cover only which instances were "
         "probed; the seed's part is usually larger. Set seeds to 2 or more."
+    )
+
+
+def _about_surrogate(report: RunReport) -> str | None:
+    """How well a ranking by estimates foretold the trained scores."""
+    if report.ranking is None or report.ranking.ranker != gradients.RANKER.name:
+        return None
+    found = agreement_with_trials(report.ranking, report.selection.trials)
+    if found is None:
+        return None
+    tau, number = found
+    return (
+        f"The scores of {number} trained sets are in the order of the gradients' estimates with "
+        f"tau {signed(tau, 2)} (1: the same order, 0: unrelated, \N{MINUS SIGN}1: reversed)."
     )
 
 

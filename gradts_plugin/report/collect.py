@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from gradts_plugin.engine.context import Context
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.ranking.correlation import layer_normal
+from gradts_plugin.ranking.rds import instance_similarities
 from gradts_plugin.records import FloatArray, IntArray, Outcome, Selection
 from gradts_plugin.report.record import (
     HeadMap,
@@ -55,7 +57,7 @@ def collect(engine: Engine, outcome: Outcome) -> RunReport:
         probes=tuple(
             _probe_info(name, source) for name, of_task in sources.items() for source in of_task
         ),
-        instances=_instances_info(engine, outcome, sources) if sources else None,
+        instances=_instances_info(engine, outcome, sources),
         shares_before=session.host.task_shares(),
         shares_after=session.host.task_shares(rewritten, kept),
         settings=session.settings.model_dump(mode="json"),
@@ -84,7 +86,31 @@ def _probe_info(name: str, source: StoredImportance) -> ProbeInfo:
 
 def _instances_info(
     engine: Engine, outcome: Outcome, sources: Mapping[str, Sequence[StoredImportance]]
-) -> InstancesInfo:
+) -> InstancesInfo | None:
+    selection = outcome.selection
+    if selection.instance_measure == "tau":
+        judged = _taus(engine, outcome, sources)
+    else:
+        judged = instance_similarities(Context(engine), selection.auxiliary_tasks)
+    if not judged:
+        return None
+    every = np.concatenate([values for _, values in judged.values()])
+    edges = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), _NUM_BINS + 1)
+    return InstancesInfo(
+        threshold=selection.instance_threshold,
+        edges=tuple(edges.tolist()),
+        tasks=tuple(
+            _instance_taus(engine, selection, name, *found, edges=edges)
+            for name, found in judged.items()
+        ),
+        measure=selection.instance_measure,
+    )
+
+
+def _taus(
+    engine: Engine, outcome: Outcome, sources: Mapping[str, Sequence[StoredImportance]]
+) -> Mapping[str, tuple[IntArray, FloatArray]]:
+    """Taus of the candidates' probed instances, auxiliaries first."""
     selection = outcome.selection
     order = outcome.ranking.task_order if outcome.ranking else tuple(sources)
     chosen = selection.auxiliary_tasks
@@ -94,19 +120,10 @@ def _instances_info(
         if name in sources and name != selection.primary_task
     ]
     # GradTS-fg has probed all instances of what it filtered, the ranking perhaps a sample.
-    taus = {
+    return {
         name: engine.instance_taus(name, complete=name in selection.kept_instances)
         for name in names
     }
-    every = np.concatenate([values for _, values in taus.values()])
-    edges = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), _NUM_BINS + 1)
-    return InstancesInfo(
-        threshold=selection.instance_threshold,
-        edges=tuple(edges.tolist()),
-        tasks=tuple(
-            _instance_taus(engine, selection, name, *taus[name], edges=edges) for name in names
-        ),
-    )
 
 
 def _instance_taus(

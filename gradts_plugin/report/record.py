@@ -56,7 +56,7 @@ class InstanceExample:
 
     Attributes:
         example_id: its key in the task's training cache.
-        tau: correlation with the primary's task matrix.
+        tau: correlation with the primary's task matrix; its similarity where that was looked at.
         text: what the encoder read; empty where the host cannot say.
     """
 
@@ -95,17 +95,20 @@ class InstanceTaus:
 
 @dataclass(frozen=True)
 class InstancesInfo:
-    """Instance-level correlations of all candidates.
+    """Instance-level correlations of all candidates, or similarities of the auxiliaries.
 
     Attributes:
         threshold: theta of GradTS-fg; None where no instance was filtered.
         edges: of the histogram's bins, shape (bins + 1,).
-        tasks: selected auxiliaries first, then the other candidates, each in ranking order.
+        tasks: selected auxiliaries first, then the other candidates, each in ranking order;
+            auxiliaries alone where they were judged by similarity.
+        measure: what instances were judged by, in a word: tau, or similarity.
     """
 
     threshold: float | None
     edges: tuple[float, ...]
     tasks: tuple[InstanceTaus, ...]
+    measure: str = "tau"
 
 
 @dataclass(frozen=True)

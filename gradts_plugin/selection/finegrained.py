@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from gradts_plugin.offers import Method, SelectionContext
+from gradts_plugin.ranking.rds import instance_similarities
 from gradts_plugin.records import FloatArray, IntArray, Selection, Trial
 from gradts_plugin.scores import shown_score
 from gradts_plugin.selection.threshold import describe_threshold, resolve_threshold
@@ -26,9 +29,12 @@ class FineGrainedSettings(TrialSettings):
     """How GradTS-fg selects: as GradTS-trial, and then instances.
 
     Attributes:
-        instance_threshold: auxiliary instances with at least this tau are kept.
+        instances: what they are judged by: `taus` with the primary's head importance, or `rds`,
+            their similarity to the primary's nearest training instance (RDS+, Ivison et al. 2025).
+        instance_threshold: auxiliary instances with at least this tau, or similarity, are kept.
     """
 
+    instances: Literal["taus", "rds"] = "taus"
     instance_threshold: Tau | Quantile = Quantile(quantile=0.5)
 
 
@@ -41,25 +47,27 @@ def select_fine_grained(context: SelectionContext, settings: FineGrainedSettings
     a number: a less related auxiliary keeps a smaller share.
 
     All instances of the selected auxiliaries are probed, also where `probing.max_instances` let the
-    ranking look at a sample.
+    ranking look at a sample. With `instances: rds` they are only encoded, and judged by what the
+    texts look like (see `ranking.rds`).
 
     The result is scored. By default GradTS-trial's selection stays where the subset scores lower;
     with `faithful` the subset is taken regardless, as published.
 
     Args:
         context: as GradTS-trial.
-        settings: `instance_threshold` is theta; otherwise as GradTS-trial.
+        settings: `instances` says what is compared with theta, `instance_threshold`; otherwise as
+            GradTS-trial.
 
     Returns:
         The selection; auxiliaries all of whose instances are kept are not in `kept_instances`.
     """
     whole = replace(select_by_trial(context, settings), method="fg")
-    probed = {name: context.instance_taus(name) for name in whole.auxiliary_tasks}
-    if not probed:
+    if not whole.auxiliary_tasks:
         return whole
 
-    subset = _subset(settings.instance_threshold, whole.auxiliary_tasks, probed)
-    whole = replace(whole, instance_threshold=subset.theta)
+    measure, judged = _judged(context, settings, whole.auxiliary_tasks)
+    subset = _subset(settings.instance_threshold, whole.auxiliary_tasks, judged, measure)
+    whole = replace(whole, instance_threshold=subset.theta, instance_measure=measure)
     if not subset.changes_anything:
         return replace(whole, reason=f"{whole.reason}; {subset.explained}: every instance is kept")
 
@@ -108,19 +116,29 @@ class _Subset:
     explained: str
 
 
+def _judged(
+    context: SelectionContext, settings: FineGrainedSettings, task_names: tuple[str, ...]
+) -> tuple[str, Mapping[str, tuple[IntArray, FloatArray]]]:
+    """What instances are judged by, and task -> (example ids, their figures)."""
+    if settings.instances == "rds":
+        return "similarity", instance_similarities(context, task_names)
+    return "tau", {name: context.instance_taus(name) for name in task_names}
+
+
 def _subset(
     threshold: float | Quantile,
     auxiliary_tasks: tuple[str, ...],
-    probed: dict[str, tuple[IntArray, FloatArray]],
+    judged: Mapping[str, tuple[IntArray, FloatArray]],
+    measure: str,
 ) -> _Subset:
-    theta = resolve_threshold(threshold, np.concatenate([taus for _, taus in probed.values()]))
-    kept = {name: ids[taus >= theta] for name, (ids, taus) in probed.items()}
+    theta = resolve_threshold(threshold, np.concatenate([found for _, found in judged.values()]))
+    kept = {name: ids[found >= theta] for name, (ids, found) in judged.items()}
     counts = [
         f"{len(kept[name])} of {len(ids)} {name}"
         + ("" if len(kept[name]) else " (the auxiliary is dropped)")
-        for name, (ids, _) in probed.items()
+        for name, (ids, _) in judged.items()
     ]
-    partly = {name: ids for name, ids in kept.items() if 0 < len(ids) < len(probed[name][0])}
+    partly = {name: ids for name, ids in kept.items() if 0 < len(ids) < len(judged[name][0])}
     remaining = tuple(name for name in auxiliary_tasks if len(kept[name]))
     return _Subset(
         auxiliary_tasks=remaining,
@@ -128,7 +146,8 @@ def _subset(
         theta=theta,
         changes_anything=bool(partly) or remaining != auxiliary_tasks,
         explained=(
-            f"instances with tau >= {describe_threshold(threshold, theta)}: {', '.join(counts)}"
+            f"instances with {measure} >= {describe_threshold(threshold, theta)}: "
+            f"{', '.join(counts)}"
         ),
     )
 

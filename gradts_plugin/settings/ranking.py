@@ -14,7 +14,7 @@ class RankingSettings(Settings):
     """How the candidates are ranked, and how taus and their intervals are computed.
 
     Attributes:
-        ranker: heads is GradTS; size, random, embedding, logme, gradients, transfer,
+        ranker: heads is GradTS; size, random, embedding, logme, gradients, matching, transfer,
             task-vectors and lookahead are what it is compared with; or one that a plugin adds. With
             settings of its own: `{name: embedding, max_instances: 200}`.
         common: `remove` divides every task's profile by the mean profile of all tasks before

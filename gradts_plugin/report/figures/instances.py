@@ -36,8 +36,8 @@ def instances_picture(primary: str, instances: InstancesInfo) -> Picture:
     medians = ", ".join(f"{task.task} {task.median:.2f}" for task in instances.tasks)
     return Picture(
         name="instance-taus",
-        title=f"Instances of each candidate by their tau with {primary}",
-        description=f"Histograms of instance-level tau; medians: {medians}.{theta}",
+        title=f"Instances of each candidate by their {instances.measure} with {primary}",
+        description=f"Histograms of instance-level {instances.measure}; medians: {medians}.{theta}",
         table=Table(
             tuple(columns),
             tuple(
@@ -66,7 +66,8 @@ def _draw_instances(primary: str, instances: InstancesInfo) -> Drawing:
         colour, alpha = (MUTED, 0.6) if kept is None else (STRONG, 1.0)
         _draw_bars(axes, edges, base, heights * shares, colour=colour, alpha=alpha, gid=kept_gid)
         share = task.num_kept / max(1, task.num_instances)
-        said = f"{task.task}: {task.num_instances} instances, median tau {task.median:.3f}"
+        median = f"median {instances.measure} {task.median:.3f}"
+        said = f"{task.task}: {task.num_instances} instances, {median}"
         if kept is not None:
             said += f", {share:.0%} kept"
             axes.text(
@@ -92,7 +93,7 @@ def _draw_instances(primary: str, instances: InstancesInfo) -> Drawing:
     axes.set_ylim(0, number)
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=6)
-    axes.set_xlabel(f"tau of an instance with {short_name(primary)}")
+    axes.set_xlabel(f"{instances.measure} of an instance with {short_name(primary)}")
     return Drawing(figure, titles)
 
 
