@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
-from gradts_plugin.ranking import embedding, gradients, heads, logme, random_order, size
+from gradts_plugin.ranking import donors, embedding, gradients, heads, logme, random_order, size
 from gradts_plugin.ranking.correlation import kendall
 from gradts_plugin.selection import (
     alone,
@@ -57,7 +57,9 @@ def extend_correlations() -> Mapping[str, Correlation]:
 @hookimpl
 def extend_rankers() -> Sequence[Ranker[Any]]:
     """Offers GradTS's own ranking, and those to compare it with."""
-    return [ranker.RANKER for ranker in (heads, size, random_order, embedding, logme, gradients)]
+    return [
+        ranker.RANKER for ranker in (heads, size, random_order, embedding, logme, gradients, donors)
+    ]
 
 
 @hookimpl

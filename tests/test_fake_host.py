@@ -21,7 +21,9 @@ def test_every_method_runs_on_it(method, tmp_path):
     assert outcome.config_path.exists()
 
 
-@pytest.mark.parametrize("ranker", ["heads", "embedding", "logme", "gradients", "size", "random"])
+@pytest.mark.parametrize(
+    "ranker", ["heads", "embedding", "logme", "gradients", "size", "random", "donors"]
+)
 @pytest.mark.parametrize("model", ["frozen", "fine-tuned"])
 def test_every_ranker_runs_on_it(ranker, model, tmp_path):
     ranking = rank(

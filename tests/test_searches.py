@@ -32,12 +32,13 @@ class Bench:
 
     primary_task = "goal"
 
-    def __init__(self, score, *, names=NAMES, taus=None, alone=1, seconds=60.0):
+    def __init__(self, score, *, names=NAMES, taus=None, alone=1, seconds=60.0, donors=None):
         taus = taus or [0.0] * len(names)
         self.asked = []  # (sets with their numbers of seeds, at_most)
         self.told = []
         self._made = []
         self._score, self._alone, self._seconds = score, alone, seconds
+        self._donors = donors or {}
         ranked = tuple(RankedTask(*pair, None, None) for pair in zip(names, taus, strict=True))
         self.ranking = Ranking("goal", ranked, 0.95, 0, (), 0, ("goal", *names), None)
 
@@ -59,6 +60,9 @@ class Bench:
 
     def gain(self, trial, baseline):
         return gain_of(trial, baseline, seed_spread=pooled_spread(self._made, baseline))
+
+    def gains_for_others(self):
+        return {name: self._donors.get(name, ()) for name in self.ranking.task_order}
 
     def tell(self, round_of_search):
         self.told.append(round_of_search)
@@ -160,6 +164,43 @@ def test_a_good_ranking_saves_trainings():
     # 0.024 is all there is.
     assert gained["good"] > 0.012
     assert gained["good"] > 1.5 * gained["none"]
+
+
+def test_what_candidates_gained_others_is_where_effects_begin():
+    # Shrunk: 3 * 0.06 / (3 + 3), and 1 * -0.04 / (1 + 3). The scores show no difference at all.
+    context = Bench(lambda *_: 0.5, donors={"b": (0.05, 0.06, 0.07), "c": (-0.04,)})
+    (first, *_) = designed(context).rounds
+    effects = {effect.auxiliary_tasks[0]: effect.gain.gain for effect in first.effects}
+    assert 0.001 < effects["b"] < 0.03
+    assert -0.01 < effects["c"] < -0.0003
+    assert first.effects[0].auxiliary_tasks == ("b",)
+    assert first.effects[-1].auxiliary_tasks == ("c",)
+
+
+def test_without_the_donor_prior_nothing_is_known_of_others():
+    donors = {"b": (0.05, 0.06, 0.07)}
+    without = designed(Bench(planted({"a": 0.05})))
+    assert designed(Bench(planted({"a": 0.05}), donors=donors), donor_prior=False) == without
+    assert designed(Bench(planted({"a": 0.05}), donors=donors)) != without
+    assert designed(Bench(planted({"a": 0.05}), donors={"a": ()})) == without
+
+
+def test_good_donors_save_trainings_and_misleading_ones_are_overruled():
+    effects = dict(zip(NAMES, (0.02, 0.01, 0.0, -0.01, -0.02, -0.03), strict=True))
+    told = {
+        "good": {name: (effect,) * 9 for name, effect in effects.items()},
+        "none": {},
+        "opposite": {name: (-effect,) * 9 for name, effect in effects.items()},
+    }
+
+    def gained(donors):
+        contexts = [Bench(planted(effects, noise=0.02, world=w), donors=donors) for w in range(20)]
+        selected = [designed(context).auxiliary_tasks for context in contexts]
+        return np.mean([sum(effects[chosen] for chosen in names) for names in selected])
+
+    good, none, opposite = (gained(donors) for donors in told.values())
+    assert good > 0.015 > 2 * none  # 0.03 is all there is
+    assert opposite > -0.005
 
 
 @settings(max_examples=40, deadline=None)

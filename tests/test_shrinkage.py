@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from gradts_plugin.gains.shrinkage import shrunk
+from gradts_plugin.gains.shrinkage import shrunk, shrunk_mean
 from gradts_plugin.scores import Gain
 
 Z = 1.959964
@@ -106,6 +106,12 @@ def test_gains_without_any_error_stay():
     assert [one.gain for one in shrunk(before)] == pytest.approx([0.0, 0.1, 0.1])
     certain = replace(gain(0.1, 1e-3), low=0.1, high=0.1)
     assert [one.gain for one in shrunk([certain] * 3)] == pytest.approx([0.1] * 3)
+
+
+def test_a_mean_over_primaries_is_shrunk_by_how_few_they_are():
+    assert shrunk_mean([0.05, -0.01]) == pytest.approx(0.02 * 2 / 5)
+    assert shrunk_mean([0.04] * 9) == pytest.approx(0.04 * 9 / 12)
+    assert shrunk_mean([]) == 0
 
 
 def best_of_eight(number):

@@ -23,6 +23,9 @@ from gradts_plugin.scores import Gain
 #: With fewer gains nothing is known of how much true gains vary.
 _FEWEST = 3
 
+#: Primaries that gain nothing, with which a mean over primaries is taken.
+_PRIOR_PRIMARIES = 3
+
 #: Gains without any error, as of scores that never vary, are still divided by one.
 _LEAST_ERROR = 1e-9
 
@@ -52,6 +55,11 @@ def shrunk(gains: Sequence[Gain], *, shared: float = 0.5) -> list[Gain]:
     for place, mean, spread in zip(judged, means.tolist(), spreads.tolist(), strict=True):
         changed[place] = _normal(gains[place], mean, spread)
     return changed
+
+
+def shrunk_mean(gains: Sequence[float]) -> float:
+    """Mean gain for n primaries, shrunk by n / (n + 3); 0 without any."""
+    return sum(gains) / (len(gains) + _PRIOR_PRIMARIES)
 
 
 def _standard_error(gain: Gain) -> float | None:

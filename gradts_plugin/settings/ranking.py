@@ -14,8 +14,8 @@ class RankingSettings(Settings):
     """How the candidates are ranked, and how taus and their intervals are computed.
 
     Attributes:
-        ranker: heads is GradTS; size, random, embedding, logme and gradients are what it is
-            compared with; or one that a plugin adds. With settings of its own:
+        ranker: heads is GradTS; size, random, embedding, logme, gradients and donors are what it
+            is compared with; or one that a plugin adds. With settings of its own:
             `{name: embedding, max_instances: 200}`.
         common: `remove` divides every task's profile by the mean profile of all tasks before
             correlating, because every task on one encoder shares the encoder's own profile;
