@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
 from gradts_plugin.ranking import (
+    donors,
     embedding,
     gradients,
     heads,
@@ -82,6 +83,7 @@ def extend_rankers() -> Sequence[Ranker[Any]]:
             transfer,
             task_vectors,
             lookahead,
+            donors,
         )
     ]
 

@@ -164,6 +164,15 @@ class RankingContext(Protocol):
         """Lends the pretrained encoder, with fresh heads for tasks."""
         ...
 
+    def gains_for_others(self) -> Mapping[str, Sequence[float]]:
+        """What each candidate gained other primaries, as stored trainings tell; costs nothing.
+
+        Returns:
+            Candidate -> a gain for each other primary that was trained with it alone, by the same
+            encoder and settings; empty where none was.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Ranker(Generic[OwnT]):

@@ -57,6 +57,31 @@ def test_a_ranking_that_decides_all_puts_effects_on_a_line():
     )
 
 
+def test_what_is_known_beforehand_is_where_effects_begin():
+    known = [0.02, -0.01]
+    certain = AdditiveModel(ALL, [0] * 4, [0.50, 0.54, 0.51, 0.57], [0, 0], NOTHING, offsets=known)
+    np.testing.assert_allclose(certain.means(ALL), [0.0, 0.02, -0.01, 0.01], atol=1e-9)
+    assert certain.gain(SINGLES[1]).gain == pytest.approx(-0.01)
+    # Where nothing is believed it changes nothing.
+    flat = AdditiveModel(ALL, [0] * 4, [0.50, 0.54, 0.51, 0.57], [0, 0], FLAT, offsets=known)
+    np.testing.assert_allclose(flat.means(SINGLES), [0.05, 0.02], atol=1e-5)
+
+
+def test_effects_that_were_known_beforehand_are_told_as_if_they_were_none():
+    known = np.array([0.03, -0.02])
+    scores = np.array([0.50, 0.51, 0.49, 0.52])
+    none = AdditiveModel(ALL, [0] * 4, scores.tolist(), [2, 1])
+    told = AdditiveModel(ALL, [0] * 4, (scores + ALL @ known).tolist(), [2, 1], offsets=known)
+    for row in ALL[1:]:
+        before, after = none.gain(row), told.gain(row)
+        for end in ("gain", "low", "high"):
+            assert getattr(after, end) == pytest.approx(getattr(before, end) + row @ known)
+    # All that the known effects explain is explained: errors are the same, and scores vary more.
+    varied = np.square(scores - scores.mean()).sum()
+    more = np.square(scores + ALL @ known - (scores + ALL @ known).mean()).sum()
+    assert 1 - told.fit == pytest.approx((1 - none.fit) * varied / more)
+
+
 def test_the_best_set_is_made_of_what_helps_and_no_larger_than_asked_for():
     sets = full_design(4)
     scores = 0.5 + sets @ [0.05, -0.04, 0.03, 0.02]

@@ -154,6 +154,18 @@ def test_what_is_expected_are_all_seeds_of_every_selection_and_subset(tmp_path):
     ]
 
 
+def test_with_equal_exposure_alone_is_two_trainings_a_seed(tmp_path):
+    training = {"max_steps": STEPS, "exposure": "equal"}
+    found = Comparing(tmp_path, methods={"alone": METHODS["alone"]}, training=training)
+    of_subsets = SEEDS * (2**CANDIDATES - 1)
+    assert found.expected == [
+        # Its own two lengths with the one seed it chooses by, and with those that score.
+        (0, 2 + 2 * SEEDS + 2 * SEEDS + of_subsets, "goal, alone"),
+        (2 + 2 * SEEDS, 2 * SEEDS + of_subsets, "goal, oracle"),
+    ]
+    assert len(found.host.trained) == 2 + 2 * SEEDS + of_subsets
+
+
 def test_a_line_is_said_of_each_method_and_each_subset(compared):
     for primary, result in compared.result.primaries.items():
         assert f"{primary}, alone: none scores {result.alone.score:.4f} after 0 steps, 0 s" in (

@@ -87,6 +87,7 @@ def foretold(plan):
     probing=st.sampled_from([{}, {"model": "fine-tuned"}, {"max_instances": 5}]),
     faithful=st.booleans(),
     known=st.booleans(),
+    exposure=st.sampled_from(["total", "equal"]),
 )
 @settings(
     max_examples=5,
@@ -94,11 +95,18 @@ def foretold(plan):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_whatever_the_scores_a_run_does_at_most_what_was_foretold(
-    tmp_path_factory, method, seed, probing, faithful, known
+    tmp_path_factory, method, seed, probing, faithful, known, exposure
 ):
     folder = tmp_path_factory.mktemp("run")
     host = FakeHost(TASKS, score=random_scores(seed))
-    values = {**values_of(method), "probing": probing, "faithful": faithful, "seed": seed % 7}
+    faithful &= exposure == "total"  # which is what was published
+    values = {
+        **values_of(method),
+        "probing": probing,
+        "faithful": faithful,
+        "seed": seed % 7,
+        "training": {"max_steps": 4, "exposure": exposure},
+    }
     opened = open_fake(folder, values, host=host, plugins=[Greedy()])
     if known:  # the ranking, and whatever that stores
         run.rank(opened)

@@ -263,6 +263,7 @@ def test_trials_of_unranked_tasks_count_as_the_costliest(tmp_path, encoder):
     ("ranker", "expected"),
     [
         ("size", None),
+        ("donors", None),
         ("logme", (2, 0, 2, False)),
         ("gradients", (1, 0, 1, False)),
     ],

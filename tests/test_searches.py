@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gradts_plugin import run
 from gradts_plugin.gains.gain import gain_of, pooled_spread
+from gradts_plugin.gains.shrinkage import shrunk
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.records import RankedTask, Ranking, Trial
@@ -31,12 +32,13 @@ class Bench:
 
     primary_task = "goal"
 
-    def __init__(self, score, *, names=NAMES, taus=None, alone=1, seconds=60.0):
+    def __init__(self, score, *, names=NAMES, taus=None, alone=1, seconds=60.0, donors=None):
         taus = taus or [0.0] * len(names)
         self.asked = []  # (sets with their numbers of seeds, at_most)
         self.told = []
         self._made = []
         self._score, self._alone, self._seconds = score, alone, seconds
+        self._donors = donors or {}
         ranked = tuple(RankedTask(*pair, None, None) for pair in zip(names, taus, strict=True))
         self.ranking = Ranking("goal", ranked, 0.95, 0, (), 0, ("goal", *names), None)
 
@@ -58,6 +60,9 @@ class Bench:
 
     def gain(self, trial, baseline):
         return gain_of(trial, baseline, seed_spread=pooled_spread(self._made, baseline))
+
+    def gains_for_others(self):
+        return {name: self._donors.get(name, ()) for name in self.ranking.task_order}
 
     def tell(self, round_of_search):
         self.told.append(round_of_search)
@@ -159,6 +164,44 @@ def test_a_good_ranking_saves_trainings():
     # 0.024 is all there is.
     assert gained["good"] > 0.012
     assert gained["good"] > 1.5 * gained["none"]
+
+
+def test_what_candidates_gained_others_is_where_effects_begin():
+    # Shrunk: 3 * 0.06 / (3 + 3), and 1 * -0.04 / (1 + 3). The scores show no difference at all.
+    context = Bench(lambda *_: 0.5, donors={"b": (0.05, 0.06, 0.07), "c": (-0.04,)})
+    (first, *_) = designed(context, donor_prior=True).rounds
+    effects = {effect.auxiliary_tasks[0]: effect.gain.gain for effect in first.effects}
+    assert 0.001 < effects["b"] < 0.03
+    assert -0.01 < effects["c"] < -0.0003
+    assert first.effects[0].auxiliary_tasks == ("b",)
+    assert first.effects[-1].auxiliary_tasks == ("c",)
+
+
+def test_without_the_donor_prior_nothing_is_known_of_others():
+    donors = {"b": (0.05, 0.06, 0.07)}
+    without = designed(Bench(planted({"a": 0.05})))
+    assert designed(Bench(planted({"a": 0.05}), donors=donors)) == without
+    assert designed(Bench(planted({"a": 0.05}), donors=donors), donor_prior=True) != without
+    nothing = Bench(planted({"a": 0.05}), donors={"a": ()})
+    assert designed(nothing, donor_prior=True) == without
+
+
+def test_good_donors_save_trainings_and_misleading_ones_are_overruled():
+    effects = dict(zip(NAMES, (0.02, 0.01, 0.0, -0.01, -0.02, -0.03), strict=True))
+    told = {
+        "good": {name: (effect,) * 9 for name, effect in effects.items()},
+        "none": {},
+        "opposite": {name: (-effect,) * 9 for name, effect in effects.items()},
+    }
+
+    def gained(donors):
+        contexts = [Bench(planted(effects, noise=0.02, world=w), donors=donors) for w in range(20)]
+        selected = [designed(context).auxiliary_tasks for context in contexts]
+        return np.mean([sum(effects[chosen] for chosen in names) for names in selected])
+
+    good, none, opposite = (gained(donors) for donors in told.values())
+    assert good > 0.015 > 2 * none  # 0.03 is all there is
+    assert opposite > -0.005
 
 
 @settings(max_examples=40, deadline=None)
@@ -284,6 +327,34 @@ def test_a_set_without_a_score_leaves_the_race_at_once():
     assert ("b",) not in context.asked[1][0]
 
 
+def test_what_a_race_tells_are_gains_drawn_towards_each_other():
+    context = Bench(planted({"a": 0.02}, noise=0.01), names=tuple("abc"))
+    found = race(context, budget=20)
+    trials = {trial.auxiliary_tasks: trial for trial in found.trials}
+    names = [names for names in trials if names]
+    plain = [context.gain(trials[one], trials[()]) for one in names]
+    expected = dict(zip(names, shrunk(plain), strict=True))
+    told = {effect.auxiliary_tasks: effect.gain for effect in found.rounds[-1].effects}
+    assert told == expected
+    best = found.rounds[-1].best
+    assert best.gain == expected[best.auxiliary_tasks]
+    assert best.gain.gain < plain[names.index(best.auxiliary_tasks)].gain
+    assert best.gain.shown in found.reason
+
+
+def test_with_no_effect_at_all_a_race_seldom_selects():
+    wrong = [
+        bool(race(Bench(planted({}, noise=0.01, world=world))).auxiliary_tasks)
+        for world in range(60)
+    ]
+    assert np.mean(wrong) <= 0.15  # 0.25 with plain gains
+    right = [
+        "a" in "".join(race(Bench(planted({"a": 0.03}, noise=0.01, world=world))).auxiliary_tasks)
+        for world in range(20)
+    ]
+    assert np.mean(right) > 0.8
+
+
 def test_a_race_that_is_won_ends():
     context = Bench(planted({"a": 0.2}, noise=0.001), names=("a",))
     found = race(context, budget=40)
@@ -354,10 +425,15 @@ def test_a_plan_counts_the_budget_and_the_weights_of_the_selection(tmp_path, met
     assert told["final trainings"] == (1, True)
 
 
+def _note_on_budget(engine):
+    (note,) = [n for n in make_plan(engine, final_training=True).notes if "trainings tell" in n]
+    return note
+
+
 def test_a_plan_says_which_gains_a_budget_can_tell(tmp_path):
     # Two standard errors of 2 / sqrt(16) spreads of 0.01.
     values = {"method": {"name": "designed", "budget": 16}}
-    assert make_plan(open_fake(tmp_path, values), final_training=True).notes[-1] == (
+    assert _note_on_budget(open_fake(tmp_path, values)) == (
         "16 trainings tell gains above about 0.010 from none, if a score varies by 0.010 between "
         "seeds, as is assumed until some with several seeds are stored."
     )
@@ -365,14 +441,14 @@ def test_a_plan_says_which_gains_a_budget_can_tell(tmp_path):
     host = FakeHost(TASKS, score=lambda training: 0.5 + 0.1 * training.seed)
     many = {"method": "alone", "training_seeds": 3}
     run.run(open_fake(tmp_path, many, host=host))
-    note = make_plan(open_fake(tmp_path, values, host=host), final_training=True).notes[-1]
+    note = _note_on_budget(open_fake(tmp_path, values, host=host))
     assert note == (
         "16 trainings tell gains above about 0.100 from none, if a score varies by 0.100 between "
         "seeds, as 3 stored trainings of goal alone do."
     )
     # Two seeds each: two standard errors of one spread.
     raced = {"method": {"name": "race", "budget": 16}}
-    note = make_plan(open_fake(tmp_path, raced, host=host), final_training=True).notes[-1]
+    note = _note_on_budget(open_fake(tmp_path, raced, host=host))
     assert note.startswith("16 trainings tell gains above about 0.200 from none")
     other = make_plan(open_fake(tmp_path, {"method": "trial"}, host=host), final_training=True)
     assert not [note for note in other.notes if "trainings tell" in note]

@@ -6,6 +6,7 @@ from gradts_plugin.comparison.methods import MethodSettings, settings_of
 from gradts_plugin.comparison.oracle import oracle_subsets
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.session import Session, candidate_tasks
+from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.selection import GradTSSettings
@@ -40,11 +41,17 @@ class TrainingsLeft:
             shared = settings_of(self._file, primary, None)
             candidates = shared_candidates(self._first, shared)
             subsets = oracle_subsets(candidates, candidates) if self._file.oracle else []
-            return seeds * (1 + len(subsets))
-        session = self._first.with_settings(self._settings[primary, part])
-        planned = make_plan(Engine.of(session), final_training=False, look_ahead=False)
+            engine = Engine.of(self._first.with_settings(shared))
+            return _of_alone(engine, seeds) + seeds * len(subsets)
+        engine = Engine.of(self._first.with_settings(self._settings[primary, part]))
+        planned = make_plan(engine, final_training=False, look_ahead=False)
         own = sum(found.num_to_do or 0 for found in planned.parts if "probes" not in found.what)
-        return own + seeds
+        return own + _of_alone(engine, seeds)  # what is selected takes no more than alone
+
+
+def _of_alone(engine: Engine, num_seeds: int) -> int:
+    """Trainings of the primary alone, which may be tried at two lengths."""
+    return engine.trainings.num_trainings(TrialRequest((), range(num_seeds)))
 
 
 def shared_candidates(session: Session, shared: GradTSSettings) -> tuple[str, ...]:

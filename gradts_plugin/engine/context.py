@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from gradts_plugin.engine.donors import gains_for_others
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError
@@ -94,6 +95,10 @@ class Context:
     ) -> AbstractContextManager[ProbeTarget]:
         """Lends the pretrained encoder."""
         return self.engine.session.host.untrained(task_names, seed)
+
+    def gains_for_others(self) -> Mapping[str, Sequence[float]]:
+        """What each candidate gained other primaries."""
+        return gains_for_others(self.engine.session, self.engine.trainings)
 
     def score(
         self,

@@ -5,11 +5,12 @@ A score of the primary, trained with a set x (1 where a candidate is in it) and 
     score = mu_seed + sum_i b_i x_i + d_x + e,    e ~ N(0, sigma^2)
 
 b_i is candidate i's effect, d_x what a set of two or more does beyond its members' effects, and
-stays over seeds. The prior is b_i ~ N(a + c z_i, (u sigma)^2) with z_i the standardised value that
-candidate i is ranked by, a ~ N(0, (A sigma)^2), c ~ N(0, (C sigma)^2), d_x ~ N(0, (D sigma)^2): a
-ranking that foretells the effects is used, one that does not is overruled. What the effects are
-worth in sigma (u, A, C, D) is not known either: every point of a grid is weighted by how well it
-explains the scores (its marginal likelihood), and none is picked, so few scores claim little.
+stays over seeds. The prior is b_i ~ N(o_i + a + c z_i, (u sigma)^2) with o_i what is known of the
+effect beforehand, z_i the standardised value that candidate i is ranked by, a ~ N(0, (A sigma)^2),
+c ~ N(0, (C sigma)^2), d_x ~ N(0, (D sigma)^2): a ranking that foretells the effects is used, one
+that does not is overruled. What the effects are worth in sigma (u, A, C, D) is not known either:
+every point of a grid is weighted by how well it explains the scores (its marginal likelihood), and
+none is picked, so few scores claim little.
 
 Given a point, all of it is linear: gains have a Student t distribution, in closed form.
 Symbols: n scores, k candidates, s sets, G points of the grid.
@@ -57,6 +58,7 @@ class AdditiveModel:
         scores: Sequence[float],
         values: Sequence[float],
         grid: Sequence[Scales] = GRID,
+        offsets: Sequence[float] | None = None,
     ) -> None:
         """Weighs the grid.
 
@@ -66,8 +68,10 @@ class AdditiveModel:
             scores: n numbers.
             values: what the candidates are ranked by, higher is better, k numbers.
             grid: what effects may be worth.
+            offsets: what effects are expected to be beforehand, in scores, k numbers; None: 0.
         """
         self._sets = sets
+        self._offsets = np.zeros(sets.shape[1]) if offsets is None else np.array(offsets)
         self._values = _standardised(np.array(values, dtype=float))
         self._scales = np.square(np.array(grid))
         given = np.array(seeds)
@@ -81,8 +85,9 @@ class AdditiveModel:
         # The seeds' own means are not known at all: what is left is orthogonal to them.
         self._precision = inverse - inverse @ of_seed @ np.linalg.inv(means) @ of_seed.T @ inverse
         self._scores = np.array(scores, dtype=float)
-        self._explained = self._precision @ self._scores  # (G, n)
-        squares = _PRIOR_FREEDOM * USUAL_SPREAD**2 + self._explained @ self._scores
+        unexpected = self._scores - sets @ self._offsets
+        self._explained = self._precision @ unexpected  # (G, n)
+        squares = _PRIOR_FREEDOM * USUAL_SPREAD**2 + self._explained @ unexpected
         self._variance = squares / self._freedom  # of a score, (G,)
         self._weights = _normalised(
             -0.5 * np.linalg.slogdet(covariance)[1]
@@ -166,7 +171,7 @@ class AdditiveModel:
         means: FloatArray = np.einsum(
             "gsn,gn->gs", self._covariance(sets, self._sets), self._explained
         )
-        return means
+        return means + sets @ self._offsets
 
     def _covariance(self, sets: IntArray, others: IntArray) -> FloatArray:
         """Prior covariances of gains in squared spreads of a score, shape (G, s, n)."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
+from gradts_plugin.gains.shrinkage import shrunk_mean
 from gradts_plugin.offers import Method, SelectionContext, TrialOf
 from gradts_plugin.records import IntArray, RankedTask, Selection
 from gradts_plugin.scores import Effect
@@ -29,11 +31,15 @@ class DesignedSettings(SearchSettings):
             smaller a part the more there are; None: half of them.
         confirm: the best set and the primary alone are trained with at least so many further seeds
             in the end, and with what is left of the budget.
+        donor_prior: effects are expected to be what the candidates gained other primaries in the
+            same store, as the ranker `donors` has it, before anything is trained. A run that is
+            repeated once the store holds more may then try other sets.
     """
 
     max_candidates: Annotated[int, Field(gt=0, le=19)] = 6
     max_together: Annotated[int, Field(ge=2)] | None = 3
     confirm: Annotated[int, Field(gt=0)] = 1
+    donor_prior: bool = False
 
     @property
     def standard_error(self) -> float:
@@ -50,8 +56,9 @@ def select_by_design(context: SelectionContext, settings: DesignedSettings) -> S
     The primary is trained alone and with the sets of a design (`designs.design`; Plackett and
     Burman 1946), each with the first training seed. Every training tells of every candidate in it,
     so with 8 of them each effect is known as exactly as with 32 that try one at a time. An additive
-    model (`additive.AdditiveModel`), with the ranking as what is believed before, says what each
-    candidate and each set adds, and how sure that is.
+    model (`additive.AdditiveModel`), with the ranking and what the candidates gained other
+    primaries (`ranking.donors`) as what is believed before, says what each candidate and each set
+    adds, and how sure that is.
 
     While the budget lasts and an effect is in doubt, the same sets are trained with the next seed.
     In the end the set with the largest expected gain, tried or not, is trained beside the primary
@@ -73,7 +80,9 @@ def select_by_design(context: SelectionContext, settings: DesignedSettings) -> S
         confirm -= 1
     most_rows = _most_rows(settings.budget, alone, confirm)
     sets = design(len(candidates), most_rows, settings.max_together)
-    designed = _Designed(search, candidates[: sets.shape[1]], sets)
+    for_others = context.gains_for_others() if settings.donor_prior else {}
+    expected = {name: shrunk_mean(gains) for name, gains in for_others.items()}
+    designed = _Designed(search, candidates[: sets.shape[1]], sets, expected)
 
     num_seeds = 1
     model = designed.round_with(num_seeds)
@@ -100,11 +109,12 @@ def _most_rows(budget: int, alone: int, confirm: int) -> int:
 
 @dataclass(frozen=True)
 class _Designed:
-    """A search among candidates, by sets of shape (m, k)."""
+    """A search among candidates, by sets of shape (m, k); `expected` are effects beforehand."""
 
     search: Search
     candidates: tuple[RankedTask, ...]
     sets: IntArray
+    expected: Mapping[str, float]
 
     @property
     def largest(self) -> int:
@@ -164,7 +174,8 @@ class _Designed:
             return None
         _, seeds, scores = zip(*scored, strict=True)
         values = [candidate.tau for candidate in self.candidates]
-        model = AdditiveModel(rows, seeds, scores, values)
+        offsets = [self.expected.get(name, 0.0) for name in names]
+        model = AdditiveModel(rows, seeds, scores, values, offsets=offsets)
         singles = np.eye(len(names), dtype=np.int64)
         self.search.end_round(
             [self._effect(model, row) for row in singles],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from gradts_plugin.gains.shrinkage import shrunk
 from gradts_plugin.offers import Method, SelectionContext, TrialOf
 from gradts_plugin.records import Selection, Trial
 from gradts_plugin.scores import Effect, Gain
@@ -26,8 +27,8 @@ def select_by_race(context: SelectionContext, settings: SearchSettings) -> Selec
     the best of them go on. The race ends when none is left, or one that surely helps, or the budget
     is used.
 
-    That one of many is ahead is partly luck, and here nothing takes that off its gain
-    (`designed.select_by_design` does).
+    That one of many is ahead is partly luck, so what is told of the sets, and the last word, are
+    their gains drawn towards each other (`gains.shrinkage`); who leaves is decided by pairs.
 
     Args:
         context: the ranking; `score_all` trains a round.
@@ -115,11 +116,12 @@ def _gain(context: SelectionContext, trial: Trial, other: Trial) -> Gain:
 
 def _end_round(context: SelectionContext, search: Search, alive: Sequence[tuple[str, ...]]) -> None:
     alone = search.trials[()]
-    gains = {
+    found = {
         names: gain
         for names, trial in search.trials.items()
         if names and (gain := _gain(context, trial, alone)).gain is not None
     }
+    gains = dict(zip(found, shrunk(list(found.values())), strict=True))
     effects = [Effect(names, gain) for names, gain in gains.items()]
     effects.sort(key=lambda effect: -(effect.gain.gain or 0.0))
     ahead = [Effect(names, gains[names]) for names in alive if names in gains]  # the best first
@@ -131,6 +133,6 @@ METHOD = Method(
     select=select_by_race,
     title="Race",
     summary="The best of the primary alone, single candidates and prefixes of the ranking, after a "
-    "race of seeds (Maron and Moore 1994).",
+    "race of seeds (Maron and Moore 1994); the luck of being best is taken off its gain.",
     settings=SearchSettings,
 )

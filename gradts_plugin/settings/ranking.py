@@ -15,8 +15,8 @@ class RankingSettings(Settings):
 
     Attributes:
         ranker: heads is GradTS; size, random, embedding, logme, gradients, matching, transfer,
-            task-vectors and lookahead are what it is compared with; or one that a plugin adds. With
-            settings of its own: `{name: embedding, max_instances: 200}`.
+            task-vectors, lookahead and donors are what it is compared with; or one that a plugin
+            adds. With settings of its own: `{name: embedding, max_instances: 200}`.
         common: `remove` divides every task's profile by the mean profile of all tasks before
             correlating, because every task on one encoder shares the encoder's own profile;
             `keep` is the published correlation.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,6 +99,14 @@ class JsonRecords:
                 "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
+
+    def all_keys(self) -> Iterator[JsonObject]:
+        """The keys of all records; what cannot be read is told where it is looked up."""
+        for path in sorted(self.root.glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found = json.loads(path.read_bytes())
+                if found["format"] == self._format:
+                    yield found["key"]
 
     def path_beside(self, key: JsonObject, suffix: str) -> Path:
         """Where something that belongs to a record lies: its file's name with another ending."""

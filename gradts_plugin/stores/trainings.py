@@ -8,6 +8,7 @@ What a run predicted lies beside its record, in a compressed NumPy file (`predic
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,10 @@ class TrialLedger:
             output_dir=folder if folder and folder.is_dir() else None,
             predictions=read_predictions(self._predictions_path(key)),
         )
+
+    def all_keys(self) -> Iterator[JsonObject]:
+        """The keys of all runs, as they were recorded."""
+        return self._records.all_keys()
 
     def record(self, key: JsonObject, result: TrainingResult) -> None:
         """Writes a finished run down, whole or not at all.
