@@ -187,7 +187,7 @@ def test_weights_that_are_gone_are_trained_again(finished, folder, encoder):
             (4, 2, 2, False),
         ),
         ({"method": "trial", "faithful": True}, (2, 1, 1, False)),
-        ({"method": "fg"}, (6, 2, 4, True)),
+        ({"method": "fg"}, (7, 2, 5, True)),
         ({"method": {"name": "autosem-p1", "rounds": 2}}, (1, 0, 1, False)),
         ({"method": {"name": "autosem", "rounds": 8, "trials": 3}}, (4, 0, 4, True)),
     ],

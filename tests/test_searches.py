@@ -196,7 +196,8 @@ def test_good_donors_save_trainings_and_misleading_ones_are_overruled():
 
     def gained(donors):
         contexts = [Bench(planted(effects, noise=0.02, world=w), donors=donors) for w in range(20)]
-        selected = [designed(context).auxiliary_tasks for context in contexts]
+        found = [designed(context, donor_prior=True) for context in contexts]
+        selected = [selection.auxiliary_tasks for selection in found]
         return np.mean([sum(effects[chosen] for chosen in names) for names in selected])
 
     good, none, opposite = (gained(donors) for donors in told.values())

@@ -154,7 +154,7 @@ def summary_table(outcome: Outcome) -> Table:
 def print_notes(console: Console, notes: Sequence[str]) -> None:
     """What has to be known before numbers are trusted."""
     for note in notes:
-        console.print(Text.assemble(("Note: ", "bold yellow"), note), soft_wrap=True)
+        console.print(Text.assemble(("Note: ", "bold yellow"), note))
     if notes:
         console.print()
 
