@@ -39,7 +39,7 @@ from gradts_plugin.stores.files import write_json_atomic
 CONSOLE = Console(stderr=True)
 
 #: Instances of a task that a ranking looks at.
-PROBED = 240
+PROBED = 160
 
 
 def main() -> None:
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="not needed for a report")
     parser.add_argument("--primaries", nargs="*", choices=bed.BED, default=list(bed.BED))
     parser.add_argument("--seeds", type=int, default=3, help="that score subsets")
+    parser.add_argument("--rankings", nargs="*", choices=RANKINGS, default=list(RANKINGS))
     parser.add_argument("--work", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     PARTS[arguments.part](arguments)
@@ -61,7 +62,10 @@ def opened(arguments: argparse.Namespace, primary: str, **changes: Any) -> Itera
     assert run_file.store is not None
     bed.restore(run_file.store, primary)
     try:
-        yield open_run_file(run_file, make_plugin_manager())
+        # What was prepared for a run on this bed serves the others.
+        prepared = bed.run_file(arguments.data, arguments.work.absolute(), primary).output_dir
+        there = prepared if prepared.is_dir() and prepared != run_file.output_dir else None
+        yield open_run_file(run_file, make_plugin_manager(), prepared_in=there)
     finally:
         bed.keep(run_file.store, primary)
 
@@ -115,16 +119,19 @@ def train(arguments: argparse.Namespace) -> None:
 
 # --- what rankings foretell -----------------------------------------------------------------------
 
-#: Name -> what its run changes. Each ranks from what it sees of 240 instances of a task.
+#: Name -> what its run changes. Each ranks from what it sees of 160 instances of a task.
 RANKINGS: dict[str, dict[str, Any]] = {
     "heads": {},
     "heads, common removed": {"ranking": {"common": "remove"}},
     **{
         name: {"ranking": {"ranker": {"name": name, "max_instances": PROBED}}}
-        for name in ("embedding", "logme", "gradients")
+        for name in ("embedding", "matching", "transfer", "task-vectors", "logme", "gradients")
     },
     "size": {"ranking": {"ranker": "size"}},
 }
+
+#: Of a task alone, for rankings that need it.
+FINE_TUNING = {**bed.TRAINING, "max_steps": 60, "exposure": "total"}
 
 
 def rank(arguments: argparse.Namespace) -> None:
@@ -133,11 +140,16 @@ def rank(arguments: argparse.Namespace) -> None:
         path = bed.RECORDS / f"{primary}.rankings.json"
         found = json.loads(path.read_text()) if path.exists() else {}
         for number, (name, changes) in enumerate(RANKINGS.items()):
-            if name in found:
+            if name in found or name not in arguments.rankings:
                 continue
             probing = {"model": "frozen", "precision": "bf16", "max_instances": PROBED}
             folder = arguments.work.absolute() / "rankings" / f"{primary}-{number}"
-            values = {"probing": probing, "output_dir": folder, **changes}
+            values = {
+                "probing": probing,
+                "fine_tuning": FINE_TUNING,
+                "output_dir": folder,
+                **changes,
+            }
             with opened(arguments, primary, **values) as engine:
                 ranking = run.rank(engine)
             cost = engine.session.accounts.cost
