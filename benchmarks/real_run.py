@@ -51,7 +51,13 @@ SUITES: dict[str, dict[str, Any]] = {
 
 SETTINGS: dict[str, Any] = {
     "fine_tuning": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 16, "precision": "bf16"},
-    "training": {"epochs": 2, "learning_rate": 1e-4, "batch_size": 16, "precision": "bf16"},
+    "training": {
+        "epochs": 2,
+        "exposure": "total",
+        "learning_rate": 1e-4,
+        "batch_size": 16,
+        "precision": "bf16",
+    },
     # Fine-tuned, as published: its seeds are part of the intervals.
     "probing": {"model": "fine-tuned", "precision": "fp32", "max_instances": None},
 }
