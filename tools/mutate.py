@@ -32,12 +32,33 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS: Mapping[str, tuple[str, ...]] = {
     "gradts_plugin/comparison/": ("test_comparison_results", "test_comparison"),
     "gradts_plugin/engine/": ("test_trials", "test_run", "test_fake_host", "test_keys"),
+    "gradts_plugin/engine/donors.py": ("test_donors",),
+    "gradts_plugin/engine/exposure.py": ("test_exposure", "test_notes"),
+    "gradts_plugin/engine/notes.py": ("test_notes",),
+    "gradts_plugin/engine/trainings.py": (
+        *("test_exposure", "test_notes", "test_trials", "test_run", "test_fake_host", "test_keys"),
+    ),
+    "gradts_plugin/gains/": ("test_gains", "test_shrinkage"),
     "gradts_plugin/planning/": ("test_forecast", "test_plan"),
     "gradts_plugin/ranking/": ("test_ranking", "test_correlation", "test_rankers"),
+    "gradts_plugin/ranking/donors.py": ("test_donors",),
+    "gradts_plugin/ranking/encoder_weights.py": ("test_trained_rankers",),
+    "gradts_plugin/ranking/held_out.py": ("test_trained_rankers", "test_trained_rankers_stored"),
+    "gradts_plugin/ranking/lookahead.py": ("test_trained_rankers", "test_trained_rankers_stored"),
+    "gradts_plugin/ranking/matching.py": ("test_matching",),
+    "gradts_plugin/ranking/rds.py": ("test_rds",),
+    "gradts_plugin/ranking/task_vectors.py": ("test_trained_rankers_stored",),
+    "gradts_plugin/ranking/transfer.py": ("test_trained_rankers", "test_trained_rankers_stored"),
     "gradts_plugin/run.py": ("test_run", "test_fake_host", "test_forecast"),
     "gradts_plugin/selection/": (
         *("test_selection", "test_bandit", "test_mixing", "test_autosem", "test_simple_methods"),
     ),
+    "gradts_plugin/selection/additive.py": ("test_searches",),
+    "gradts_plugin/selection/designed.py": ("test_searches",),
+    "gradts_plugin/selection/designs.py": ("test_searches",),
+    "gradts_plugin/selection/matched.py": ("test_matching",),
+    "gradts_plugin/selection/race.py": ("test_searches",),
+    "gradts_plugin/selection/search.py": ("test_searches",),
     "gradts_plugin/stores/": ("test_store", "test_trials", "test_recipes", "test_keys"),
 }
 
