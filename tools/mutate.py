@@ -38,7 +38,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "gradts_plugin/engine/trainings.py": (
         *("test_exposure", "test_notes", "test_trials", "test_run", "test_fake_host", "test_keys"),
     ),
-    "gradts_plugin/gains/": ("test_gains", "test_shrinkage"),
+    "gradts_plugin/gains/": ("test_gains", "test_gain_metrics", "test_shrinkage"),
     "gradts_plugin/planning/": ("test_forecast", "test_plan"),
     "gradts_plugin/ranking/": ("test_ranking", "test_correlation", "test_rankers"),
     "gradts_plugin/ranking/donors.py": ("test_donors",),
@@ -53,9 +53,9 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "gradts_plugin/selection/": (
         *("test_selection", "test_bandit", "test_mixing", "test_autosem", "test_simple_methods"),
     ),
-    "gradts_plugin/selection/additive.py": ("test_searches",),
+    "gradts_plugin/selection/additive.py": ("test_additive", "test_searches"),
     "gradts_plugin/selection/designed.py": ("test_searches",),
-    "gradts_plugin/selection/designs.py": ("test_searches",),
+    "gradts_plugin/selection/designs.py": ("test_designs", "test_searches"),
     "gradts_plugin/selection/matched.py": ("test_matching",),
     "gradts_plugin/selection/race.py": ("test_searches",),
     "gradts_plugin/selection/search.py": ("test_searches",),
