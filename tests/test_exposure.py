@@ -17,6 +17,12 @@ def test_every_auxiliary_gets_a_step_which_the_largest_gives():
     assert equal_exposure("p", 5, 4, {"a": 100.0, "b": 1.0}) == {"p": 5, "a": 3, "b": 1}
 
 
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_nobody_gives_its_only_step(num_steps):
+    weights = {"a": 100.0, "b": 1.0}
+    assert equal_exposure("p", 5, num_steps, weights) == {"p": 5, "a": 1, "b": 1}
+
+
 def test_sizes_count_less_at_a_higher_temperature():
     assert size_weights({"a": 100, "b": 4}, 1.0) == {"a": 100, "b": 4}
     assert size_weights({"a": 100, "b": 4}, 2.0) == {"a": 10, "b": 2}
