@@ -9,6 +9,7 @@ import pytest
 from fake_runs import TASKS, open_fake
 
 from gradts_plugin import run
+from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.testing.fake_host import FakeHost
 
 METHODS = ("trial", "thres", "fg", "top", "alone", "all", "autosem-p1", "autosem", "matched")
@@ -28,6 +29,27 @@ def test_every_method_runs_and_a_rerun_computes_nothing(tmp_path, method):
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["selection"]["auxiliary_tasks"] == list(outcome.selection.auxiliary_tasks)
     assert [Path(path).exists() for path in written["weights"]] == [True]
+
+
+class Phases:
+    """Hears of phases."""
+
+    def __init__(self):
+        self.begun = {}
+
+    @hookimpl
+    def before_phase(self, phase, num_units):
+        self.begun[phase] = num_units
+
+
+def test_every_phase_says_how_much_there_is_to_do_at_most(tmp_path):
+    heard = Phases()
+    values = {"training_seeds": 2, "method": "all"}
+    run.run(open_fake(tmp_path, values, plugins=[heard]))
+    candidates = len(TASKS) - 1
+    assert heard.begun["select"] == (1 + candidates) * 2
+    assert heard.begun["rewrite"] == 1
+    assert heard.begun["train"] == 2 * 2  # the selection, and the primary alone
 
 
 def test_only_the_delivered_weights_are_left(tmp_path):
