@@ -14,6 +14,7 @@ import signal
 import time
 import tracemalloc
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -550,3 +551,21 @@ def test_no_descriptor_is_left_open(tmp_path):
         key = dataclasses.replace(KEY, seed=seed)
         GradientStore(tmp_path).write(key, some_batches(), {}).task_matrix()
     assert len(list(descriptors.iterdir())) == before
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_published_once(tmp_path):
+    made = []
+    for _ in range(2):
+        with folder_in_the_making(tmp_path) as folder:
+            (folder / "content").write_text("whole")
+            made.append(publish_folder(folder, tmp_path / "there"))
+    assert made == [True, False]  # the second writer finds the first one's
+
+
+def test_any_mapping_is_written_as_json(tmp_path):
+    write_json_atomic(tmp_path / "file.json", {"outer": MappingProxyType({"inner": tmp_path})})
+    written = json.loads((tmp_path / "file.json").read_text())
+    assert written == {"outer": {"inner": str(tmp_path)}}

@@ -36,7 +36,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "gradts_plugin/engine/exposure.py": ("test_exposure", "test_notes"),
     "gradts_plugin/engine/notes.py": ("test_notes",),
     "gradts_plugin/engine/trainings.py": (
-        *("test_exposure", "test_notes", "test_trials", "test_run", "test_fake_host", "test_keys"),
+        *("test_exposure", "test_notes", "test_engine_trainings", "test_trials", "test_run"),
+        *("test_fake_host", "test_keys"),
     ),
     "gradts_plugin/gains/": ("test_gains", "test_gain_metrics", "test_shrinkage"),
     "gradts_plugin/planning/": ("test_forecast", "test_plan"),
@@ -59,6 +60,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "gradts_plugin/selection/matched.py": ("test_matching",),
     "gradts_plugin/selection/race.py": ("test_searches",),
     "gradts_plugin/selection/search.py": ("test_searches",),
+    "gradts_plugin/stores/computed.py": ("test_trials", "test_trained_rankers_stored"),
+    "gradts_plugin/stores/trainings.py": ("test_trials", "test_predictions", "test_donors"),
     "gradts_plugin/stores/": ("test_store", "test_trials", "test_recipes", "test_keys"),
 }
 
