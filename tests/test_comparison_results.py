@@ -137,6 +137,7 @@ def test_agreement_compares_a_ranking_with_what_each_candidate_adds():
     assert gain_agreement(subsets, {"a": 3.0, "b": 2.0, "c": 1.0}) == pytest.approx(1.0)
     # One of three pairs is the wrong way round: (2 - 1) / 3.
     assert gain_agreement(subsets, {"b": 3.0, "a": 2.0, "c": 1.0}) == pytest.approx(1 / 3)
+    assert gain_agreement(subsets, {"a": 2.0, "b": 1.0}) is not None  # two are enough
     assert gain_agreement(subsets, {"a": 1.0, "d": 2.0}) is None
     assert gain_agreement((*subsets, scored("d", None)), {"a": 1.0, "d": 2.0}) is None
 

@@ -96,3 +96,31 @@ def test_no_mixture_is_tried_twice_and_equal_ratios_come_first():
     mixing.optimise_ratios(tried.append, 1, 1000, np.random.default_rng(0))
     assert tried[0] == (1, 1)
     assert sorted(tried) == [tuple(row) for row in mixing.ratio_grid(1, np.random.default_rng(0))]
+
+
+def test_random_ratios_are_one_for_each_task():
+    drawn = mixing.random_ratios(3, 50, np.random.default_rng(0))
+    assert {len(ratios) for ratios in drawn} == {4}
+    assert all(ratios[0] > 0 and any(ratios[1:]) for ratios in drawn)
+    assert max(max(ratios) for ratios in drawn) == 9
+
+
+@pytest.mark.parametrize(("num_trials", "modelled"), [(4, 0), (5, 1)])
+def test_the_first_trials_are_equal_parts_and_random_ones(monkeypatch, num_trials, modelled):
+    asked = []
+
+    def most_promising(shares, tried, scores, rng):
+        asked.append(tried[:])
+        return int(np.setdiff1d(np.arange(len(shares)), tried)[0])
+
+    monkeypatch.setattr(mixing, "_most_promising", most_promising)
+    scored = []
+
+    def score(ratios):
+        scored.append(ratios)
+        return 0.5
+
+    mixing.optimise_ratios(score, 2, num_trials, np.random.default_rng(0))
+    assert len(asked) == modelled
+    assert scored[0] == (1, 1, 1)
+    assert len(set(scored)) == num_trials

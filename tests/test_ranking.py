@@ -427,3 +427,13 @@ def test_another_correlation_is_used_for_everything():
     profiles = [layer_normal(one[0].importances.astype(np.float64).mean(axis=0)).ravel()
                 for one in sources.values()]  # fmt: skip
     assert tau == pytest.approx(scipy.stats.spearmanr(*profiles).statistic, abs=1e-12)
+
+
+def test_an_interval_ends_at_one():
+    # The same profile but for noise: the estimate is near 1, and its draws lie on both sides.
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.1, 1.0, (1, 2, 4))
+    noisy = [Source(base + rng.normal(0, 0.02, (12, 2, 4))) for _ in range(2)]
+    (candidate,) = rank({"p": [noisy[0]], "a": [noisy[1]]}).candidates
+    assert candidate.interval[1] <= 1.0
+    assert candidate.tau > 0.8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradts_plugin.errors import SelectionError
 from gradts_plugin.gains.gain import gain_of
 from gradts_plugin.records import RankedTask, Ranking, Trial
 from gradts_plugin.selection import finegrained, threshold, trial
@@ -454,3 +456,27 @@ def test_reasons_are_one_line(method, own, faithful):
     reason = method(context, **own).reason
     assert reason
     assert "\n" not in reason
+
+
+# --- a threshold that shuffled labels set ---------------------------------------------------------
+
+
+def with_null(*null_taus):
+    return replace(ranking_of(a=0.6, b=0.3646, c=0.3644, d=0.2), null_taus=null_taus)
+
+
+def test_the_automatic_threshold_is_what_shuffled_labels_do_not_reach():
+    # 0.2 + 1.645 * 0.1 = 0.3645.
+    context = Context(ranking=with_null(0.1, 0.2, 0.3))
+    selection = select_by_threshold(context, threshold="auto")
+    assert selection.auxiliary_tasks == ("a", "b")
+    assert "(what 3 shuffled controls stay below)" in selection.reason
+
+
+def test_two_shuffled_controls_are_enough_and_one_is_not():
+    # 0.2 + 1.645 * sqrt(0.02) = 0.4326.
+    assert select_by_threshold(
+        Context(ranking=with_null(0.1, 0.3)), threshold="auto"
+    ).auxiliary_tasks == ("a",)
+    with pytest.raises(SelectionError, match="needs 2 or more taus of shuffled labels, found 1"):
+        select_by_threshold(Context(ranking=with_null(0.1)), threshold="auto")
