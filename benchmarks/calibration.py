@@ -14,13 +14,16 @@ from __future__ import annotations
 import argparse
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from provenance import markdown_table, provenance, write_results
 from scipy.special import expit
 
 from gradts_plugin.gains.gain import gain_of, pooled_spread
+from gradts_plugin.gains.shrinkage import shrunk
 from gradts_plugin.records import FloatArray, Predictions, Trial
+from gradts_plugin.scores import Gain
 
 NUM_SETS = 8
 
@@ -38,22 +41,25 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     source = provenance()
-    found = {
-        num_seeds: np.array(
-            [
-                row
-                for number in range(arguments.simulations)
-                for row in simulated(np.random.default_rng(number), num_seeds, arguments.instances)
-            ]
-        )
-        for num_seeds in (1, 2, 3, 5)
-    }
     rows, results = [], {}
-    for num_seeds, values in found.items():
-        summary = summarised(values)
-        results[str(num_seeds)] = summary
-        bins = [f"{share:.2f} ({number})" for _, share, number in summary["bins"]]
-        rows.append((num_seeds, f"{summary['coverage']:.3f}", f"{summary['off']:.3f}", *bins))
+    for num_seeds in (1, 2, 3, 5):
+        runs = [
+            simulated(np.random.default_rng(number), num_seeds, arguments.instances)
+            for number in range(arguments.simulations)
+        ]
+        for way in ("one by one", "shrunk"):
+            gains = [
+                (true, gain)
+                for truth, stated in runs
+                for true, gain in zip(
+                    truth, shrunk(stated) if way == "shrunk" else stated, strict=True
+                )
+            ]
+            summary = summarised(gains)
+            results[f"{num_seeds} seeds, {way}"] = summary
+            bins = [f"{share:.2f} ({number})" for _, share, number in summary["bins"]]
+            figures = (f"{summary['coverage']:.3f}", f"{summary['off']:.3f}", *bins)
+            rows.append((f"{num_seeds}, {way}", *figures))
     header = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(BINS)]
     text = [
         "# How sure gains are, and how sure they say they are",
@@ -70,8 +76,8 @@ def main() -> None:
 
 def simulated(
     rng: np.random.Generator, num_seeds: int, num_instances: int
-) -> list[tuple[float, float, float, float]]:
-    """(true gain, low, high, P(helps)) of every set of a run."""
+) -> tuple[list[float], list[Gain]]:
+    """The true gain of every set of a run, and what is said of it."""
     effects = np.append(0.0, rng.normal(0.0, EFFECT, NUM_SETS))
     truth = true_scores(effects)
     hard = rng.normal(0.5, HARD, num_instances)
@@ -85,15 +91,9 @@ def simulated(
         right = (logits > rng.logistic(size=num_instances)).astype(float)
         trials.append(trial_of_scores(str(number), right))
     alone, *others = trials
-    gains = []
-    for trial, true in zip(others, truth[1:], strict=True):
-        spread = pooled_spread(trials, alone)
-        gain = gain_of(trial, alone, seed_spread=spread)
-        assert gain.low is not None
-        assert gain.high is not None
-        assert gain.p_helps is not None
-        gains.append((true - truth[0], gain.low, gain.high, gain.p_helps))
-    return gains
+    spread = pooled_spread(trials, alone)
+    gains = [gain_of(trial, alone, seed_spread=spread) for trial in others]
+    return (truth[1:] - truth[0]).tolist(), gains
 
 
 def true_scores(effects: FloatArray) -> FloatArray:
@@ -119,9 +119,10 @@ def trial_of_scores(name: str, right: FloatArray) -> Trial:
     )
 
 
-def summarised(values: FloatArray) -> dict[str, object]:
+def summarised(gains: list[tuple[float, Gain]]) -> dict[str, Any]:
     """Coverage, and stated against found probabilities."""
-    true, low, high, stated = values.T
+    values = [(true, gain.low, gain.high, gain.p_helps) for true, gain in gains]
+    true, low, high, stated = np.array(values, dtype=float).T
     bins = []
     off = 0.0
     for lowest, highest in itertools.pairwise(BINS):

@@ -16,6 +16,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def report(arguments: argparse.Namespace) -> None:
     """Writes what committed records say of the bed."""
     found = {name: bed.trials_of(name) for name in arguments.primaries}
     complete = {
-        name: trials
+        name: with_equal_seeds(trials)
         for name, trials in found.items()
         if {((), False), ((), True), *(((one,), False) for one in bed.candidates_of(name))}
         <= trials.keys()
@@ -229,6 +230,20 @@ def report(arguments: argparse.Namespace) -> None:
         },
         text="\n\n".join(text),
     )
+
+
+def with_equal_seeds(trials: dict[bed.Set, Trial]) -> dict[bed.Set, Trial]:
+    """Trials with the seeds that all of them have."""
+    number = min(len(trial.scores) for trial in trials.values())
+    return {
+        what: replace(
+            trial,
+            scores=trial.scores[:number],
+            test_scores=trial.test_scores[:number],
+            predictions=trial.predictions[:number],
+        )
+        for what, trial in trials.items()
+    }
 
 
 def primary_report(primary: str, trials: dict[bed.Set, Trial]) -> dict[str, Any]:

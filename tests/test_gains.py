@@ -277,3 +277,14 @@ def test_without_a_spread_of_seeds_the_draws_keep_their_width():
 def test_a_gain_reads_as_a_sentence(gain, shown):
     assert gain.shown == shown
     assert gain.shown_short == shown.removeprefix("gain ")
+
+
+def test_the_length_of_alone_that_does_not_count_says_nothing_of_the_spread():
+    unfinished = replace(alone(0.2, 0.9), longer=False)
+    counted = replace(alone(0.60, 0.60), longer=True)
+    trials = [unfinished, counted, trial(0.62, 0.68)]
+    spread = pooled_spread(trials, counted)
+    assert spread == pooled_spread(trials[1:], counted)
+    assert spread.sd == pytest.approx(0.06 / np.sqrt(2))  # of the differences .02 and .08
+    # Where sets are compared with each other, all trials count.
+    assert pooled_spread(trials, trials[2]).degrees_of_freedom == 2

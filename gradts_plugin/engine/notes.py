@@ -106,7 +106,7 @@ def training_notes(trials: Sequence[Trial]) -> list[str]:
                 "all it can when its own steps end, and any gain may be that. Raise epochs or "
                 "max_steps."
             )
-    spread = pooled_spread(trials, alone[0])
+    spread = pooled_spread(trials, max(alone, key=Trial.comparable))
     if spread is not None and spread.sd / 2**0.5 > noticeable:
         notes.append(
             f"Another seed changes a score by about {spread.sd / 2**0.5:.3f}, more than any gain "

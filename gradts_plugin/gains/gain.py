@@ -126,13 +126,19 @@ def pooled_spread(
 
     Args:
         trials: any number; of the same trial the last one counts. The baseline may be among them.
+            Where that is the primary alone, its other length does not count: a training that has
+            not ended varies more, and nothing is compared with it.
         baseline: what trials are compared with.
         split: the scores that are looked at.
 
     Returns:
         The spread; None where no two trials have two seeds.
     """
-    rows = {_what(trial): _scores(trial, split) for trial in (*trials, baseline)}
+    rows = {
+        _what(trial): _scores(trial, split)
+        for trial in (*trials, baseline)
+        if trial.auxiliary_tasks or baseline.auxiliary_tasks or trial.longer == baseline.longer
+    }
     rows = dict(sorted(rows.items()))  # whatever the order, the same digits
     found = [
         (row, column, score)
