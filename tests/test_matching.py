@@ -153,6 +153,7 @@ def test_the_gradient_of_scores_by_hand(phase, expected):
     found, cost, asked = gradient(SCORES, phase)
     assert found == pytest.approx(expected, rel=1e-4)
     assert cost.num_examples == 2 + 2
+    assert 0 < cost.seconds < 600
     assert asked == [("t", phase, 7, 3)]  # the head is fitted to the same instances
 
 
