@@ -2,8 +2,8 @@
 
 Every primary has 100 to 400 training rows. Its candidates have up to 4,000: real tasks, and one of
 them once more with its labels shuffled, which nothing can be learned from. A primary's dev rows are
-those methods choose by; its test rows say what a selection is worth. Rows whose texts occur in a
-dev or test set of the same bed are in no training set.
+those methods choose by; its test rows say what a selection is worth. Rows whose texts occur in the
+primary's dev or test set are in no training set.
 
 A training's record (scores, costs, predictions of the scored rows) is a line of a committed file,
 and goes into the product's own store before anything is trained: what was trained once, on whatever
@@ -74,7 +74,8 @@ BED = {
     "qnli": Primary(300, ("mnli", "rte", "qqp", "stsb", "sst2", "cola"), "mnli"),
 }
 
-#: How every training goes. The learning rate was chosen on primaries alone (`lengths` prints it).
+#: How every training goes. Length and learning rate are usual for such an encoder, and were not
+#: chosen on this bed (`low_resource.py lengths` prints what others give).
 TRAINING: dict[str, Any] = {
     "exposure": "equal",
     "max_steps": 200,
@@ -84,8 +85,10 @@ TRAINING: dict[str, Any] = {
     "precision": "auto",
 }
 
-#: Seeds that score selections; methods choose with those from `CHOOSING_SEED` on.
-SCORING_SEED, CHOOSING_SEED = 0, 100
+
+def output_dir(work: Path, primary: str) -> Path:
+    """Where a primary's own run writes, unless it is told otherwise."""
+    return work / "runs" / primary
 
 
 def run_file(data: Path, work: Path, primary: str, **changes: Any) -> RunFile:
@@ -94,12 +97,12 @@ def run_file(data: Path, work: Path, primary: str, **changes: Any) -> RunFile:
         "model": {"name_or_path": str(MODEL), "max_seq_length": 48},
         "tasks": prepare_bed(data, work / "tasks" / primary, primary),
         "primary_task": primary,
-        "output_dir": work / "runs" / primary,
+        "output_dir": output_dir(work, primary),
         "store": work / "store" / primary,
         "score_test": True,
         "training": TRAINING,
         "probing": {"model": "frozen", "precision": "bf16"},
-        "seed": SCORING_SEED,
+        "seed": 0,
     }
     return RunFile.model_validate(values | changes)
 
@@ -189,17 +192,15 @@ def _write_task(
 # --- records that outlive a machine ---------------------------------------------------------------
 
 
-def restore(store: Path, primary: str) -> int:
-    """Puts committed records into a store; returns how many there are."""
+def restore(store: Path, primary: str) -> None:
+    """Puts committed records into a store."""
     folder = store / "trainings"
     folder.mkdir(parents=True, exist_ok=True)
-    lines = _lines(primary)
-    for line in lines:
+    for line in _lines(primary):
         (folder / f"{line['name']}.json").write_text(json.dumps(line["record"]), encoding="utf-8")
         if line["predictions"]:
             content = base64.b85decode(line["predictions"])
             (folder / f"{line['name']}.npz").write_bytes(content)
-    return len(lines)
 
 
 def keep(store: Path, primary: str) -> None:
@@ -235,21 +236,14 @@ def _lines(primary: str) -> list[dict[str, Any]]:
 Set = tuple[tuple[str, ...], bool]
 
 
-def trials_of(primary: str, *, first_seed: int = SCORING_SEED) -> dict[Set, Trial]:
-    """Trials as committed records have them, from a seed on; each as far as its seeds have no gap.
-
-    Args:
-        primary: the bed.
-        first_seed: `SCORING_SEED` or `CHOOSING_SEED`.
-    """
+def trials_of(primary: str) -> dict[Set, Trial]:
+    """A primary's trials as committed records have them, each as far as its seeds have no gap."""
     found: dict[Set, dict[int, TrainingResult]] = {}
     with tempfile.TemporaryDirectory() as folder:
         restore(Path(folder), primary)
         for path in sorted((Path(folder) / "trainings").glob("*.json")):
             record = json.loads(path.read_text(encoding="utf-8"))
             recipe = record["key"]["training"]["recipe"]
-            if recipe["schedule"] or recipe["block_steps"] or recipe["mixing_ratios"]:
-                continue  # AUTOSEM's
             names = sorted(name for name, _ in record["key"]["train_tasks"] if name != primary)
             longer = not names and recipe["max_steps"] > TRAINING["max_steps"]
             result = from_json(TrainingResult, record["result"], where=path.name)
@@ -258,10 +252,10 @@ def trials_of(primary: str, *, first_seed: int = SCORING_SEED) -> dict[Set, Tria
             of_set[record["key"]["seed"]] = replace(result, predictions=predictions)
     trials = {}
     for (names, longer), by_seed in found.items():
-        seeds = list(itertools.takewhile(by_seed.__contains__, itertools.count(first_seed)))
+        seeds = list(itertools.takewhile(by_seed.__contains__, itertools.count()))
         if seeds:
             results = [by_seed[seed] for seed in seeds]
-            request = TrialRequest(names, range(first_seed, first_seed + len(seeds)), longer=longer)
+            request = TrialRequest(names, range(len(seeds)), longer=longer)
             trials[names, longer] = trial_of(request, results, 1, trained=0)
     return trials
 

@@ -64,7 +64,7 @@ def opened(arguments: argparse.Namespace, primary: str, **changes: Any) -> Itera
     bed.restore(run_file.store, primary)
     try:
         # What was prepared for a run on this bed serves the others.
-        prepared = bed.run_file(arguments.data, arguments.work.absolute(), primary).output_dir
+        prepared = bed.output_dir(arguments.work.absolute(), primary)
         there = prepared if prepared.is_dir() and prepared != run_file.output_dir else None
         yield open_run_file(run_file, make_plugin_manager(), prepared_in=there)
     finally:

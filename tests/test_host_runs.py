@@ -20,6 +20,7 @@ from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.container import restrict_sampler_config
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
+from gradts_plugin.hosts.jiant.original_config import read_container_config
 from gradts_plugin.hosts.jiant.training.recipe import resolve_recipe
 from gradts_plugin.hosts.jiant.training.train import train
 from gradts_plugin.records import TrainingPlan
@@ -167,6 +168,17 @@ def test_selecting_on_the_rewritten_config_gives_the_identical_file(setup, selec
     output = ("--output_dir", selected.path.parent, "--output_config_path", again)
     select(setup, selected.path, *output)
     assert again.read_bytes() == selected.path.read_bytes()
+
+
+def test_a_record_without_batch_sizes_changed_none(selected):
+    config = json.loads(selected.path.read_text())
+    del config["gradts"]["selection"]["original"]["task_specific_configs_dict"]
+    older = selected.path.with_name("older.json")
+    older.write_text(json.dumps(config))
+    restored, _ = read_container_config(older)
+    assert restored["task_specific_configs_dict"] == config["task_specific_configs_dict"]
+    original = json.loads(selected.before.read_text())
+    assert restored["global_train_config"] == original["global_train_config"]
 
 
 def test_the_input_config_is_never_replaced(setup, selected):

@@ -13,7 +13,7 @@ from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.planning.plan import make_plan
-from gradts_plugin.records import Trial
+from gradts_plugin.records import TaskShares, Trial
 from gradts_plugin.report.certainty import run_certainty
 from gradts_plugin.report.collect import collect
 from gradts_plugin.settings.parsing import parse_settings
@@ -92,8 +92,17 @@ def test_mixing_ratios_say_what_the_primary_gets(tmp_path):
 
 
 def test_what_a_sampler_decides_while_it_runs_is_not_guessed(tmp_path, monkeypatch):
-    monkeypatch.setattr(FakeHost, "task_shares", lambda self: None)
+    monkeypatch.setattr(FakeHost, "task_shares", lambda *_: None)
     assert engine_with(tmp_path).trainings.primary_exposure(TrialRequest(("degree",), [0])) is None
+
+
+def test_the_hosts_sampler_knows_which_instances_are_kept(tmp_path, monkeypatch):
+    def by_size(_host, _config=None, kept=None):
+        return TaskShares("by size", {"goal": 8.0, "related": float(len(kept["related"]))})
+
+    monkeypatch.setattr(FakeHost, "task_shares", by_size)
+    request = TrialRequest(("related",), range(1), kept_instances={"related": [0, 1]})
+    assert engine_with(tmp_path).trainings.primary_exposure(request).num_steps == 30 * 8 / 10
 
 
 def test_the_worst_is_said_with_what_to_do(tmp_path):
@@ -167,6 +176,14 @@ def test_seeds_that_differ_by_more_than_any_gain():
     assert training_notes([trial((), 0.5, 0.6), trial(("a",), 0.51, 0.71)]) == []
     # A large gain is larger than what seeds do.
     assert training_notes([trial((), 0.5, 0.6), trial(("a",), 0.64, 0.94)]) == []
+
+
+def test_gains_are_over_the_length_of_alone_that_counts():
+    # Over alone for longer: -.08 and +.20, so .06 in the mean, and a score errs by .14. Over the
+    # shorter one it would be .16.
+    trials = [trial((), 0.5, 0.5), trial((), 0.6, 0.6, longer=True), trial(("a",), 0.52, 0.8)]
+    [note] = training_notes(trials)
+    assert note.startswith("Another seed changes a score by about 0.140")
 
 
 def test_undefined_scores_say_nothing():

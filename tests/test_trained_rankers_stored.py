@@ -16,6 +16,13 @@ from gradts_plugin.testing.fake_host import FakeHost
 
 pytestmark = pytest.mark.usefixtures("without_pages")
 
+RANKERS = (
+    {"name": "transfer"},
+    {"name": "transfer", "linear_map": True},
+    {"name": "task-vectors"},
+    {"name": "lookahead"},
+)
+
 
 def test_arrays_come_back_beside_plain_values(tmp_path):
     store = ComputedValues(tmp_path / "computed")
@@ -103,16 +110,7 @@ def test_what_task_vectors_train(tmp_path):
     assert trainings_of(tmp_path, ranker, primary="ending", candidates=("words",))[:2] == (1, 1)
 
 
-@pytest.mark.parametrize(
-    "ranker",
-    [
-        {"name": "transfer"},
-        {"name": "transfer", "linear_map": True},
-        {"name": "task-vectors"},
-        {"name": "lookahead"},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("ranker", RANKERS, ids=str)
 def test_what_was_trained_belongs_to_its_settings(ranker, tmp_path):
     def made(**values):
         return trainings_of(tmp_path, ranker, **values)[1] > 0
@@ -156,16 +154,7 @@ def test_lookahead_trains_all_tasks_together_once(tmp_path):
 
 #: All of `goal`'s training instances are of one class: any head learns that.
 @pytest.mark.parametrize("primary", [task.name for task in TASKS if task.name != "goal"])
-@pytest.mark.parametrize(
-    "ranker",
-    [
-        {"name": "transfer"},
-        {"name": "transfer", "linear_map": True},
-        {"name": "task-vectors"},
-        {"name": "lookahead"},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("ranker", RANKERS, ids=str)
 def test_primaries_of_every_kind_are_scored(primary, ranker, tmp_path):
     others = [task.name for task in TASKS if task.name != primary]
     *_, ranking = trainings_of(tmp_path, ranker, primary=primary, candidates=others)

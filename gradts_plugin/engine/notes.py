@@ -31,15 +31,14 @@ def exposure_note(engine: Engine, requests: Iterable[TrialRequest]) -> str | Non
     Returns:
         The worst of them in a sentence; None where none lacks anything, or nobody knows.
     """
-    found = {}
-    for request in requests:
-        exposure = engine.trainings.primary_exposure(request)
-        if exposure is not None:
-            found[request.auxiliary_tasks] = exposure
+    found = [
+        (request.auxiliary_tasks, exposure)
+        for request in requests
+        if (exposure := engine.trainings.primary_exposure(request)) is not None
+    ]
     if not found:
         return None
-    worst = min(found, key=lambda names: found[names].share)
-    exposure = found[worst]
+    worst, exposure = min(found, key=lambda pair: pair[1].share)
     if exposure.share >= 1 - _LACKING:
         return None
     primary = engine.session.settings.primary_task
@@ -68,13 +67,14 @@ def notes_on(engine: Engine, selection: Selection) -> tuple[str, ...]:
     """
     seeds = engine.trainings.trial_seeds(1)
     trials = engine.trainings.trials
-    mixtures = {trial.auxiliary_tasks: trial.mixing_ratios for trial in trials}
-    mixtures[selection.auxiliary_tasks] = selection.mixing_ratios
     trained = [
-        TrialRequest(names, seeds, mixing_ratios=ratios)
-        for names, ratios in mixtures.items()
-        if names
+        TrialRequest(trial.auxiliary_tasks, seeds, mixing_ratios=trial.mixing_ratios)
+        for trial in trials
+        if trial.auxiliary_tasks and not trial.num_kept  # which instances, a trial does not say
     ]
+    if selection.auxiliary_tasks:
+        kept, ratios = selection.kept_instances, selection.mixing_ratios
+        trained.append(TrialRequest(selection.auxiliary_tasks, seeds, kept, ratios))
     starved = exposure_note(engine, trained)
     return (*([starved] if starved else []), *training_notes(trials))
 
@@ -88,26 +88,30 @@ def training_notes(trials: Sequence[Trial]) -> list[str]:
     alone = [trial for trial in trials if not trial.auxiliary_tasks]
     if not alone:
         return []
-    gains = [
-        difference
-        for trial in trials
-        if trial.auxiliary_tasks
-        and (difference := score_difference(trial.score, alone[0].score)) is not None
-    ]
-    noticeable = max([_NOTICEABLE, *gains])
+
+    def noticeable(baseline: Trial) -> float:
+        """What is more than any gain over a training alone, and more than little."""
+        gains = (
+            score_difference(trial.score, baseline.score)
+            for trial in trials
+            if trial.auxiliary_tasks
+        )
+        return max([_NOTICEABLE, *(gain for gain in gains if gain is not None)])
+
     notes = []
     longer = [trial for trial in alone if trial.longer]
     short = [trial for trial in alone if not trial.longer]
     if longer and short:
         added = score_difference(longer[-1].score, short[-1].score)
-        if added is not None and added > noticeable:
+        if added is not None and added > noticeable(short[-1]):
             notes.append(
                 f"Alone and for longer, the primary scores {added:.3f} higher: it has not learned "
                 "all it can when its own steps end, and any gain may be that. Raise epochs or "
                 "max_steps."
             )
-    spread = pooled_spread(trials, max(alone, key=Trial.comparable))
-    if spread is not None and spread.sd / 2**0.5 > noticeable:
+    counted = max(alone, key=Trial.comparable)
+    spread = pooled_spread(trials, counted)
+    if spread is not None and spread.sd / 2**0.5 > noticeable(counted):
         notes.append(
             f"Another seed changes a score by about {spread.sd / 2**0.5:.3f}, more than any gain "
             "here: the trainings are unstable. Lower learning_rate, raise warmup_proportion or "

@@ -157,7 +157,7 @@ class Trainings:
             shares = {info.name: info.num_train for info in session.host.tasks()}
             shares |= {name: len(ids) for name, ids in request.kept_instances.items()}
         elif not shares:
-            found = session.host.task_shares()
+            found = session.host.task_shares(None, request.kept_instances)
             shares = {} if found is None else found.shares
         trained = [shares.get(name) for name in (primary, *request.auxiliary_tasks)]
         known = [share for share in trained if share is not None]

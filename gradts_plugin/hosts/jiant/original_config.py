@@ -40,7 +40,9 @@ def read_container_config(path: Path) -> tuple[ContainerConfig, dict[str, JsonVa
             config["task_run_config"] = {**config["task_run_config"], **original["task_run_config"]}
             config["sampler_config"] = original["sampler_config"]
             config["global_train_config"] = original["global_train_config"]
-            config["task_specific_configs_dict"] = original["task_specific_configs_dict"]
+            # A record of 0.1 has none, for nothing of it was changed.
+            key = "task_specific_configs_dict"
+            config[key] = original.get(key, config[key])
             for name, folder in original["train_caches"].items():
                 config["task_cache_config_dict"][name]["train"] = folder
         except (KeyError, TypeError, AttributeError) as error:
