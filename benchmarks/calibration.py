@@ -6,7 +6,8 @@ Every simulated run trains the primary alone and with each of eight sets over a 
 training's accuracy is that of single dev instances: how hard an instance is, what a set truly adds,
 what the seed does to the whole training, and what this training does to this instance. The truth is
 the mean over all seeds and instances that could have been drawn. Intervals should cover it in 95 %
-of the cases, and of gains that help with probability p, a share p should be above 0.
+of the cases, and of gains that help with probability p, a share p should be above 0: whether the
+sets differ by less than chance, as much, or by more.
 """
 
 from __future__ import annotations
@@ -20,15 +21,19 @@ import numpy as np
 from provenance import markdown_table, provenance, write_results
 from scipy.special import expit
 
-from gradts_plugin.gains.gain import gain_of, pooled_spread
+from gradts_plugin.gains.gain import gain_among, gain_of, pooled_spread
 from gradts_plugin.gains.shrinkage import shrunk
 from gradts_plugin.records import FloatArray, Predictions, Trial
 from gradts_plugin.scores import Gain
 
 NUM_SETS = 8
 
-#: Spreads of logits: of instances, of true effects, of seeds, of a training on an instance.
-HARD, EFFECT, SEED, TRAINING = 1.5, 0.15, 0.1, 1.0
+#: Spreads of logits: of instances, of seeds, of a training on an instance.
+HARD, SEED, TRAINING = 1.5, 0.1, 1.0
+
+#: Spread of the sets' true effects, in logits, and what all of them add in common.
+EFFECTS = {"nearly none": (0.05, 0.0), "usual": (0.15, 0.0), "large": (0.4, 0.0)}
+EFFECTS["all hurt"] = (0.15, -0.3)
 
 BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
@@ -42,43 +47,44 @@ def main() -> None:
     arguments = parser.parse_args()
     source = provenance()
     rows, results = [], {}
-    for num_seeds in (1, 2, 3, 5):
+    for (effects, (spread, mean)), num_seeds in itertools.product(EFFECTS.items(), (1, 2, 3, 5)):
         runs = [
-            simulated(np.random.default_rng(number), num_seeds, arguments.instances)
+            simulated(np.random.default_rng(number), num_seeds, arguments.instances, spread, mean)
             for number in range(arguments.simulations)
         ]
-        for way in ("one by one", "shrunk"):
+        for way in WAYS:
             gains = [
-                (true, gain)
-                for truth, stated in runs
-                for true, gain in zip(
-                    truth, shrunk(stated) if way == "shrunk" else stated, strict=True
-                )
+                pair for truth, stated in runs for pair in zip(truth, stated[way], strict=True)
             ]
             summary = summarised(gains)
-            results[f"{num_seeds} seeds, {way}"] = summary
+            results[f"{effects}, {num_seeds} seeds, {way}"] = summary
             bins = [f"{share:.2f} ({number})" for _, share, number in summary["bins"]]
             figures = (f"{summary['coverage']:.3f}", f"{summary['off']:.3f}", *bins)
-            rows.append((f"{num_seeds}, {way}", *figures))
+            rows.append((effects, num_seeds, way, *figures))
     header = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(BINS)]
     text = [
         "# How sure gains are, and how sure they say they are",
         f"{arguments.simulations} simulated runs of {NUM_SETS} sets with "
         f"{arguments.instances} dev instances. Coverage: of the 95 % intervals. Then, by the "
         "stated P(helps), the share of gains that truly were above 0, and how many they were. Off: "
-        "the mean distance of both, over all gains.",
-        markdown_table(["seeds", "coverage", "off", *header], rows),
+        "the mean distance of both, over all gains (some 0.03 of it is chance). P(helps): of these "
+        "trainings alone; given all gains of the run, as the product says it; of gains drawn in, "
+        "as `race` says it.",
+        markdown_table(["effects", "seeds", "P(helps)", "coverage", "off", *header], rows),
     ]
     write_results(
         arguments.output, "calibration", source=source, results=results, text="\n\n".join(text)
     )
 
 
+WAYS = ("alone", "given all", "drawn in")
+
+
 def simulated(
-    rng: np.random.Generator, num_seeds: int, num_instances: int
-) -> tuple[list[float], list[Gain]]:
-    """The true gain of every set of a run, and what is said of it."""
-    effects = np.append(0.0, rng.normal(0.0, EFFECT, NUM_SETS))
+    rng: np.random.Generator, num_seeds: int, num_instances: int, spread: float, mean: float
+) -> tuple[list[float], dict[str, list[Gain]]]:
+    """The true gain of every set of a run, and what is said of it in every way."""
+    effects = np.append(0.0, rng.normal(mean, spread, NUM_SETS))
     truth = true_scores(effects)
     hard = rng.normal(0.5, HARD, num_instances)
     shared = rng.normal(0.0, SEED, num_seeds)  # what a seed does to every set
@@ -91,9 +97,11 @@ def simulated(
         right = (logits > rng.logistic(size=num_instances)).astype(float)
         trials.append(trial_of_scores(str(number), right))
     alone, *others = trials
-    spread = pooled_spread(trials, alone)
-    gains = [gain_of(trial, alone, seed_spread=spread) for trial in others]
-    return (truth[1:] - truth[0]).tolist(), gains
+    pooled = pooled_spread(trials, alone)
+    by_themselves = [gain_of(trial, alone, seed_spread=pooled) for trial in others]
+    given_all = [gain_among(trial, alone, others) for trial in others]
+    ways = (by_themselves, given_all, shrunk(by_themselves))
+    return (truth[1:] - truth[0]).tolist(), dict(zip(WAYS, ways, strict=True))
 
 
 def true_scores(effects: FloatArray) -> FloatArray:

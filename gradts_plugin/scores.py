@@ -75,6 +75,7 @@ class Gain:
         num_instances: scored instances that were compared pair by pair; 0 where none were stored.
         covers: the sources of uncertainty inside the interval: "seeds", "instances".
         confidence: level of the interval, e.g. 0.95.
+        standard_error: of the gain, as far as `covers` goes; None where there is no interval.
     """
 
     gain: Score
@@ -85,6 +86,7 @@ class Gain:
     num_instances: int
     covers: tuple[str, ...]
     confidence: float = 0.95
+    standard_error: float | None = None
 
     @property
     def shown(self) -> str:

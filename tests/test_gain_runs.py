@@ -17,7 +17,7 @@ from gradts_plugin import run
 from gradts_plugin.api import _reported
 from gradts_plugin.comparison.compare import compare
 from gradts_plugin.engine.context import Context
-from gradts_plugin.gains.gain import gain_of, pooled_spread
+from gradts_plugin.gains.gain import gain_among, pooled_spread
 from gradts_plugin.gains.metrics import score_of
 from gradts_plugin.report.certainty import run_certainty
 from gradts_plugin.report.run_page import render_run_page
@@ -41,8 +41,8 @@ def printed(table):
 
 def test_a_run_says_what_the_selection_gains_on_dev_and_on_test(tmp_path):
     outcome = run.run(opened(tmp_path, training_seeds=2))
-    assert outcome.gain == gain_of(outcome.selected, outcome.alone)
-    assert outcome.test_gain == gain_of(outcome.selected, outcome.alone, split="test")
+    assert outcome.gain == gain_among(outcome.selected, outcome.alone, [])
+    assert outcome.test_gain == gain_among(outcome.selected, outcome.alone, [], split="test")
     assert outcome.gain.gain == pytest.approx(outcome.selected.score - outcome.alone.score)
     assert outcome.gain.covers == ("seeds", "instances")
     assert (outcome.gain.num_seeds, outcome.gain.num_instances) == (2, 40)
@@ -80,15 +80,14 @@ def test_a_trial_has_what_each_seed_predicted(tmp_path):
         assert score_of(found["dev"]) == pytest.approx(score, abs=1e-9)
 
 
-def test_a_context_judges_seeds_by_all_trials_so_far(tmp_path):
+def test_a_context_judges_gains_by_all_trials_so_far(tmp_path):
     context = Context(opened(tmp_path))
     alone = context.score((), num_seeds=2)
     first = context.score(("match",), num_seeds=2)
-    assert context.gain(first, alone) == gain_of(first, alone)
+    assert context.gain(first, alone) == gain_among(first, alone, [])
     second = context.score(("words",), num_seeds=2)
-    spread = pooled_spread([first, second], alone)
-    assert spread.degrees_of_freedom == 2
-    assert context.gain(first, alone) == gain_of(first, alone, seed_spread=spread)
+    assert pooled_spread([first, second], alone).degrees_of_freedom == 2
+    assert context.gain(first, alone) == gain_among(first, alone, [first, second])
 
 
 def test_a_comparison_has_intervals_for_methods_and_oracle(tmp_path):
@@ -97,13 +96,12 @@ def test_a_comparison_has_intervals_for_methods_and_oracle(tmp_path):
     result = compare(compare_file(tmp_path, **given), fake_manager(FakeHost(WITH_TEST)))
     found = result.primaries["goal"]
     of_all = found.methods["all"]
-    spread = pooled_spread(found.subsets, found.alone)
-    assert spread.degrees_of_freedom == len(found.subsets) - 1
-    assert of_all.interval == gain_of(of_all.trial, found.alone, seed_spread=spread)
+    assert pooled_spread(found.subsets, found.alone).degrees_of_freedom == len(found.subsets) - 1
+    assert of_all.interval == gain_among(of_all.trial, found.alone, found.subsets)
     assert of_all.interval.gain == pytest.approx(of_all.gain)
     assert of_all.test_interval.gain == pytest.approx(of_all.test_gain)
     assert found.methods["alone"].interval is None
-    assert found.oracle_interval == gain_of(found.oracle, found.alone, seed_spread=spread)
+    assert found.oracle_interval == gain_among(found.oracle, found.alone, found.subsets)
     folder = tmp_path / "out"
     written = json.loads((folder / "comparison.json").read_text())["primaries"]["goal"]
     assert written["oracle_interval"]["p_helps"] == found.oracle_interval.p_helps

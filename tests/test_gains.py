@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradts_plugin.gains.gain import SeedSpread, gain_of, pooled_spread
+from gradts_plugin.gains.gain import SeedSpread, gain_among, gain_of, pooled_spread
+from gradts_plugin.gains.shrinkage import p_helps
 from gradts_plugin.records import Predictions, Trial
 from gradts_plugin.scores import Gain
 
@@ -288,3 +289,36 @@ def test_the_length_of_alone_that_does_not_count_says_nothing_of_the_spread():
     assert spread.sd == pytest.approx(0.06 / np.sqrt(2))  # of the differences .02 and .08
     # Where sets are compared with each other, all trials count.
     assert pooled_spread(trials, trials[2]).degrees_of_freedom == 2
+
+
+def test_among_others_p_helps_is_what_all_gains_make_likely():
+    baseline, one = alone(0.60, 0.60), trial(0.62, 0.68)
+    others = [trial(0.61, 0.61, name="b"), trial(0.58, name="c")]
+    plain = gain_of(one, baseline, seed_spread=pooled_spread([one, *others], baseline))
+    found = gain_among(one, baseline, others)
+    # The third has half of the seeds.
+    error = plain.standard_error
+    expected = p_helps([0.05, 0.01, -0.02], [error, error, error * np.sqrt(2)])[0]
+    assert found == replace(plain, p_helps=pytest.approx(expected))
+    # A trial that was made twice, with the same or further seeds, counts once; alone never does.
+    again = [trial(0.62, name="a"), *others, alone(0.63), *others]
+    assert gain_among(one, baseline, again).p_helps == found.p_helps
+
+
+def test_over_another_set_a_gain_stands_for_itself():
+    one, other = trial(0.62, 0.68), trial(0.60, 0.60, name="b")
+    spread = pooled_spread([one], other)
+    assert gain_among(one, other, [one, other]) == gain_of(one, other, seed_spread=spread)
+
+
+def test_a_gain_among_others_may_be_unknown():
+    assert gain_among(trial(None), alone(0.6), [trial(0.7, name="b")]).p_helps is None
+    assert gain_among(trial(0.7), alone(0.6), []).p_helps is None
+    assert gain_among(trial(0.7, 0.72), alone(0.6, 0.6), [trial(None, name="b")]).p_helps > 0.8
+
+
+def test_the_standard_error_is_that_of_the_middle():
+    gain = gain_of(trial(0.7), alone(0.6), seed_spread=SeedSpread(0.1, 1000))
+    assert gain.standard_error == pytest.approx(0.1, rel=0.01)
+    heavy = gain_of(trial(0.7), alone(0.6), seed_spread=SeedSpread(0.1, 2))
+    assert heavy.standard_error == pytest.approx(0.1 * stats.t.ppf(0.841345, 2), rel=0.01)

@@ -1,4 +1,4 @@
-"""Gains drawn towards their mean: what is taken off the best of many, and what is not."""
+"""Gains as they are expected given all of a run: what is taken off the best of many."""
 
 from __future__ import annotations
 
@@ -8,104 +8,119 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from gradts_plugin.gains.shrinkage import shrunk, shrunk_mean
+from gradts_plugin.gains.shrinkage import p_helps, shrunk, shrunk_mean
 from gradts_plugin.scores import Gain
-
-Z = 1.959964
 
 
 def gain(mean, error, confidence=0.95):
     """A gain with a normal interval."""
     half = NormalDist().inv_cdf((1 + confidence) / 2) * error
     p = NormalDist(mean, error).cdf(2 * mean)
-    return Gain(mean, mean - half, mean + half, p, 2, 50, ("seeds", "instances"), confidence)
+    covers = ("seeds", "instances")
+    return Gain(mean, mean - half, mean + half, p, 2, 50, covers, confidence, error)
 
 
-def shown(found):
-    """Means, and the standard deviations that their intervals have."""
-    return [one.gain for one in found], [(one.high - one.low) / (2 * Z) for one in found]
-
-
-def test_equal_errors_by_hand():
-    # m 0.03, Q = 18; t^2 = (18 - 2) / (3e4 - 1e4) = 8e-4; kept 8e-4 / 9e-4. What is left is
-    # 8/9 of 1e-4, and 1/81 of the variance of the mean, 9e-4 / 3.
-    means, spreads = shown(shrunk([gain(x, 0.01) for x in (0.0, 0.06, 0.03)], shared=0.0))
-    kept = 8 / 9
-    assert means == pytest.approx([0.03 - kept * 0.03, 0.03 + kept * 0.03, 0.03])
-    assert spreads == pytest.approx([np.sqrt(kept * 1e-4 + 3e-4 / 81)] * 3, rel=1e-5)
-
-
-def test_the_error_of_the_baseline_is_not_drawn_in():
-    # Half of 1e-4 is common: Q = 36, t^2 = (36 - 2) / (6e4 - 2e4) = 8.5e-4, kept 8.5 / 9.
-    means, spreads = shown(shrunk([gain(x, 0.01) for x in (0.0, 0.06, 0.03)]))
-    kept = 8.5 / 9
-    assert means == pytest.approx([0.03 - kept * 0.03, 0.03 + kept * 0.03, 0.03])
-    left = kept * 5e-5 + (1 - kept) ** 2 * 3e-4 + 5e-5
-    assert spreads == pytest.approx([np.sqrt(left)] * 3, rel=1e-5)
-
-
-def test_what_is_known_worse_is_drawn_in_more():
-    # Weights 1e4, 2500, 2500: m 0.035, Q = 7.875, t^2 = 5.875 / (15000 - 7500).
-    between = 5.875 / 7500
-    found = shrunk([gain(0.02, 0.01), gain(0.05, 0.02), gain(0.08, 0.02)], shared=0.0)
-    sums = np.array([1e-4, 4e-4, 4e-4]) + between
-    mean = (np.array([0.02, 0.05, 0.08]) / sums).sum() / (1 / sums).sum()
-    kept = between / sums
-    assert mean == pytest.approx(0.046949, abs=1e-6)
-    assert [one.gain for one in found] == pytest.approx(
-        kept * [0.02, 0.05, 0.08] + (1 - kept) * mean
+def test_one_gain_by_hand():
+    # t is the standard error: half of the gain is believed, and half of the variance is left.
+    (found,) = shrunk([gain(0.02, 0.01)], shared=0.0, grid=[(1.0, 0.0)])
+    left = 0.01 / np.sqrt(2)
+    assert found.gain == pytest.approx(0.01)
+    assert found.standard_error == pytest.approx(left)
+    assert (found.low, found.high) == pytest.approx(
+        (0.01 - 1.959964 * left, 0.01 + 1.959964 * left)
     )
-    # Half of the least squared error is common: all of it, the baseline having most seeds.
-    _, spreads = shown(shrunk([gain(0.05, e) for e in (0.01, 0.02, 0.02)], shared=0.5))
-    own = np.array([0.5e-4, 3.5e-4, 3.5e-4])
-    assert spreads == pytest.approx([np.sqrt(1 / (1 / own).sum() + 0.5e-4)] * 3, rel=1e-5)
+    assert found.p_helps == pytest.approx(NormalDist().cdf(np.sqrt(2)))
 
 
-def test_gains_that_differ_no_more_than_chance_are_all_their_mean():
-    # Own variances 2e-4: the mean has a third of that, and the common 2e-4.
-    found = shrunk([gain(x, 0.02) for x in (0.01, 0.02, 0.03)])
-    means, spreads = shown(found)
-    assert means == pytest.approx([0.02] * 3)
-    assert spreads == pytest.approx([np.sqrt(2e-4 / 3 + 2e-4)] * 3, rel=1e-5)
-    expected = NormalDist(0.02, np.sqrt(2e-4 / 3 + 2e-4))
-    assert found[0].p_helps == pytest.approx(1 - expected.cdf(0.0), rel=1e-6)
+def test_the_error_of_the_baseline_is_in_both():
+    # Variances: 1 of true gains, 1 of errors, half of it common. (1.5 I + 0.5 J)^-1 (2, 1) by
+    # Sherman and Morrison: ((2, 1) - 0.2 * 3) / 1.5; what is left: 1 - 0.8 / 1.5.
+    one, other = shrunk([gain(2.0, 1.0), gain(1.0, 1.0)], grid=[(1.0, 0.0)])
+    assert (one.gain, other.gain) == pytest.approx((1.4 / 1.5, 0.4 / 1.5))
+    assert one.standard_error == pytest.approx(np.sqrt(1 - 0.8 / 1.5))
+
+
+def test_what_all_candidates_do_together():
+    # c 1, t 0: both gains are one, 2 and 1 measured with variance 1 each: (2 + 1) / (2 + 1).
+    grid = [(0.0, 1.0)]
+    found = shrunk([gain(2.0, 1.0), gain(1.0, 1.0)], shared=0.0, grid=grid)
+    assert [one.gain for one in found] == pytest.approx([1.0, 1.0])
+    assert found[0].standard_error == pytest.approx(np.sqrt(1 / 3))
+
+
+def test_what_is_known_worse_is_believed_less():
+    # t 0.02, the median error: of a gain with error 0.01 4/5 is believed, with 0.04 1/5.
+    found = shrunk(
+        [gain(0.05, error) for error in (0.01, 0.02, 0.04)], shared=0.0, grid=[(1.0, 0.0)]
+    )
+    assert [one.gain for one in found] == pytest.approx([0.04, 0.025, 0.01])
+
+
+def test_grid_points_are_weighted_by_how_well_they_explain_the_gains():
+    # Densities of 3 under N(0, 1 + t^2): t 1 and t 2.
+    (found,) = shrunk([gain(3.0, 1.0)], shared=0.0, grid=[(1.0, 0.0), (2.0, 0.0)])
+    weights = np.array([NormalDist(0, np.sqrt(2)).pdf(3.0), NormalDist(0, np.sqrt(5)).pdf(3.0)])
+    weights /= weights.sum()
+    means, variances = np.array([1.5, 2.4]), np.array([0.5, 0.8])
+    mean = weights @ means
+    assert found.gain == pytest.approx(mean)
+    assert found.standard_error == pytest.approx(
+        np.sqrt(weights @ (variances + (means - mean) ** 2))
+    )
+    mixture = [NormalDist(m, v**0.5) for m, v in zip(means, variances, strict=True)]
+
+    def below(value):
+        return sum(w * one.cdf(value) for w, one in zip(weights, mixture, strict=True))
+
+    assert found.p_helps == pytest.approx(1 - below(0.0))
+    assert (below(found.low), below(found.high)) == pytest.approx((0.025, 0.975))
+
+
+def test_a_gain_among_nothing_but_chance_is_believed_less_than_one_among_many():
+    lonely = p_helps([0.02, 0.001, -0.002, 0.001, -0.001, 0.002], [0.01] * 6)[0]
+    among = p_helps([0.02, 0.06, -0.05, 0.04, -0.03, 0.05], [0.01] * 6)[0]
+    assert lonely < 0.92 < among
+
+
+def test_gains_that_are_all_high_are_partly_a_baseline_that_is_low():
+    alone = p_helps([0.015, -0.02, 0.02, -0.01], [0.01] * 4)[0]
+    together = p_helps([0.015, 0.015, 0.015, 0.015], [0.01] * 4)[0]
+    assert together < alone
 
 
 def test_gains_that_differ_much_stay():
     before = [gain(x, 0.001) for x in (-0.5, 0.0, 0.5)]
     for one, found in zip(before, shrunk(before), strict=True):
-        assert found.gain == pytest.approx(one.gain, abs=1e-5)
-        assert found.low == pytest.approx(one.low, abs=1e-5)
+        # The largest spread of the grid is 8 errors: 1 part in 65 is taken off.
+        assert found.gain == pytest.approx(one.gain * 64 / 65, rel=0.02, abs=5e-3)
 
 
 def test_everything_else_is_as_it_was():
     before = [gain(x, 0.01, confidence=0.8) for x in (0.0, 0.06, 0.03)]
     after = shrunk(before)
+    names = ("gain", "low", "high", "p_helps", "standard_error")
     for one, found in zip(before, after, strict=True):
-        same = {name: getattr(one, name) for name in ("gain", "low", "high", "p_helps")}
-        assert replace(found, **same) == one
-    assert after[2].high - after[2].gain == pytest.approx(
-        1.281552 * np.sqrt(8.5 / 9 * 5e-5 + 3e-4 / 18**2 + 5e-5), rel=1e-5
-    )
+        assert replace(found, **{name: getattr(one, name) for name in names}) == one
+    narrow = shrunk([gain(0.02, 0.01, confidence=0.8)], shared=0.0, grid=[(1.0, 0.0)])[0]
+    assert narrow.high - narrow.gain == pytest.approx(1.281552 * 0.01 / np.sqrt(2), rel=1e-5)
 
 
-def test_less_than_three_stay_and_so_do_those_that_say_nothing():
+def test_those_that_say_nothing_stay():
     undefined = Gain(None, None, None, None, 2, 0, ())
     unsure = Gain(0.3, None, None, None, 1, 0, ())
     few = [gain(0.0, 0.01), undefined, gain(0.06, 0.01), unsure]
-    assert shrunk(few) == few
-    found = shrunk([*few, gain(0.03, 0.01)])
-    assert found[1] == undefined
-    assert found[3] == unsure
-    assert [found[n] for n in (0, 2, 4)] == shrunk([gain(x, 0.01) for x in (0.0, 0.06, 0.03)])
+    found = shrunk(few)
+    assert (found[1], found[3]) == (undefined, unsure)
+    assert [found[0], found[2]] == shrunk([few[0], few[2]])
+    assert shrunk([undefined, unsure]) == [undefined, unsure]
     assert shrunk([]) == []
 
 
-def test_gains_without_any_error_stay():
-    before = [gain(x, 1e-12) for x in (0.0, 0.1, 0.1)]
-    assert [one.gain for one in shrunk(before)] == pytest.approx([0.0, 0.1, 0.1])
-    certain = replace(gain(0.1, 1e-3), low=0.1, high=0.1)
-    assert [one.gain for one in shrunk([certain] * 3)] == pytest.approx([0.1] * 3)
+def test_gains_without_any_error():
+    certain = replace(gain(0.1, 1e-3), low=0.1, high=0.1, standard_error=0.0)
+    for found in shrunk([certain] * 3):
+        assert found.p_helps > 0.5
+        assert np.isfinite([found.gain, found.low, found.high]).all()
 
 
 def test_a_mean_over_primaries_is_shrunk_by_how_few_they_are():

@@ -16,7 +16,7 @@ from gradts_plugin.engine.exposure import (
 )
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import Weights
-from gradts_plugin.gains.gain import gain_of, pooled_spread
+from gradts_plugin.gains.gain import gain_among
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
@@ -256,9 +256,8 @@ class Trainings:
         return trial
 
     def gain(self, trial: Trial, baseline: Trial) -> Gain:
-        """What a trial gains; all trials so far say how much seeds matter."""
-        spread = pooled_spread([*self.trials, trial], baseline)
-        return gain_of(trial, baseline, seed_spread=spread)
+        """What a trial gains, judged with all trials so far."""
+        return gain_among(trial, baseline, self.trials)
 
     def score_all(
         self, requests: Sequence[TrialRequest], *, at_most: int | None = None

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import stats
 
 from gradts_plugin.gains.metrics import METRICS
+from gradts_plugin.gains.shrinkage import p_helps
 from gradts_plugin.records import FloatArray, Predictions, Trial
 from gradts_plugin.scores import Gain, Score, mean_score, score_differences
 
@@ -25,6 +26,9 @@ Split = Literal["dev", "test"]
 
 #: Numbers of a block of draws, at most: 2 MB, which the processor keeps near.
 _BLOCK = 250_000
+
+#: Shares of a normal distribution below one standard deviation under and above its mean.
+_WITHIN_ONE = (0.158655, 0.841345)
 
 #: What is nearer to 0 is rounding.
 _TIE = 1e-12
@@ -86,9 +90,53 @@ def gain_of(
         errors = errors + _instance_errors(drawn, differences, seeds_covered=covered)
     drawn = gain + errors[np.isfinite(errors)]  # on some draws a metric may have no value
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(drawn, ends, method="hazen")  # where `_seed_errors` has its quantiles
-    p_helps = _share_above_zero(drawn)
-    return replace(unsure, low=float(low), high=float(high), p_helps=p_helps)
+    # "hazen" is where `_seed_errors` has its quantiles.
+    low, high = np.quantile(drawn, ends, method="hazen")
+    # Of the middle: the tails of few seeds say what is not known of the error itself.
+    lower, upper = np.quantile(drawn, _WITHIN_ONE, method="hazen")
+    return replace(
+        unsure,
+        low=float(low),
+        high=float(high),
+        p_helps=_share_above_zero(drawn),
+        standard_error=float(upper - lower) / 2,
+    )
+
+
+def gain_among(
+    trial: Trial, baseline: Trial, trials: Sequence[Trial], *, split: Split = "dev"
+) -> Gain:
+    """By how much a trial scores higher, judged with all that a run knows.
+
+    All trials say how much seeds matter, and how much of a gain candidates like these can bring:
+    P(helps) is what is believed given all gains over the primary alone (`shrinkage`), since a run
+    whose other gains are nothing but chance makes a real one less likely. The gain and its interval
+    are those of these trainings alone.
+
+    Args:
+        trial: what may help.
+        baseline: what it is compared with. Where it has auxiliaries, P(helps) is that of these
+            trainings alone, too.
+        trials: of the run.
+        split: the scores that are compared.
+
+    Returns:
+        The gain.
+    """
+    spread = pooled_spread([*trials, trial], baseline, split=split)
+    gain = gain_of(trial, baseline, split=split, seed_spread=spread)
+    if gain.gain is None or gain.standard_error is None or baseline.auxiliary_tasks:
+        return gain
+    gains, errors = [gain.gain], [gain.standard_error]
+    others = {_what(other): other for other in trials if other.auxiliary_tasks}
+    others.pop(_what(trial), None)
+    for _, other in sorted(others.items()):
+        found = score_differences(_scores(other, split), _scores(baseline, split))
+        mean = mean_score(found)
+        if mean is not None:
+            gains.append(mean)
+            errors.append(gain.standard_error * np.sqrt(gain.num_seeds / len(found)))
+    return replace(gain, p_helps=p_helps(gains, errors)[0])
 
 
 def dev_and_test_gain(
@@ -109,8 +157,7 @@ def dev_and_test_gain(
     def found(split: Split) -> Gain | None:
         if not (trial.auxiliary_tasks and _scores(trial, split) and _scores(alone, split)):
             return None
-        spread = pooled_spread([*trials, trial], alone, split=split)
-        return gain_of(trial, alone, split=split, seed_spread=spread)
+        return gain_among(trial, alone, trials, split=split)
 
     return found("dev"), found("test")
 

@@ -123,8 +123,11 @@ class AdditiveModel:
             float(brentq(lambda gain, share=share: below(gain) - share, *ends, xtol=1e-9))
             for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
         )
+        mean = float(self._weights @ means)
+        freedom = max(self._freedom, 3.0)  # with less, a variance is not defined
+        squares = np.square(spreads) * freedom / (freedom - 2) + np.square(means - mean)
         return Gain(
-            gain=float(self._weights @ means),
+            gain=mean,
             low=low,
             high=high,
             p_helps=1 - below(0.0),
@@ -132,6 +135,7 @@ class AdditiveModel:
             num_instances=0,
             covers=("seeds",),
             confidence=LEVEL,
+            standard_error=float(np.sqrt(self._weights @ squares)),
         )
 
     def best(self, most_together: int) -> IntArray:

@@ -28,7 +28,8 @@ def select_by_race(context: SelectionContext, settings: SearchSettings) -> Selec
     is used.
 
     That one of many is ahead is partly luck, so what is told of the sets, and the last word, are
-    their gains drawn towards each other (`gains.shrinkage`); who leaves is decided by pairs.
+    their gains as they are expected given all of them (`gains.shrinkage`); who leaves is decided by
+    pairs.
 
     Args:
         context: the ranking; `score_all` trains a round.
@@ -111,7 +112,7 @@ def _gain(context: SelectionContext, trial: Trial, other: Trial) -> Gain:
     gain = context.gain(trial, other)
     if "seeds" in gain.covers:
         return gain
-    return replace(gain, low=None, high=None, p_helps=None)
+    return replace(gain, low=None, high=None, p_helps=None, standard_error=None)
 
 
 def _end_round(context: SelectionContext, search: Search, alive: Sequence[tuple[str, ...]]) -> None:
