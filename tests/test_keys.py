@@ -338,6 +338,15 @@ def test_another_version_of_a_package_makes_the_numbers_of_its_plugin_anew(
     assert made_anew(*found) == anew
 
 
+@pytest.mark.parametrize(("precision", "anew"), [("fp32", set()), ("bf16", {"probes"})])
+def test_another_bf16_makes_bf16_probes_anew(tmp_path, monkeypatch, precision, anew):
+    changes = {"probing.model": "frozen", "probing.precision": precision}
+    values, host = with_values(BASE, changes), FakeHost(TASKS)
+    before = stored(tmp_path / "before", values, host)
+    monkeypatch.setattr(keys, "BF16_VERSION", keys.BF16_VERSION + 1)
+    assert made_anew(before, stored(tmp_path / "after", values, host)) == anew
+
+
 @pytest.mark.parametrize(
     ("model", "ranker", "anew"),
     [

@@ -29,6 +29,9 @@ FORMAT_VERSION = 2
 #: weights.
 HEAD_FIT_VERSION = 1
 
+#: Of how attention is computed in bf16 probes (2: by plain products on a CPU).
+BF16_VERSION = 2
+
 
 @dataclass(frozen=True)
 class ProbeKey:
@@ -124,6 +127,8 @@ def probe_key(
     if not probing.train_mode:
         names -= {"batch_size"}  # every instance on its own, whoever shares its batch
     described = {**probing.model_dump(include=names), "importance": dict(measure)}
+    if probing.precision == "bf16":
+        described["bf16_version"] = BF16_VERSION
     if recipe is None:
         described["head_fit_version"] = HEAD_FIT_VERSION
     if shuffle_seed is not None:
