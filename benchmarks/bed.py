@@ -17,7 +17,7 @@ import itertools
 import json
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,11 @@ def _lines(primary: str) -> list[dict[str, Any]]:
 Set = tuple[tuple[str, ...], bool]
 
 
+def set_of(names: Iterable[str], ratios: Mapping[str, int]) -> tuple[str, ...]:
+    """Auxiliaries in alphabetical order, each with its ratio where they have such."""
+    return tuple(sorted(f"{name} x{ratios[name]}" if ratios else name for name in names))
+
+
 def trials_of(primary: str) -> dict[Set, Trial]:
     """A primary's trials as committed records have them, each as far as its seeds have no gap."""
     found: dict[Set, dict[int, TrainingResult]] = {}
@@ -244,11 +249,14 @@ def trials_of(primary: str) -> dict[Set, Trial]:
         for path in sorted((Path(folder) / "trainings").glob("*.json")):
             record = json.loads(path.read_text(encoding="utf-8"))
             recipe = record["key"]["training"]["recipe"]
-            names = sorted(name for name, _ in record["key"]["train_tasks"] if name != primary)
+            if record["key"]["kept_instances"] or recipe.get("schedule"):
+                continue
+            auxiliaries = (name for name, _ in record["key"]["train_tasks"] if name != primary)
+            names = set_of(auxiliaries, recipe["mixing_ratios"])
             longer = not names and recipe["max_steps"] > TRAINING["max_steps"]
             result = from_json(TrainingResult, record["result"], where=path.name)
             predictions = read_predictions(path.with_suffix(".npz"))
-            of_set = found.setdefault((tuple(names), longer), {})
+            of_set = found.setdefault((names, longer), {})
             of_set[record["key"]["seed"]] = replace(result, predictions=predictions)
     trials = {}
     for (names, longer), by_seed in found.items():

@@ -3,6 +3,7 @@
     python benchmarks/low_resource.py lengths --data FOLDER     # alone, by steps and learning rate
     python benchmarks/low_resource.py train --data FOLDER       # what every candidate is worth
     python benchmarks/low_resource.py rank --data FOLDER        # what rankings foretell of it
+    python benchmarks/low_resource.py select --data FOLDER      # what methods select
     python benchmarks/low_resource.py report                    # of the committed records
 
 FOLDER holds TASK/train.jsonl, val.jsonl and, for some, test.jsonl (see `bed.py`). Trainings are
@@ -17,10 +18,12 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bed
+import bed_methods
 import numpy as np
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
@@ -51,6 +54,9 @@ def main() -> None:
     parser.add_argument("--primaries", nargs="*", choices=bed.BED, default=list(bed.BED))
     parser.add_argument("--seeds", type=int, default=3, help="that score subsets")
     parser.add_argument("--rankings", nargs="*", choices=RANKINGS, default=list(RANKINGS))
+    parser.add_argument(
+        "--methods", nargs="*", choices=bed_methods.METHODS, default=list(bed_methods.METHODS)
+    )
     parser.add_argument("--work", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     PARTS[arguments.part](arguments)
@@ -66,7 +72,8 @@ def opened(arguments: argparse.Namespace, primary: str, **changes: Any) -> Itera
         # What was prepared for a run on this bed serves the others.
         prepared = bed.output_dir(arguments.work.absolute(), primary)
         there = prepared if prepared.is_dir() and prepared != run_file.output_dir else None
-        yield open_run_file(run_file, make_plugin_manager(), prepared_in=there)
+        plugins = make_plugin_manager([bed_methods.RecordedRankings()])
+        yield open_run_file(run_file, plugins, prepared_in=there)
     finally:
         bed.keep(run_file.store, primary)
 
@@ -185,6 +192,19 @@ def kendall_tau(values: Sequence[float], others: Sequence[float]) -> float:
     return float(kendalltau(values, others).statistic)
 
 
+# --- what methods select --------------------------------------------------------------------------
+
+
+def select(arguments: argparse.Namespace) -> None:
+    """Lets every method select on each primary, and scores what it selected."""
+    for primary in arguments.primaries:
+        for name in arguments.methods:
+            work = arguments.work.absolute()
+            open_bed = partial(opened, arguments, primary)
+            for line in bed_methods.select(primary, work, open_bed, arguments.seeds, [name]):
+                say(line)
+
+
 # --- report ---------------------------------------------------------------------------------------
 
 
@@ -217,7 +237,8 @@ def report(arguments: argparse.Namespace) -> None:
         summary,
     ]
     rankings = rankings_report({name: each["results"] for name, each in sections.items()})
-    text += rankings["text"]
+    methods = bed_methods.report(complete)
+    text += [*methods["text"], *rankings["text"]]
     for name, section in sections.items():
         text += [f"## {name}", section["text"]]
     write_results(
@@ -227,6 +248,7 @@ def report(arguments: argparse.Namespace) -> None:
         results={
             "primaries": {name: section["results"] for name, section in sections.items()},
             "rankings": rankings["results"],
+            "methods": methods["results"],
         },
         text="\n\n".join(text),
     )
@@ -368,7 +390,7 @@ def seed_reliability(singles: list[Trial], alone: Trial) -> float | None:
     return float(np.mean([np.corrcoef(one, other)[0, 1] for one, other in pairs]))
 
 
-PARTS = {"lengths": lengths, "train": train, "rank": rank, "report": report}
+PARTS = {"lengths": lengths, "train": train, "rank": rank, "select": select, "report": report}
 
 if __name__ == "__main__":
     main()

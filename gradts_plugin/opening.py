@@ -122,10 +122,20 @@ def reopen(opened: Session, settings: GradTSSettings, *, output_dir: Path) -> En
 
 
 @contextlib.contextmanager
-def run_file_to_plan(run_file: RunFile, manager: pluggy.PluginManager) -> Iterator[Engine]:
+def run_file_to_plan(
+    run_file: RunFile,
+    manager: pluggy.PluginManager,
+    *,
+    check_task_names: Callable[[Sequence[str]], None] = lambda _: None,
+) -> Iterator[Engine]:
     """Opens a run file in a temporary folder, to look at it: its output folder stays untouched.
 
     What the output folder or the store holds already is found.
+
+    Args:
+        run_file: the run, with absolute paths.
+        manager: the plugins.
+        check_task_names: may refuse the names of the tasks.
 
     Raises:
         GradTSError: as `open_run_file`.
@@ -136,7 +146,9 @@ def run_file_to_plan(run_file: RunFile, manager: pluggy.PluginManager) -> Iterat
         elsewhere = run_file.model_copy(
             update={"output_dir": Path(folder), "store": run_file.store or output_dir / "store"}
         )
-        yield open_run_file(elsewhere, manager, prepared_in=output_dir)
+        yield open_run_file(
+            elsewhere, manager, prepared_in=output_dir, check_task_names=check_task_names
+        )
 
 
 def check_names(manager: pluggy.PluginManager, settings: GradTSSettings) -> Registry:

@@ -121,7 +121,7 @@ def test_its_ranker_ranks_and_is_called_by_its_title(tmp_path):
     ("own", "message"),
     [
         ({"min_gian": 0.1}, "unknown key 'min_gian'; did you mean 'min_gain'?"),
-        ({"k": 0}, "k: input should be greater than 0, found 0"),
+        ({"k": 0}, "k: must be above 0, found 0"),
         ({"patience": 2}, "unknown key 'patience'; "),
     ],
 )

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from torch.backends import cuda
 from probing_cases import batch_for, task_model
+from torch.backends import cuda
 
 from gradts_plugin.errors import TrainingError
 from gradts_plugin.probing.importance import rows

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradts_plugin.commands import options
+from gradts_plugin.commands.plan import plan_compare_file
 
 if TYPE_CHECKING:
     from gradts_plugin.engine.session import Session
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
 
 @click.command(cls=options.Command)
 @options.argument("compare_file", "YAML compare file")
-@options.takes(options.Shown)
-def command(shown: options.Shown, *, compare_file: Path) -> int:
-    """Compares, writes the page, and prints the tables."""
+@options.takes(options.Shown, options.Changed, options.Planned)
+def command(
+    shown: options.Shown, changed: options.Changed, planned: options.Planned, *, compare_file: Path
+) -> int:
+    """Compares, writes the page, and prints the tables; or only plans that."""
+    if planned.dry_run:
+        return plan_compare_file(compare_file, shown, changed, no_measure=planned.no_measure)
     from gradts_plugin.settings.compare_file import read_compare_file
 
-    read = read_compare_file(compare_file)
+    read = read_compare_file(compare_file, changed.changes)
     from rich.console import Console
 
     from gradts_plugin.commands.showing import print_json, progress_shown, training_command

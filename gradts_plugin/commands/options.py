@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
@@ -104,7 +105,9 @@ def takes(*records: type) -> Callable[[Callable[..., int]], Callable[..., int]]:
 def _option(field: dataclasses.Field[Any], hint: Any) -> Callable[[Any], Any]:
     settings = dict(field.metadata)
     typed = settings.pop("typed", f"--{field.name}")
-    (kind,) = (each for each in get_args(hint) or (hint,) if each is not types.NoneType)
+    kinds = [each for each in get_args(hint) or (hint,) if each not in (types.NoneType, ...)]
+    (kind,) = kinds
+    settings["multiple"] = get_origin(hint) is tuple
     if kind is bool:
         settings["is_flag"] = True
     else:
@@ -121,6 +124,23 @@ class Shown:
     as_json: bool = given("print the result as JSON", False, typed="--json")
     quiet: bool = given("no progress", False)
     plain: bool = given("progress as lines", False)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What is changed of a file's settings."""
+
+    changes: tuple[str, ...] = given(
+        "change a setting of the file, e.g. training.max_steps=200; repeatable",
+        (),
+        typed="--set",
+        metavar="KEY=VALUE",
+    )
+
+    @property
+    def typed(self) -> str:
+        """As they are typed, with a blank before each; empty without any."""
+        return "".join(f" --set {shlex.quote(change)}" for change in self.changes)
 
 
 @dataclass(frozen=True)

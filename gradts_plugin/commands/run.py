@@ -34,7 +34,12 @@ class _Run(options.Command):
 
 def _names_run_file(arguments: Sequence[str]) -> bool:
     """True for `run FILE [flags]`, False for jiant's arguments; help is ours."""
-    own = [argument for argument in arguments if argument not in _OWN_FLAGS]
+    changes = [place for place, argument in enumerate(arguments) if argument == "--set"]
+    own = [
+        argument
+        for place, argument in enumerate(arguments)
+        if argument not in _OWN_FLAGS and place not in changes and place - 1 not in changes
+    ]
     if not own or any(argument in ("-h", "--help") for argument in own):
         return True
     # jiant's command line begins with its mode or an option, never with a file.
@@ -43,16 +48,21 @@ def _names_run_file(arguments: Sequence[str]) -> bool:
 
 @click.command(cls=_Run)
 @options.argument("run_file", "YAML run file, or jiant's own arguments")
-@options.takes(options.Shown, options.Logged, options.Planned)
+@options.takes(options.Shown, options.Changed, options.Logged, options.Planned)
 def command(
-    shown: options.Shown, logged: options.Logged, planned: options.Planned, *, run_file: Path
+    shown: options.Shown,
+    changed: options.Changed,
+    logged: options.Logged,
+    planned: options.Planned,
+    *,
+    run_file: Path,
 ) -> int:
     """Runs a run file, or only plans it."""
     if planned.dry_run:
-        return plan_run_file(run_file, shown, no_measure=planned.no_measure)
+        return plan_run_file(run_file, shown, changed, no_measure=planned.no_measure)
     from gradts_plugin.commands.reading import read_checked
 
-    read = read_checked(run_file)
+    read = read_checked(run_file, changed.changes)
     if logged.tensorboard:
         read = read.model_copy(update={"tensorboard": True})
     return run_to_the_end(read, shown)

@@ -67,16 +67,9 @@ def compare(
     Raises:
         ConfigError: a method's settings are wrong; nothing was run then.
     """
-    settings = {
-        (primary, name): settings_of(compare_file, primary, name)
-        for primary in compare_file.primaries
-        for name in compare_file.methods
-    }
-    check_methods(compare_file, settings, collect_registry(manager))
-    # Every task is prepared: one that is no candidate for this primary may be it for the next.
-    everything = {"primary_task": compare_file.primaries[0], "candidate_tasks": None}
+    settings = checked_settings(compare_file, manager)
     first = open_run_file(
-        compare_file.model_copy(update=everything),
+        of_all_tasks(compare_file),
         manager,
         check_task_names=functools.partial(check_tasks, compare_file, settings),
     ).session
@@ -94,6 +87,27 @@ def compare(
         write_json_atomic(compare_file.output_dir / COMPARISON, to_json(comparison))
         _write_tables(compare_file, comparison)
     return comparison
+
+
+def checked_settings(compare_file: CompareFile, manager: pluggy.PluginManager) -> MethodSettings:
+    """The settings of every method for every primary.
+
+    Raises:
+        ConfigError: a method's settings are wrong.
+    """
+    settings = {
+        (primary, name): settings_of(compare_file, primary, name)
+        for primary in compare_file.primaries
+        for name in compare_file.methods
+    }
+    check_methods(compare_file, settings, collect_registry(manager))
+    return settings
+
+
+def of_all_tasks(compare_file: CompareFile) -> CompareFile:
+    """The file as every task is prepared: no candidate for this primary may be it for the next."""
+    everything = {"primary_task": compare_file.primaries[0], "candidate_tasks": None}
+    return compare_file.model_copy(update=everything)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from gradts_plugin.json_forms import JsonObject, JsonValue
+from gradts_plugin.settings.changes import changed
 from gradts_plugin.settings.old_keys import OLD_METHOD_SECTIONS, told_once, with_old_keys
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.reading import read_yaml
@@ -70,13 +71,17 @@ class CompareFile(RunFile):
         return self.primaries
 
 
-def read_compare_file(path: Path) -> CompareFile:
+def read_compare_file(path: Path, changes: Sequence[str] = ()) -> CompareFile:
     """Reads a compare file; relative paths in it start at its folder.
+
+    Args:
+        path: the file.
+        changes: `key=value` each, as if they stood in it (`settings.changes`).
 
     Raises:
         ConfigError: it is missing, broken or wrong.
     """
-    compare_file = parse_settings(CompareFile, read_yaml(path), where=str(path))
+    compare_file = parse_settings(CompareFile, changed(read_yaml(path), changes), where=str(path))
     return with_absolute_paths(compare_file, path.absolute().parent)
 
 

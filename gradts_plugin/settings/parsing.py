@@ -53,6 +53,27 @@ class NoSettings(Settings):
     """What steers a method or ranker without settings of its own."""
 
 
+#: Kind of problem, or its beginning (int_type, int_parsing, ...) -> what is needed.
+_NEEDED = {
+    "int": "a whole number is needed",
+    "int_from": "a whole number is needed",
+    "float": "a number is needed",
+    "finite": "a finite number is needed",
+    "bool": "true or false is needed",
+    "string": "a text is needed",
+    "path": "a path is needed",
+    "list": "a list is needed",
+    "tuple": "a list is needed",
+    "dict": "a section of settings is needed, key: value",
+    "mapping": "a section of settings is needed, key: value",
+    "model": "a section of settings is needed, key: value",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "too_short": "at least {min_length} are needed",
+}
+
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 
@@ -101,11 +122,19 @@ def _described(model: type[BaseModel], place: str, problem: Any) -> str:
         valid = [word.strip("' ") for word in expected.replace(" or ", ", ").split(",")]
         found = problem["input"]
         return f"{place}: unknown value {found!r}; {nearest(str(found), valid)}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _needed(problem)
     if not place:
-        return str(message)
+        return message
     found = "" if isinstance(problem["input"], Mapping) else f", found {problem['input']!r}"
     return f"{place}: {message[:1].lower()}{message[1:]}{found}"
+
+
+def _needed(problem: Any) -> str:
+    """What a value must be, in words of the settings."""
+    form = _NEEDED.get(problem["type"]) or _NEEDED.get(problem["type"].rpartition("_")[0])
+    if form is not None:
+        return form.format(**problem.get("ctx", {}))
+    return str(problem["msg"].removeprefix("Value error, "))
 
 
 def _keys(model: type[BaseModel], problem: Any) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from gradts_plugin.settings.changes import changed
 from gradts_plugin.settings.parsing import Affects, Settings, parse_settings
 from gradts_plugin.settings.reading import read_yaml
 from gradts_plugin.settings.selection import GradTSSettings
@@ -27,7 +29,7 @@ class RunFile(GradTSSettings):
 
     Attributes:
         host: the multi-task framework that loads and trains: jiant, or one that a plugin opens.
-        model: the encoder.
+        model: the encoder; its name or folder alone is enough.
         training: as in the settings; with 3 epochs where no length is given, and equal exposure
             unless it says otherwise, `faithful` is set, or the recipe is MT-DNN's.
         tasks: shipped task names or paths of task config JSON files.
@@ -49,6 +51,11 @@ class RunFile(GradTSSettings):
     max_train_examples: Annotated[Annotated[int, Field(gt=0)] | None, _RUN] = None
     score_test: Annotated[bool, _RUN] = False
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_alone(cls, given: Any) -> Any:
+        return {"name_or_path": given} if isinstance(given, str) else given
+
     @property
     def scored_tasks(self) -> tuple[str, ...]:
         """The tasks whose dev (and test) sets are scored."""
@@ -69,13 +76,17 @@ class RunFile(GradTSSettings):
         return training.model_copy(update=update)
 
 
-def read_run_file(path: Path) -> RunFile:
+def read_run_file(path: Path, changes: Sequence[str] = ()) -> RunFile:
     """Reads a run file; relative paths in it start at its folder.
+
+    Args:
+        path: the file.
+        changes: `key=value` each, as if they stood in it (`settings.changes`).
 
     Raises:
         ConfigError: it is missing, broken or wrong.
     """
-    run_file = parse_settings(RunFile, read_yaml(path), where=str(path))
+    run_file = parse_settings(RunFile, changed(read_yaml(path), changes), where=str(path))
     return with_absolute_paths(run_file, path.absolute().parent)
 
 

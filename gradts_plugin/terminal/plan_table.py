@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gradts_plugin.comparison.planning import ComparisonPlan
 from gradts_plugin.planning.plan import Plan
 from gradts_plugin.scores import shown_duration
 from gradts_plugin.terminal.tables import print_next, print_notes
@@ -74,4 +75,39 @@ def print_plan(
         chosen = ", ".join(plan.auxiliary_tasks) or "none"
         console.print(f"The selection is known already: {chosen}.", markup=False, highlight=False)
     print_notes(console, plan.notes)
+    print_next(console, next_commands)
+
+
+def print_comparison_plan(
+    console: Console, plan: ComparisonPlan, *, next_commands: Sequence[str] = ()
+) -> None:
+    """What a comparison will do at most.
+
+    Args:
+        console: where it goes.
+        plan: the plan.
+        next_commands: what can be typed next.
+    """
+    table = Table(title="What comparing takes at most", title_justify="left")
+    for name in ("primary", "method", "trainings", "probes", "steps", "time"):
+        table.add_column(name, justify="left" if name in ("primary", "method") else "right")
+    for part in plan.parts:
+        table.add_row(
+            Text(part.primary_task),
+            Text(part.part),
+            "?" if part.num_trainings is None else str(part.num_trainings),
+            str(part.num_probes),
+            f"{part.num_steps:,}",
+            "" if part.seconds is None else shown_duration(part.seconds),
+        )
+    console.print(table)
+    if plan.seconds is None:
+        console.print("Time: not measured.")
+    else:
+        console.print(
+            f"Time: about {shown_duration(plan.seconds)} or less; measured: {plan.measured}.",
+            highlight=False,
+            markup=False,
+        )
+    print_notes(console, ["What methods share is stored, and made once: all of it is less."])
     print_next(console, next_commands)
