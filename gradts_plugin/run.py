@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gradts_plugin.engine.context import Context
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.notes import notes_on
+from gradts_plugin.engine.notes import gain_notes, notes_on
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError, nearest
@@ -48,7 +48,7 @@ def run(engine: Engine) -> Outcome:
         weights=engine.trainings.weights.paths_of(selected),
         gain=gain,
         test_gain=test_gain,
-        notes=notes_on(engine, outcome.selection),
+        notes=(*notes_on(engine, outcome.selection), *gain_notes(gain)),
     )
     _write_result(engine.session, outcome)
     return outcome

@@ -1,21 +1,24 @@
 """What is said before scores are trusted: a starved primary, unfinished and unstable trainings."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 
+import numpy as np
 import pytest
 from fake_runs import fake_file, fake_manager, open_fake
 from rich.console import Console
 
 from gradts_plugin import run
-from gradts_plugin.engine.notes import candidates_note, exposure_note, training_notes
+from gradts_plugin.engine.notes import candidates_note, exposure_note, gain_notes, training_notes
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.planning.plan import make_plan
-from gradts_plugin.records import TaskShares, Trial
+from gradts_plugin.records import Predictions, TaskShares, Trial
 from gradts_plugin.report.certainty import run_certainty
 from gradts_plugin.report.collect import collect
+from gradts_plugin.scores import Gain
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.terminal.tables import print_outcome
@@ -194,4 +197,81 @@ def test_undefined_scores_say_nothing():
 
 def test_a_run_file_of_a_fake_host_starves_nobody(tmp_path):
     given = run_file(tmp_path, training={"max_steps": 4}, method="all")
-    assert run.run(open_run_file(given, fake_manager())).notes == ()
+    notes = run.run(open_run_file(given, fake_manager())).notes
+    assert not any("steps" in note for note in notes)
+
+
+# --- nothing to gain, nothing learned, nothing gained ---------------------------------------------
+
+
+def alone_scoring(*scores, predictions=()):
+    return Trial((), scores, predictions=tuple({"dev": each} for each in predictions))
+
+
+def test_a_primary_at_its_ceiling_is_said():
+    assert training_notes([alone_scoring(0.97, 0.979)]) == []
+    (note,) = training_notes([alone_scoring(0.985, 0.995)])
+    assert note == "Alone, the primary scores 0.990 already: at most 0.010 is left to gain."
+    # At whichever length it scores better.
+    longer = replace(alone_scoring(1.0), longer=True)
+    assert "scores 1.000 already" in training_notes([alone_scoring(0.98), longer])[0]
+
+
+def answered(answers, metric="accuracy"):
+    values = np.column_stack([answers, np.arange(len(answers)) % 2]).astype(float)
+    return Predictions(metric, np.arange(len(answers)), values)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mcc", "f1", "pearson"])
+def test_a_primary_that_learned_nothing_is_said(metric):
+    same, other = answered([1, 1, 1, 1], metric), answered([1, 1, 0, 1], metric)
+    (note,) = training_notes([alone_scoring(0.5, 0.5, predictions=[same, same])])
+    assert "answers every dev instance alike: it has learned nothing" in note
+    # One seed, or the longer training, that learned something is enough.
+    assert training_notes([alone_scoring(0.5, 0.5, predictions=[same, other])]) == []
+    longer = replace(alone_scoring(0.5, predictions=[other]), longer=True)
+    assert training_notes([alone_scoring(0.5, predictions=[same]), longer]) == []
+
+
+def test_of_spans_none_is_nothing():
+    none = Predictions("span_f1", np.arange(2), np.array([[0.0, 0.0, 2.0], [0.0, 0.0, 1.0]]))
+    some = Predictions("span_f1", np.arange(2), np.array([[0.0, 0.0, 2.0], [0.0, 1.0, 1.0]]))
+    assert len(training_notes([alone_scoring(0.0, predictions=[none])])) == 1
+    assert training_notes([alone_scoring(0.0, predictions=[some])]) == []
+
+
+def test_what_does_not_say_its_answers_is_not_judged():
+    own = Predictions("mean", np.arange(3), np.array([[1.0], [1.0], [1.0]]))
+    words = Predictions("word_accuracy", np.arange(2), np.array([[3.0, 4.0], [3.0, 4.0]]))
+    single = answered([1])
+    for found in (own, words, single):
+        assert training_notes([alone_scoring(0.5, predictions=[found])]) == []
+    assert training_notes([alone_scoring(0.5)]) == []
+
+
+def test_a_selection_that_is_worse_than_alone_is_said():
+    gain = Gain(-0.03, -0.05, -0.01, 0.01, 2, 40, ("seeds",), standard_error=0.01)
+    said = "Trained anew, the selection scores 0.030 less than the primary alone"
+    assert gain_notes(gain) == [f"{said}: the primary alone is better."]
+    for high in (0.01, None):
+        assert gain_notes(replace(gain, high=high)) == [f"{said}, perhaps by chance."]
+    assert gain_notes(None) == gain_notes(replace(gain, gain=None)) == []
+
+
+def test_a_gain_that_cannot_be_told_from_none_is_said():
+    gain = Gain(0.03, -0.01, 0.07, 0.9, 1, 40, ("instances",), standard_error=0.02)
+    assert gain_notes(gain) == [
+        "With 40 dev instances and 1 seed, gains below about 0.039 cannot be told from none. Raise "
+        "training_seeds, or give the primary a larger dev set."
+    ]
+    seeds = gain_notes(replace(gain, num_instances=0, num_seeds=3))[0]
+    assert seeds.startswith("With 3 seeds, gains below about 0.039")
+    assert gain_notes(replace(gain, low=0.001)) == []
+    assert gain_notes(replace(gain, low=None)) == []
+
+
+def test_notes_on_the_gain_stand_in_the_outcome(tmp_path):
+    engine = open_fake(tmp_path, {"method": "all"})
+    outcome = run.run(engine)
+    assert gain_notes(outcome.gain)
+    assert set(gain_notes(outcome.gain)) <= set(outcome.notes)

@@ -1,21 +1,34 @@
 """What has to be known before a run's scores are trusted: notes in plain sentences.
 
-A primary that auxiliaries starve loses by any of them; a training that has not ended, or ends
-elsewhere with another seed, says nothing about gains.
+A primary that auxiliaries starve loses by any of them; a training that has not ended, ends
+elsewhere with another seed, learned nothing or all there is, says nothing about gains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.gains.gain import pooled_spread
-from gradts_plugin.records import Selection, Trial
-from gradts_plugin.scores import score_difference
+from gradts_plugin.records import Predictions, Selection, Trial
+from gradts_plugin.scores import Gain, score_difference
 
 #: Steps that the primary may lack before it is said: samplers draw, and shares are rounded.
 _LACKING = 0.05
+
+#: What a score may lack of 1 where nearly nothing is left to gain.
+_AT_CEILING = 0.02
+
+#: Metrics whose first value is the answer to an instance.
+_WITH_ANSWERS = frozenset(
+    ("accuracy", "macro_f1", "mcc", "f1", "acc_and_f1", "pearson", "spearman")
+) | {"pearson_and_spearman"}
+
+#: Half of a 95 % interval, in standard errors.
+_HALF_INTERVAL = 1.96
 
 #: Of a score: smaller differences are nothing to warn of.
 _NOTICEABLE = 0.03
@@ -98,7 +111,9 @@ def training_notes(trials: Sequence[Trial]) -> list[str]:
         )
         return max([_NOTICEABLE, *(gain for gain in gains if gain is not None)])
 
-    notes = []
+    notes = [
+        note for note in (ceiling_note(alone), learned_nothing_note(alone)) if note is not None
+    ]
     longer = [trial for trial in alone if trial.longer]
     short = [trial for trial in alone if not trial.longer]
     if longer and short:
@@ -118,3 +133,67 @@ def training_notes(trials: Sequence[Trial]) -> list[str]:
             "train for longer before anything is concluded."
         )
     return notes
+
+
+def ceiling_note(alone: Sequence[Trial]) -> str | None:
+    """Says where the primary alone leaves nearly nothing to gain; None elsewhere.
+
+    Args:
+        alone: trials of the primary alone.
+    """
+    best = max((trial.score for trial in alone if trial.score is not None), default=0.0)
+    if best < 1 - _AT_CEILING:
+        return None
+    return f"Alone, the primary scores {best:.3f} already: at most {1 - best:.3f} is left to gain."
+
+
+def learned_nothing_note(alone: Sequence[Trial]) -> str | None:
+    """Says where the primary alone answers every dev instance alike; None elsewhere.
+
+    Args:
+        alone: trials of the primary alone.
+    """
+    found = [
+        predictions["dev"] for trial in alone for predictions in trial.predictions if predictions
+    ]
+    if not found or not all(_is_constant(each) for each in found):
+        return None
+    return (
+        "Alone, the primary's model answers every dev instance alike: it has learned nothing, and "
+        "no gain over it means anything yet. Train for longer, or with another learning_rate or "
+        "encoder."
+    )
+
+
+def _is_constant(predictions: Predictions) -> bool:
+    """Whether all instances got one answer; False where the stored values do not say."""
+    if len(predictions.values) < 2:
+        return False
+    if predictions.metric == "span_f1":  # no span at all
+        return not predictions.values[:, 1].any()
+    answers = predictions.values[:, 0]
+    return predictions.metric in _WITH_ANSWERS and bool(np.ptp(answers) <= 1e-6)
+
+
+def gain_notes(gain: Gain | None) -> list[str]:
+    """Says where a selection is worse than alone, or the dev set too small to tell.
+
+    Args:
+        gain: of the selection over the primary alone; None where nothing was selected.
+    """
+    if gain is None or gain.gain is None:
+        return []
+    if gain.gain < 0:
+        is_sure = gain.high is not None and gain.high < 0
+        return [
+            f"Trained anew, the selection scores {-gain.gain:.3f} less than the primary alone"
+            + (": the primary alone is better." if is_sure else ", perhaps by chance.")
+        ]
+    if gain.low is None or gain.low > 0 or gain.standard_error is None:
+        return []
+    seeds = "1 seed" if gain.num_seeds == 1 else f"{gain.num_seeds} seeds"
+    on = f"{gain.num_instances} dev instances and " if gain.num_instances else ""
+    return [
+        f"With {on}{seeds}, gains below about {_HALF_INTERVAL * gain.standard_error:.3f} cannot "
+        "be told from none. Raise training_seeds, or give the primary a larger dev set."
+    ]
