@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "compare": ("compare", "selection methods side by side on your tasks: scores, costs, regret"),
     "data": ("data", "task data from the hub or a folder, as files"),
     "export": ("export", "a finished selection for another framework"),
+    "runs": ("runs", "the finished runs below a folder: selections, gains, costs"),
     "report": ("report", "the report of a finished run or comparison, drawn again"),
     "figures": ("figures", "the figures of a finished run or comparison, for a paper"),
     "demo": ("demo", "the whole job on generated tasks"),

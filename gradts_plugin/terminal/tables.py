@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gradts_plugin.records import Outcome, Ranking, Selection
-from gradts_plugin.scores import score_difference, shown_duration, shown_score
+from gradts_plugin.records import Outcome, Ranking, Selection, Trial
+from gradts_plugin.scores import mean_score, score_difference, shown_duration, shown_score
 from gradts_plugin.terminal.words import describe_tasks, shown_path
 
 
@@ -128,6 +128,7 @@ def summary_table(outcome: Outcome) -> Table:
                 "",
                 Text(f"{together}: {outcome.selected.shown} ({gained})"),
             )
+        _add_test_scores(table, outcome.selected, outcome.alone, primary)
     for what, gain in (("gain", outcome.gain), ("test gain", outcome.test_gain)):
         if gain is not None:
             table.add_row(what, Text(gain.shown_short))
@@ -149,6 +150,19 @@ def summary_table(outcome: Outcome) -> Table:
     )
     table.add_row("time", Text(times))
     return table
+
+
+def _add_test_scores(table: Table, selected: Trial, alone: Trial, primary: str) -> None:
+    """Both test scores, where they were asked for."""
+    if not alone.test_scores:
+        return
+    scored = mean_score(alone.test_scores)
+    table.add_row("test score", Text(f"{primary} alone: {shown_score(scored)}"))
+    if selected.auxiliary_tasks:
+        together, own = mean_score(selected.test_scores), selected.auxiliary_tasks
+        gained = shown_score(score_difference(together, scored), "+.4f")
+        described = describe_tasks(primary, own)
+        table.add_row("", Text(f"{described}: {shown_score(together)} ({gained})"))
 
 
 def print_notes(console: Console, notes: Sequence[str]) -> None:
