@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from gradts_plugin import doctor
 from gradts_plugin.doctor import Check, Diagnosis, diagnose, render
@@ -40,10 +42,12 @@ def versions(monkeypatch):
 @pytest.fixture
 def with_pip(monkeypatch):
     monkeypatch.setattr(doctor, "_managed_by_uv", lambda: False)
+    monkeypatch.setattr(doctor, "_checkout", lambda: None)
+    monkeypatch.setattr(doctor.sys, "executable", "/env/bin/python")
 
 
 @pytest.fixture
-def with_uv(monkeypatch):
+def with_uv(monkeypatch, with_pip):
     monkeypatch.setattr(doctor, "_managed_by_uv", lambda: True)
 
 
@@ -66,19 +70,51 @@ def test_missing_host_for_pip_users(versions, with_pip):
     diagnosis = diagnose()
     row = _row("jiant", diagnosis)
     assert (row.found, row.status) == ("", "missing")
-    assert row.remedy == "pip install --no-deps jiant==2.2.0"
+    assert row.remedy == "/env/bin/python -m pip install --no-deps jiant==2.2.0"
     assert not diagnosis.usable
 
 
 def test_missing_host_for_uv_users(versions, with_uv):
     versions["jiant"] = None
-    assert _row("jiant").remedy == "uv sync"
+    typed = "uv pip install --python /env/bin/python --no-deps jiant==2.2.0"
+    assert _row("jiant").remedy == typed
+
+
+def test_in_a_checkout_make_installs(versions, with_uv, monkeypatch, tmp_path):
+    (tmp_path / "Makefile").touch()
+    monkeypatch.setattr(doctor, "_checkout", lambda: tmp_path)
+    versions["jiant"] = None
+    assert _row("jiant").remedy == f"make -C {tmp_path} install"
+
+
+def test_a_checkout_is_told_from_a_copy(monkeypatch):
+    class Distribution:
+        def __init__(self, text):
+            self.text = text
+
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return self.text
+
+    for text, expected in (
+        ('{"url": "file:///my%20code/x", "dir_info": {"editable": true}}', Path("/my code/x")),
+        ('{"url": "file:///code", "dir_info": {}}', None),
+        ('{"url": "https://index/x.whl", "archive_info": {}}', None),
+        (None, None),
+        ("{", None),
+    ):
+        monkeypatch.setattr(importlib.metadata, "distribution", lambda _, t=text: Distribution(t))
+        assert doctor._checkout() == expected
 
 
 def test_other_host_version(versions, with_pip):
     versions["jiant"] = "2.1.0"
     assert _row("jiant") == Check(
-        "jiant", "2.1.0", "==2.2.0", "wrong version", "pip install --no-deps jiant==2.2.0"
+        "jiant",
+        "2.1.0",
+        "==2.2.0",
+        "wrong version",
+        "/env/bin/python -m pip install --no-deps jiant==2.2.0",
     )
 
 
@@ -86,7 +122,7 @@ def test_old_package(versions, with_pip):
     versions["torch"] = "1.13.1+cu117"
     diagnosis = diagnose()
     assert _row("torch", diagnosis) == Check(
-        "torch", "1.13.1+cu117", ">=2.6", "too old", "pip install 'torch>=2.6'"
+        "torch", "1.13.1+cu117", ">=2.6", "too old", "/env/bin/python -m pip install 'torch>=2.6'"
     )
     assert not diagnosis.usable
 
@@ -136,18 +172,84 @@ def test_ten_is_newer_than_nine():
     assert doctor._at_least("2.6", "2.6.0")
 
 
-def test_every_row_is_shown_and_what_to_type_is_never_cut():
+def test_the_verdict_comes_first_and_what_is_required_before_the_rest():
     checks = (
         Check("python", "3.11.7", ">=3.11", "ok"),
         Check("jiant", "", "==2.2.0", "missing", f"pip install 'a[b]' {'x' * 60}"),
+        Check("torch", "1.0", ">=2.6", "too old", "pip install torch"),
+        Check("matplotlib", "", ">=3.8 (optional: figures)", "not installed", "pip install it"),
     )
-    console = Console(width=60, record=True, file=None, quiet=False)
-    with console.capture() as capture:
-        console.print(render(Diagnosis(checks)), crop=False)
-    text = capture.get()
-    for check in checks:
-        for value in (check.component, check.found, check.needed, check.status, check.remedy):
-            assert value in text
+    lines = render(Diagnosis(checks)).splitlines()
+    assert lines[0] == "No run can start: jiant: missing; torch: too old."
+    required = lines.index("What to type:")
+    assert lines[required + 1 : required + 3] == [f"  {checks[1].remedy}", "  pip install torch"]
+    optional = lines.index("Optional:")
+    assert required < optional
+    assert lines[optional + 1] == "  pip install it"
+    for check, line in zip(checks, lines[-4:], strict=True):
+        for value in (check.component, check.found, check.needed, check.status):
+            assert value in line
+    fine = render(Diagnosis(checks[:1]))
+    assert fine.splitlines()[0] == "Ready: all that is required is there."
+    assert "type" not in fine
+
+
+def test_optional_components_come_last():
+    optional = [check.is_optional for check in diagnose().checks]
+    assert optional == sorted(optional)
+
+
+#: Behaves as if a package were not installed.
+WITHOUT = """
+import importlib.metadata, sys
+name, distribution, *arguments = sys.argv[1:]
+sys.modules[name] = None
+version = importlib.metadata.version
+def without(asked):
+    if asked == distribution:
+        raise importlib.metadata.PackageNotFoundError(asked)
+    return version(asked)
+importlib.metadata.version = without
+sys.argv = ["gradts-select", *arguments]
+from gradts_plugin.commands.start import main
+main()
+"""
+
+
+def without(name, distribution, *arguments):
+    command = [sys.executable, "-c", WITHOUT, name, distribution, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "distribution"),
+    [("click", "click"), ("rich", "rich"), ("pluggy", "pluggy"), ("torch", "torch")],
+)
+def test_whatever_is_missing_the_doctor_can_be_asked(name, distribution):
+    done = without(name, distribution, "doctor")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"No run can start: {distribution}: missing; jiant, mended")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "distribution"), [("click", "click"), ("yaml", "pyyaml")])
+def test_other_commands_say_what_is_missing(tmp_path, name, distribution):
+    (tmp_path / "run.yaml").write_text("{}")
+    done = without(name, distribution, "plan", str(tmp_path / "run.yaml"))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"gradts-select: the package {name!r} is not installed; `gradts-select doctor` says what "
+        "to type\n"
+    )
+
+
+def test_a_package_that_is_not_installed_at_all(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "metadata", missing)
+    monkeypatch.setattr(importlib.metadata, "requires", missing)
+    assert _row("python").status == "missing"
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,8 @@ from gradts_plugin.commands import options
 @click.command(cls=options.Command)
 def command() -> int:
     """Prints the diagnosis; exit code 1 where no run can start."""
-    from rich.console import Console
-
     from gradts_plugin import doctor
 
     diagnosis = doctor.diagnose()
-    Console().print(doctor.render(diagnosis), crop=False)
+    click.echo(doctor.render(diagnosis))
     return 0 if diagnosis.usable else 1
