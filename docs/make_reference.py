@@ -36,7 +36,7 @@ _COMMANDS_HEAD: Final = """\
 mend, 130 after Ctrl-C; `doctor` ends with 1 where no run can start.
 
 Two commands also take arguments of jiant's and pass them on unread: `run`, where no run file is
-named, and `host`.
+named, and `host`. `rank` takes a run file, or the arguments of `probe`.
 """
 
 _METHODS_HEAD: Final = """\
@@ -131,7 +131,7 @@ def _meaning(parameter: click.Parameter) -> str:
     if is_option and parameter.required:
         parts.append("**required**")
     default = parameter.to_info_dict()["default"]
-    if default not in (None, False, ""):
+    if default not in (None, False, "", ()):
         parts.append(f"default: `{default}`")
     return "; ".join(parts)
 

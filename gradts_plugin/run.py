@@ -25,6 +25,9 @@ from gradts_plugin.stores.files import write_json_atomic
 #: Name of the rewritten host configuration in the output folder.
 REWRITTEN_CONFIG = "selected_config.json"
 
+#: Name of a ranking in the output folder, where ranking was all that was asked for.
+RANKING = "ranking.json"
+
 #: Name of the outcome in the output folder.
 RESULT = "result.json"
 

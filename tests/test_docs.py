@@ -16,7 +16,7 @@ from fake_runs import TASKS, fake_file
 from pydantic import BaseModel
 from tiny_runs import with_plugins
 
-from gradts_plugin.commands import jiant_host, jiant_run, main
+from gradts_plugin.commands import jiant_host, jiant_rank, jiant_run, main
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import ModelSettings, RunFile
@@ -161,6 +161,7 @@ def test_command_lines_are_understood(arguments, monkeypatch, tmp_path):
     for module, _ in main.COMMANDS.values():
         command = importlib.import_module(f"gradts_plugin.commands.{module}").command
         monkeypatch.setattr(command, "callback", lambda **given: reached.append(given) or 0)
+    monkeypatch.setattr(jiant_rank.command, "callback", lambda **given: reached.append(given) or 0)
     monkeypatch.setattr(
         jiant_run.command,
         "callback",

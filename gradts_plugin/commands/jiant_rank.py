@@ -12,21 +12,12 @@ from gradts_plugin.commands.jiant_setup import JiantSetup, same_arguments
 @options.takes(options.Shown, JiantSetup)
 def command(shown: options.Shown, setup: JiantSetup) -> int:
     """Ranks the candidates, and prints the ranking."""
-    from rich.console import Console
-
     from gradts_plugin import run
-    from gradts_plugin.commands.showing import expect, print_json, progress_shown
-    from gradts_plugin.terminal import tables
+    from gradts_plugin.commands.showing import expect, progress_shown, show_ranking
 
     with progress_shown(shown) as (manager, progress):
         engine = setup.open(manager)
         expect(progress, engine, "probe", "rank")
         ranking = run.rank(engine)
-    if shown.as_json:
-        print_json(ranking)
-        return 0
-    out = Console()
-    out.print(tables.ranking_table(ranking))
-    out.print(tables.coverage_note(ranking), style="dim", highlight=False)
-    tables.print_next(out, [same_arguments("select")])
+    show_ranking(ranking, engine.session.output_dir, shown, same_arguments("select"))
     return 0

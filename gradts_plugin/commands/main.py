@@ -23,7 +23,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("run", "a whole run from a YAML run file, or a jiant run with the phases added"),
     "plan": ("plan", "what a run file would train, how long, how much"),
     "probe": ("jiant_probe", "measure the head importance of every task of a jiant set-up"),
-    "rank": ("jiant_rank", "rank the candidates, with confidence intervals"),
+    "rank": ("rank", "rank the candidates of a run file or a jiant set-up, with intervals"),
     "select": ("jiant_select", "select auxiliaries and write a new jiant config"),
     "compare": ("compare", "selection methods side by side on your tasks: scores, costs, regret"),
     "data": ("data", "task data from the hub or a folder, as files"),

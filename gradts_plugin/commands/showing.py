@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gradts_plugin.engine.engine import Engine
     from gradts_plugin.engine.session import Session
-    from gradts_plugin.records import Outcome
+    from gradts_plugin.records import Outcome, Ranking
 
 
 @contextlib.contextmanager
@@ -100,6 +100,24 @@ def print_result(engine: Engine, outcome: Outcome, shown: Shown) -> None:
         session = engine.session
         following = training_command(session, outcome.config_path, session.output_dir)
         print_outcome(Console(), outcome, files={"Report": report}, next_commands=[following])
+
+
+def show_ranking(ranking: Ranking, folder: Path, shown: Shown, next_command: str) -> None:
+    """Writes a ranking to `ranking.json` in a folder, and prints it."""
+    from gradts_plugin.run import RANKING
+    from gradts_plugin.stores.files import write_json_atomic
+    from gradts_plugin.terminal import tables
+
+    path = folder / RANKING
+    write_json_atomic(path, to_json(ranking))
+    if shown.as_json:
+        print_json(ranking)
+        return
+    out = Console()
+    out.print(tables.ranking_table(ranking))
+    out.print(tables.coverage_note(ranking), style="dim", highlight=False)
+    out.print(f"Ranking: {shown_path(path)}", highlight=False, markup=False, soft_wrap=True)
+    tables.print_next(out, [next_command])
 
 
 def training_command(session: Session, config_path: Path, folder: Path) -> str:

@@ -1,0 +1,49 @@
+"""`gradts-select rank`: the candidates of a run file, or of a jiant set-up, best first."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gradts_plugin.commands import jiant_rank, options
+
+_EPILOG = (
+    "Of a jiant set-up: its own arguments, with --jiant_task_container_config_path; see select."
+)
+
+
+class _Rank(options.Command):
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Reads arguments that name a run file; others are those of a jiant set-up."""
+        if any(argument.startswith("--jiant_task_container_config_path") for argument in args):
+            return jiant_rank.command.make_context(info_name, args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=_Rank, epilog=_EPILOG)
+@options.argument("run_file", "YAML run file, or jiant's own arguments")
+@options.takes(options.Shown, options.Changed)
+def command(shown: options.Shown, changed: options.Changed, *, run_file: Path) -> int:
+    """Probes and ranks what a run file names; its trials are left to `run`."""
+    from gradts_plugin.commands.reading import read_checked
+
+    read = read_checked(run_file, changed.changes)
+    from gradts_plugin import opening, run
+    from gradts_plugin.commands.showing import expect, progress_shown, show_ranking
+
+    with progress_shown(shown) as (manager, progress):
+        engine = opening.open_run_file(read, manager)
+        expect(progress, engine, "probe", "rank")
+        ranking = run.rank(engine)
+    following = f"gradts-select run {shlex.quote(str(run_file))}{changed.typed}"
+    show_ranking(ranking, engine.session.output_dir, shown, following)
+    return 0
