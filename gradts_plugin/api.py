@@ -21,6 +21,7 @@ from gradts_plugin.engine.engine import Engine
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Cost, Counters, Outcome, Ranking, Selection, Trial
+from gradts_plugin.report.notebook import html_of, pictures_html
 from gradts_plugin.report.writing import write_report
 from gradts_plugin.scores import Gain
 from gradts_plugin.settings.parsing import parse_settings
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _Answer = TypeVar("_Answer")
-
-_HTML = '<pre style="line-height: normal; overflow-x: auto">{code}</pre>'
 
 
 class _Shown(ABC):
@@ -50,9 +49,7 @@ class _Shown(ABC):
         return captured.get().rstrip()
 
     def _repr_html_(self) -> str:
-        out = Console(file=io.StringIO(), width=100, record=True, force_jupyter=False)
-        out.print(self)
-        return out.export_html(code_format=_HTML, inline_styles=True)
+        return html_of(self.__rich__())
 
 
 class RankingResult(_Shown, Ranking):
@@ -190,7 +187,10 @@ class Result(_Shown):
             parts += [Text(), self.ranking]
         if self.trials:
             parts += [Text(), self.trials]
-        return Group(*parts)
+        return Group(*(part.__rich__() if isinstance(part, _Shown) else part for part in parts))
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + pictures_html(self.report_path.parent, self.selection)
 
 
 class GradTS:

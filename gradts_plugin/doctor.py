@@ -108,11 +108,11 @@ def render(diagnosis: Diagnosis) -> str:
     verdict = f"No run can start: {told}." if faults else "Ready: all that is required is there."
     lines = [verdict, ""]
     # Once each. Below the verdict, so that nobody has to look for them.
-    for title, needed in (
+    for title, of_each in (
         ("What to type:", [check.remedy for check in faults]),
         ("Optional:", [check.remedy for check in diagnosis.checks if check.is_fine]),
     ):
-        remedies = [f"  {remedy}" for remedy in dict.fromkeys(needed) if remedy]
+        remedies = [f"  {remedy}" for remedy in dict.fromkeys(of_each) if remedy]
         lines += [title, *remedies, ""] if remedies else []
     rows = [("component", "status", "found", "needed")]
     rows += [

@@ -188,6 +188,27 @@ def test_a_selection_says_what_and_why():
     assert "because [1] &lt; 2" in selection._repr_html_()
 
 
+def test_a_notebook_gets_tables():
+    shown = RANKING._repr_html_()
+    assert shown.startswith("<table><caption>Candidates for p, best first</caption><thead><tr>")
+    assert '<td style="text-align: right">0.500</td>' in shown
+    assert "[0.400, 0.600]" in shown
+    assert shown.count("<tr>") == 3
+    assert "<p>" in shown  # what the intervals cover
+    assert not set("\u2500\u2502\u2503\u2501\u250f") & set(shown)  # no boxes of characters
+
+
+def test_a_notebook_gets_the_pictures_of_a_run(page):
+    # The last run in the folder is that of another method: its report lies there now.
+    image = '<img src="data:image/svg+xml;base64,'
+    assert page["again"]._repr_html_().count(image) == 1
+    shown = page["result"]._repr_html_()
+    assert image not in shown
+    assert "<figcaption>" in page["again"]._repr_html_()
+    assert "Selected for rte" in shown
+    assert shown.count("<table>") == 2
+
+
 def test_rich_prints_colours_only_where_there_are_some(capsys):
     Console(force_terminal=True, width=80).print(RANKING)
     assert "\x1b[" in capsys.readouterr().out

@@ -29,7 +29,7 @@ def write_report(engine: Engine, outcome: Outcome) -> Path:
 
     folder = engine.session.output_dir
     path = write_report_json(collect(engine, outcome), folder)
-    if not _can_draw():
+    if not can_draw():
         return path
     from gradts_plugin.report.run_page import write_run_page
 
@@ -52,7 +52,7 @@ def write_comparison_report(folder: Path) -> Path | None:
     """
     from gradts_plugin.report.files import REPORT_HTML, read_comparison
 
-    if not _can_draw():
+    if not can_draw():
         return None
     from gradts_plugin.report.comparison_page import write_comparison_page
 
@@ -61,5 +61,6 @@ def write_comparison_report(folder: Path) -> Path | None:
     return page
 
 
-def _can_draw() -> bool:
+def can_draw() -> bool:
+    """Whether what draws pages and pictures is installed."""
     return find_spec("matplotlib") is not None and find_spec("jinja2") is not None
