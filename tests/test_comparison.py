@@ -116,9 +116,9 @@ def test_seeds_that_choose_score_nothing(compared):
     def seeds(length):
         return {plan.seed for plan in compared.host.trained if plan.recipe.max_steps == length}
 
-    # Those of the evaluation, and one to choose with and one to confirm.
-    assert seeds(STEPS) == {0, 1, 2, 3}
-    assert seeds(2) == {5, 6}
+    # Those of the evaluation, and one to choose with and one to confirm, where there is a new best.
+    assert {0, 1, 2} <= seeds(STEPS) <= {0, 1, 2, 3}
+    assert {5} <= seeds(2) <= {5, 6}
     for result in compared.result.primaries.values():
         scores = {score for trial in result.subsets for score in trial.scores}
         for name in ("trial", "trial, briefly"):
@@ -177,7 +177,14 @@ def test_a_line_is_said_of_each_method_and_each_subset(compared):
 
 
 def test_all_of_it_is_in_the_files(compared, folder):
-    assert to_json(read_comparison(folder / "out")) == to_json(compared.result)
+    written = json.loads((folder / "out" / "comparison.json").read_text())
+    assert written == to_json(compared.result)
+    read = read_comparison(folder / "out")
+    for primary, result in compared.result.primaries.items():
+        assert read.primaries[primary].subsets == result.subsets
+        for name, method in result.methods.items():
+            if not method.selection.kept_instances:  # which instances are kept is not written
+                assert to_json(read.primaries[primary].methods[name]) == to_json(method)
     text = (folder / "out" / "comparison.md").read_text()
     assert text.startswith("# Selection methods compared\n\nEach selection is trained for 4 steps")
     assert "over 2 seeds" in text
@@ -284,7 +291,7 @@ def mine(**values):
             "methods.mine.primary_task: is the same for all methods; leave it out",
         ),
         ({"methods": {"a/b": {"method": "all"}}}, "method name 'a/b' cannot be a folder name"),
-        ({"methods": {}}, "methods: dictionary should have at least 1 item"),
+        ({"methods": {}}, "methods: at least 1 are needed"),
         (
             {"primaries": ["goal", "degre"]},
             "primaries: unknown task 'degre'; did you mean 'degree'",
@@ -349,5 +356,5 @@ def test_methods_are_compared_through_jiant_and_a_rerun_trains_nothing(tmp_path)
     assert config.is_file()
     assert f"--jiant_task_container_config_path {config}" in again.out.replace("'", "")
     assert str(out / "report.html") in again.out
-    assert f"Best on average: {best}" in (out / "report.html").read_text(encoding="utf-8")
+    assert f"No single best: {best}" in (out / "report.html").read_text(encoding="utf-8")
     assert not list(out.rglob("best_model.p"))

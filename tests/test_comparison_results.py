@@ -215,6 +215,42 @@ def test_the_best_method_has_the_least_regret_and_then_the_least_time(methods, b
     assert with_regrets(*methods).best_method == best
 
 
+def scoring(**scores):
+    """One primary; each method's selection has a score for each seed."""
+    alone = scored("", 0.5, 0.5, 0.5)
+    methods = {
+        name: result_of(scored("a", *values), alone=alone, cost=Cost())
+        for name, values in scores.items()
+    }
+    return Comparison(3, {"p": PrimaryResult(alone, alone, (alone,), methods)})
+
+
+def test_methods_are_tied_where_their_differences_may_be_chance():
+    found = scoring(best=(0.70, 0.80, 0.90), near=(0.69, 0.795, 0.88), far=(0.9, 0.5, 0.7))
+    # Differences .01, .005, .02: mean .01167, standard error .00441, times t(2) = 4.303: .019.
+    # Each score varies by .1, which both share; the third one's differences vary by .26.
+    assert found.tied_with("best") == ["near", "far"]
+    found = scoring(best=(0.70, 0.80, 0.90), near=(0.69, 0.789, 0.891))
+    # .01, .011, .009: standard error .000577.
+    assert found.tied_with("best") == []
+    assert found.tied_with("near") == []
+
+
+def test_equal_methods_and_single_seeds_are_tied():
+    assert scoring(one=(0.7, 0.8, 0.9), other=(0.7, 0.8, 0.9)).tied_with("one") == ["other"]
+    assert scoring(one=(0.9,), other=(0.1,)).tied_with("one") == ["other"]
+    assert scoring(one=(0.9, 0.9), other=(0.1, None)).tied_with("one") == ["other"]
+    assert scoring(one=(0.9, 0.9)).tied_with("one") == []
+
+
+def test_seeds_are_compared_by_their_means_over_primaries():
+    first = scoring(one=(0.7, 0.8), other=(0.6, 0.9)).primaries["p"]
+    second = scoring(one=(0.7, 0.8), other=(0.6, 0.5)).primaries["p"]
+    # Differences .1 and -.1, .1 and .3; their means .1 and .1.
+    assert Comparison(2, {"p": first, "q": second}).tied_with("one") == []
+    assert Comparison(2, {"p": first}).tied_with("one") == ["other"]
+
+
 def test_a_missing_test_score_is_left_blank_and_no_mean_is_made_up():
     found = compared(tested=(True, False))
     assert found.means["[red]"].test_gain is None
@@ -233,7 +269,7 @@ def test_the_tables_say_everything_in_the_order_of_the_settings():
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| none | none | 0.5500 ± 0.0707 | +0.0000 ± 0.0000 |  |  | 0.2000 | 0 | 0 | 0 |",
         # 0.2 and its standard error 0.1, with one degree of freedom
-        "| [red] | a | 0.7500 ± 0.0707 | +0.2000 ± 0.1414 | [-1.071, +1.471] | 0.85 "
+        "| [red] | a | 0.7500 ± 0.0707 | +0.2000 ± 0.1414 | [-1.071, +1.471] | 0.73 "
         "| 0.0000 | 100 | 800 | 90 |",
         "",
     ]
@@ -251,8 +287,10 @@ def test_the_tables_in_the_terminal_end_with_means_and_what_to_type():
     text = out.getvalue()
     assert text.index("p: alone") < text.index("q: alone") < text.index("Means over 2 primaries")
     assert re.search(r"\[red\] +│ 0\.0750 │ \+0\.0250 │ +\+0\.0000 │ +100 │ +90 s", text)
-    assert re.search(r"\+0\.2000 │ \[-1\.07\d, \+1\.47\d\] │ +0\.85 │", text)
-    assert "Least mean regret: [red]." in text
+    assert re.search(r"\+0\.2000 │ \[-1\.07\d, \+1\.47\d\] │ +0\.73 │", text)
+    assert "Least mean regret: [red], by no more than chance before none." in text.replace(
+        "\n", " "
+    )
     assert text.endswith("Next:\n  type this\n")
     assert max(map(len, text.splitlines())) <= 80
 

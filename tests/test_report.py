@@ -359,7 +359,7 @@ def test_a_comparison_has_a_page_and_figures_of_its_own(tmp_path):
     assert (answer.code, answer.err) == (0, "")
     text = Page((folder / "report.html").read_text()).text
     name, best = next(iter(by_gain(comparison).items()))
-    start = text.index(f"Best on average: {name}")
+    start = text.index(f"No single best: {name}, ")
     said = (f"{best.gain:+.4f}", f"{best.regret:.4f}", "How sure is that?", "All methods", "cola")
     places = [text.index(part, start) for part in said]
     assert places == sorted(places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -124,6 +124,31 @@ class Comparison:
                 by_method.setdefault(name, []).append(found)
         return {name: _means_of(found) for name, found in by_method.items()}
 
+    def tied_with(self, name: str) -> list[str]:
+        """The other methods whose scores differ from one's by no more than chance.
+
+        The means over the primaries are compared seed by seed (Student's t, 95 %): the noise is
+        that of the difference. With one seed nobody knows, and none is ahead.
+
+        Args:
+            name: of the method.
+        """
+        own = self._scores_by_seed(name)
+        return [
+            other
+            for other in self.means
+            if other != name and _is_chance(own, self._scores_by_seed(other))
+        ]
+
+    def _scores_by_seed(self, name: str) -> list[Score]:
+        """Mean score over the primaries, for each seed."""
+        rows = [
+            result.methods[name].trial.scores
+            for result in self.primaries.values()
+            if name in result.methods
+        ]
+        return [mean_score(column) for column in zip(*rows, strict=False)]
+
     @property
     def best_method(self) -> str:
         """The method with the least mean regret; of equal ones the one that costs least time."""
@@ -134,6 +159,18 @@ class Comparison:
 
         means = self.means
         return min(means, key=rank)
+
+
+def _is_chance(scores: Sequence[Score], others: Sequence[Score]) -> bool:
+    """Whether the mean difference of paired scores has 0 in its 95 % interval."""
+    from scipy.stats import t
+
+    differences = score_differences(scores, others)
+    defined = [each for each in differences if each is not None]
+    if len(defined) < max(2, len(differences)):
+        return True
+    error = float(np.std(defined, ddof=1)) / math.sqrt(len(defined))
+    return abs(float(np.mean(defined))) <= float(t.ppf(0.975, len(defined) - 1)) * error
 
 
 def method_result(

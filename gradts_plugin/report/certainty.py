@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from gradts_plugin.comparison.results import Comparison, MethodMeans
@@ -123,34 +122,33 @@ def _about_surrogate(report: RunReport) -> str | None:
 
 def comparison_certainty(comparison: Comparison, found: Mapping[str, MethodMeans]) -> list[str]:
     """What makes the order of the methods sure or doubtful, one sentence each."""
-    (best_name, best), *others = found.items()
+    best_name, best = next(iter(found.items()))
+    tied = comparison.tied_with(best_name)
     sentences = []
-    spread = _spread(comparison, best_name)
     if comparison.seeds < 2:
         sentences.append(
             "Each score rests on one seed, so the spread is unknown and the order may be chance. "
             "Set evaluation_seeds to 3 or more."
         )
-    elif spread is None or best.gain is None:
+    elif best.gain is None:
         sentences.append(f"Scores of {best_name} are undefined, so the order says little.")
-    else:
+    elif tied:
         sentences.append(
-            f"The scores of one selection differ by {spread:.4f} between seeds (standard "
-            f"deviation, {comparison.seeds} seeds). Smaller differences between methods say little."
+            f"Seed by seed, {best_name} is ahead of {', '.join(tied)} by no more than chance "
+            f"({comparison.seeds} seeds, 95 %)."
         )
-        cheaper = [
-            (name, method)
-            for name, method in others
-            if method.gain is not None
-            and best.gain - method.gain <= spread
-            and method.seconds < best.seconds
-        ]
-        if cheaper:
-            name, cheapest = min(cheaper, key=lambda pair: pair[1].seconds)
+        name = min((best_name, *tied), key=lambda each: found[each].seconds)
+        cheapest = found[name]
+        if name != best_name and cheapest.gain is not None:
             sentences.append(
-                f"Within that spread of {best_name}, {name} costs least: "
-                f"{shown_duration(cheapest.seconds)} for {signed(cheapest.gain)}."
+                f"Of these, {name} costs least: {shown_duration(cheapest.seconds)} for "
+                f"{signed(cheapest.gain)}."
             )
+    elif len(found) > 1:
+        sentences.append(
+            f"Seed by seed, {best_name} is ahead of every other method by more than chance "
+            f"({comparison.seeds} seeds, 95 %)."
+        )
     if len(comparison.primaries) == 1:
         sentences.append("One primary says little about others. Compare on several.")
     sentences.append(
@@ -158,14 +156,3 @@ def comparison_certainty(comparison: Comparison, found: Mapping[str, MethodMeans
         "theirs optimistic. Keep a test set for the last word."
     )
     return sentences
-
-
-def _spread(comparison: Comparison, name: str) -> float | None:
-    """The usual standard deviation between seeds: the root of the mean variance."""
-    spreads = [
-        result.methods[name].trial.spread
-        for result in comparison.primaries.values()
-        if name in result.methods
-    ]
-    known = [spread for spread in spreads if spread is not None]
-    return math.hypot(*known) / math.sqrt(len(known)) if known else None

@@ -34,12 +34,14 @@ def render_comparison_page(comparison: Comparison) -> str:
     """
     overall, *single = comparison_pictures(comparison)
     found = by_gain(comparison)
+    best = next(iter(found))
     return (
         page_environment()
         .get_template("comparison.html.j2")
         .render(
             comparison=comparison,
-            best=next(iter(found)),
+            best=best,
+            tied=comparison.tied_with(best),
             found=list(found.values()),
             overall=overall,
             primaries=[

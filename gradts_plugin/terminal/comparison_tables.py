@@ -54,14 +54,20 @@ def print_comparison(
         console.print(table)
     console.print(means_table(comparison))
     console.print(
-        f"Least mean regret: {comparison.best_method}. Steps and time: until the selection is "
-        "known, with nothing stored.",
+        f"Least mean regret: {_best(comparison)}. Steps and time: until the selection is known, "
+        "with nothing stored.",
         highlight=False,
         markup=False,
     )
     for path in files:
         console.print(f"All figures: {shown_path(path)}", markup=False, soft_wrap=True)
     print_next(console, next_commands)
+
+
+def _best(comparison: Comparison) -> str:
+    best = comparison.best_method
+    tied = comparison.tied_with(best)
+    return f"{best}, by no more than chance before {', '.join(tied)}" if tied else best
 
 
 def means_table(comparison: Comparison) -> Table:
