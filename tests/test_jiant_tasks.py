@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_encoders import SENTENCES, save_tiny_encoder
 
-from gradts_plugin.errors import ConfigError, DataError, HostError
+from gradts_plugin.errors import ConfigError, DataError, HostError, LeftOutWarning
 from gradts_plugin.hosts.jiant.losses import instance_losses
 from gradts_plugin.hosts.jiant.tasks import attaching, custom, evaluation, examples
 
@@ -210,6 +210,21 @@ def test_the_first_piece_of_a_word_carries_its_label():
     assert tokenized.label_mask == [1, 0, 1, 1, 1, *[0] * 99]
 
 
+def test_words_without_a_label_are_neither_learned_nor_scored(folder, encoder, tmp_path):
+    rows = [row("tagging", 0), row("tagging", 1)]
+    rows[0]["labels"][1] = rows[1]["labels"][0] = -100
+    config = json.loads((folder / "tagging.json").read_text())
+    config["paths"] = dict.fromkeys(("train", "val"), str(tmp_path / "rows.jsonl"))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (tmp_path / "task.json").write_text(json.dumps(config))
+    with pytest.warns(LeftOutWarning, match="words without a label, ignored: 2"):
+        caches = cached(tmp_path / "task.json", encoder, tmp_path / "out")
+    for datum, given in zip(caches["val_labels"].get_all(), rows, strict=True):
+        assert datum["pos_list"] == [label for label in given["labels"] if label != -100]
+    labels = [datum["data_row"].label_ids for datum in caches["train"].get_all()]
+    assert [int((ids >= 0).sum()) for ids in labels] == [len(each["labels"]) - 1 for each in rows]
+
+
 def test_words_beyond_the_maximum_length_have_no_label(folder, encoder, tmp_path):
     caches = cached(folder / "tagging.json", encoder, tmp_path, max_seq_length=8)
     for datum in caches["train"].get_all():
@@ -344,10 +359,51 @@ def test_spans_count_only_where_all_of_a_span_is_right():
     assert scores["accuracy"] == pytest.approx(3 / 4)
 
 
-def test_plain_tags_count_word_by_word():
+SCHEMES = {
+    "IOB": ["B-P", "I-P", "O", "B-L"],
+    "IO": ["I-P", "I-P", "O", "I-L"],
+    "IOBES": ["B-P", "E-P", "O", "S-L"],
+    "BILOU": ["B-P", "L-P", "O", "U-L"],
+    "BMES": ["B-P", "E-P", "O", "S-L"],
+    "BMEWO": ["B-P", "E-P", "O", "W-L"],
+    "underscore": ["B_P", "I_P", "O", "B_L"],
+    "suffix": ["P-B", "P-I", "O", "L-B"],
+    "suffix with underscore": ["the_P_B", "the_P_I", "O", "the_L_B"],
+    "lower case": ["b-p", "i-p", "o", "b-l"],
+    "bare": ["B", "I", "O", "B"],
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_spans_of_every_scheme_are_found_whole_or_not_at_all(scheme):
+    gold = SCHEMES[scheme]
+    outside = "o" if "o" in gold else "O"
+    first, last = [*gold[:3], outside], [gold[0], *[outside] * 2, gold[3]]
+    labels = sorted({*gold, "M-P" if scheme == "BMES" else outside})
+    for found, score in ((gold, 1.0), ([outside] * 4, 0.0), (first, 2 / 3), (last, 0.5)):
+        scores = evaluation.tag_scores([found], [gold], labels)
+        # With spans of I alone, half of the first is a span of its own, as it is of B alone.
+        assert scores["seqeval_f1"] == pytest.approx(score)
+
+
+def test_a_middle_goes_on_with_its_span():
+    gold = [["B-P", "M-P", "E-P", "O"]]
+    labels = ["B-P", "M-P", "E-P", "S-P", "O"]
+    found = [["B-P", "E-P", "O", "O"]]
+    assert evaluation.tag_scores(gold, gold, labels)["seqeval_f1"] == 1.0
+    assert evaluation.tag_scores(found, gold, labels)["seqeval_f1"] == 0.0
+
+
+def test_a_label_that_marks_no_span_leaves_the_others_spans():
+    gold, found = [["B-P", "I-P", "O", "X"]], [["O", "O", "O", "X"]]
+    scores = evaluation.tag_scores(found, gold, ["B-P", "I-P", "O", "X"])
+    assert (scores["accuracy"], scores["seqeval_f1"]) == (0.5, 0.0)
+
+
+def test_plain_tags_have_no_spans():
     gold, found = [["NOUN", "NOUN", "VERB"]], [["NOUN", "VERB", "VERB"]]
     scores = evaluation.tag_scores(found, gold, ["NOUN", "VERB"])
-    assert scores["seqeval_f1"] == scores["accuracy"] == pytest.approx(2 / 3)
+    assert scores == {"accuracy": pytest.approx(2 / 3), "macro_f1": pytest.approx(2 / 3)}
 
 
 def test_tag_predictions_of_batches_of_different_length_are_kept_apart():

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import shell_complete
 
 from gradts_plugin import __version__
-from gradts_plugin.commands.refusals import PROGRAM, old_keys_told, refusal, say
+from gradts_plugin.commands.refusals import PROGRAM, refusal, say, warnings_told
 from gradts_plugin.errors import ConfigError, nearest
 
 #: Command -> (module, what it does).
@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "rank": ("rank", "rank the candidates of a run file or a jiant set-up, with intervals"),
     "select": ("jiant_select", "select auxiliaries and write a new jiant config"),
     "compare": ("compare", "selection methods side by side on your tasks: scores, costs, regret"),
+    "task": ("task", "what a task config reads: rows, labels, lengths, and what is left out"),
     "data": ("data", "task data from the hub or a folder, as files"),
     "export": ("export", "a finished selection for another framework"),
     "runs": ("runs", "the finished runs below a folder: selections, gains, costs"),
@@ -92,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
     """Runs a command and returns its exit code."""
     try:
         with (
-            old_keys_told(),
+            warnings_told(),
             GROUP.make_context(PROGRAM, list(arguments), obj=tuple(arguments)) as context,
         ):
             return int(GROUP.invoke(context))

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import DataError, nearest
-from gradts_plugin.tasks.formats.rows import Row
+from gradts_plugin.tasks.formats.rows import Row, Source
+from gradts_plugin.tasks.formats.table import read_table
+from gradts_plugin.tasks.kinds import IGNORED
 from gradts_plugin.tasks.sources import DatasetSource
-from gradts_plugin.tasks.task_configs import TaskConfig
 
 
-def read_dataset(config: TaskConfig, source: str) -> Iterator[Row]:
+def read_dataset(source: Source) -> Iterator[Row]:
     """Yields the rows of a split by their columns, class numbers as names."""
-    if config.dataset is None:  # the table of readers has seen to it
+    origin = source.config.dataset
+    if origin is None:  # the table of readers has seen to it
         return
-    dataset = load_dataset_split(config.dataset, source)
-    place = config.dataset.place(source)
-    names = config.field_names()
+    place = origin.place(source.name)
+    tables = _tables(origin)
+    if tables:
+        yield from _read_tables(source, tables)
+        return
+    dataset = load_dataset_split(origin, source.name)
     wanted = {
-        field.split(".")[0] if field not in dataset.column_names else field
-        for name in names.values()
-        for field in ([name] if isinstance(name, str) else name)
+        name.split(".")[0] if name not in dataset.column_names else name
+        for name in map(str, source.used)
     }
     if wanted <= set(dataset.column_names):
         # Columns nobody asked for (images, sound) are expensive to decode.
         dataset = dataset.select_columns(sorted(wanted))
     for number, row in enumerate(dataset):
         named = {
-            column: _class_names(value, dataset.features[column]) for column, value in row.items()
+            column: class_names(value, dataset.features[column]) for column, value in row.items()
         }
         yield f"{place}, row {number}", named
 
@@ -45,13 +49,10 @@ def load_dataset_split(source: DatasetSource, split: str) -> Any:
     """
     import datasets  # takes seconds to import, and most tasks are files
 
-    folder = Path(source.path)
     with _dataset_errors(source):
-        if (folder / "dataset_dict.json").is_file():
-            saved = datasets.load_from_disk(str(folder))
-            if split not in saved:
-                raise DataError(f"dataset {folder}: no split {split!r}; {nearest(split, saved)}")
-            return saved[split]
+        saved = _saved(source)
+        if saved is not None:
+            return _part_of(saved, split, f"dataset {source.path}")
         return datasets.load_dataset(
             source.path, source.name, split=split, revision=source.revision
         )
@@ -61,13 +62,88 @@ def dataset_split_names(source: DatasetSource) -> tuple[str, ...]:
     """The splits that a dataset has; see `load_dataset_split`."""
     import datasets
 
-    saved = Path(source.path) / "dataset_dict.json"
     with _dataset_errors(source):
-        if saved.is_file():
-            return tuple(json.loads(saved.read_text(encoding="utf-8"))["splits"])
+        saved = _saved(source)
+        if saved is not None:
+            return tuple(saved)
         return tuple(
             datasets.get_dataset_split_names(source.path, source.name, revision=source.revision)
         )
+
+
+def _saved(source: DatasetSource) -> Mapping[str, Any] | None:
+    """The splits of a folder that `save_to_disk` wrote; one that was saved alone is `train`."""
+    import datasets
+
+    folder = Path(source.path)
+    if (folder / "dataset_dict.json").is_file():
+        saved: Mapping[str, Any] = datasets.load_from_disk(str(folder))
+        return saved
+    if (folder / "state.json").is_file():
+        return {"train": datasets.load_from_disk(str(folder))}
+    return None
+
+
+def _part_of(saved: Mapping[str, Any], split: str, where: str) -> Any:
+    """A split of a saved dataset, or a slice of one."""
+    import datasets
+
+    if split in saved:
+        return saved[split]
+    sizes = {name: len(part) for name, part in saved.items()}
+    return datasets.concatenate_datasets(
+        [saved[name].select(range(sizes[name])[part]) for name, part in _parts(split, sizes, where)]
+    )
+
+
+def _parts(split: str, sizes: Mapping[str, int], where: str) -> list[tuple[str, slice]]:
+    """The parts of splits that an instruction such as `train[:90%]` names.
+
+    Raises:
+        DataError: there is no such split; says what there is.
+    """
+    import datasets
+
+    name = split.partition("[")[0]
+    if "+" not in split and name not in sizes:
+        hint = "; 'train[:90%]' and 'train[90%:]' divide it" if len(sizes) == 1 else ""
+        raise DataError(f"{where}: no split {name!r}; {nearest(name, sizes)}{hint}")
+    try:
+        parts = datasets.ReadInstruction.from_spec(split).to_absolute(dict(sizes))
+    except (ValueError, AssertionError) as error:
+        raise DataError(f"{where}: split {split!r}: {error}") from error
+    return [(part.splitname, slice(part.from_, part.to)) for part in parts]
+
+
+def _tables(source: DatasetSource) -> Mapping[str, Sequence[str]]:
+    """The files of a folder of tables, split by split; none where it is no such folder."""
+    import datasets
+
+    folder = Path(source.path)
+    suffixes = {suffix for path in folder.rglob("*") for suffix in path.suffixes}
+    if not suffixes & {".csv", ".tsv"}:
+        return {}
+    with _dataset_errors(source):
+        config = datasets.load_dataset_builder(source.path, source.name).config
+    is_table = hasattr(config, "keep_default_na") and config.data_files
+    return {str(split): files for split, files in config.data_files.items()} if is_table else {}
+
+
+def _read_tables(source: Source, tables: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """Reads a folder's tables as files are read.
+
+    What `datasets` reads them with takes None, NA and null for no value, and 01 for a number.
+    """
+    names = {part.partition("[")[0] for part in source.name.split("+")}
+    rows = {
+        name: [row for file in files for row in read_table(replace(source, name=str(file)))]
+        for name, files in tables.items()
+        if name in names
+    }
+    sizes = {name: len(rows.get(name, ())) for name in tables}
+    path = source.config.dataset.path if source.config.dataset else ""
+    for name, part in _parts(source.name, sizes, f"dataset {path}"):
+        yield from rows[name][part]
 
 
 @contextlib.contextmanager
@@ -97,12 +173,20 @@ def _dataset_errors(source: DatasetSource) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _class_names(value: Any, feature: Any) -> Any:
-    """Names instead of class numbers, where the dataset knows them; -1 means unlabelled."""
+def class_names(value: Any, feature: Any) -> Any:
+    """Names instead of class numbers, however deep; a number without a name is no label.
+
+    Args:
+        value: of a row.
+        feature: what `datasets` knows of it; None: nothing.
+    """
+    if isinstance(value, Mapping):
+        inner = getattr(feature, "feature", feature) or {}  # a list of structs, or a struct
+        return {key: class_names(item, inner.get(key)) for key, item in value.items()}
     if isinstance(value, list):
-        inner = getattr(feature, "feature", None)
-        return [_class_names(item, inner) for item in value]
+        inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
+        return [class_names(item, inner) for item in value]
     names = getattr(feature, "names", None)
     if names is None or not isinstance(value, int):
         return value
-    return names[value] if 0 <= value < len(names) else None
+    return names[value] if 0 <= value < len(names) else IGNORED
