@@ -20,7 +20,7 @@ from gradts_plugin.errors import SelectionError, nearest
 from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.records import Outcome, Ranking, Selection, TrainingPlan, Trial
-from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.stores.files import remove_abandoned, write_json_atomic
 
 #: Name of the rewritten host configuration in the output folder.
 REWRITTEN_CONFIG = "selected_config.json"
@@ -167,7 +167,9 @@ def train_selection(engine: Engine, selection: Selection) -> tuple[Trial, Trial]
         trainings.weights.deliver(selected)
         if not selection.auxiliary_tasks:
             return selected, selected
-        return selected, trainings.score(TrialRequest((), seeds))
+        alone = trainings.score(TrialRequest((), seeds))
+        trainings.weights.remove_all()  # a killed run may have left others
+        return selected, alone
 
 
 def final_plan(engine: Engine, selection: Selection) -> TrainingPlan:
@@ -198,6 +200,8 @@ def _is_longer(selection: Selection) -> bool | None:
 
 def _write_result(session: Session, outcome: Outcome) -> None:
     write_json_atomic(session.output_dir / RESULT, to_json(outcome))
+    for folder in (session.output_dir, session.stores.root):
+        remove_abandoned(folder)  # what runs left that were killed
 
 
 @contextlib.contextmanager

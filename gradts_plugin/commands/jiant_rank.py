@@ -18,8 +18,7 @@ def command(shown: options.Shown, setup: JiantSetup) -> int:
     from gradts_plugin.commands.showing import expect, print_json, progress_shown
     from gradts_plugin.terminal import tables
 
-    with progress_shown(shown) as (manager, progress):
-        engine = setup.open(manager)
+    with progress_shown(shown) as (manager, progress), setup.open(manager) as engine:
         expect(progress, engine, "probe", "rank")
         ranking = run.rank(engine)
     if shown.as_json:

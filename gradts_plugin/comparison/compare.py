@@ -75,12 +75,23 @@ def compare(
     check_methods(compare_file, settings, collect_registry(manager))
     # Every task is prepared: one that is no candidate for this primary may be it for the next.
     everything = {"primary_task": compare_file.primaries[0], "candidate_tasks": None}
-    first = open_run_file(
+    with open_run_file(
         compare_file.model_copy(update=everything),
         manager,
         check_task_names=functools.partial(check_tasks, compare_file, settings),
-    ).session
-    on_opened(first)
+    ) as engine:
+        on_opened(engine.session)
+        return _compare(compare_file, engine.session, settings, report, expect)
+
+
+def _compare(
+    compare_file: CompareFile,
+    first: Session,
+    settings: MethodSettings,
+    report: Callable[[str], None],
+    expect: Expectation,
+) -> Comparison:
+    """Every primary, on the session on all tasks."""
     left = TrainingsLeft(first, compare_file, settings)
 
     def before(primary: str, part: str | None) -> None:
