@@ -23,6 +23,7 @@ from gradts_plugin.run import RESULT
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.checksums import check_sum
 from gradts_plugin.stores.files import TEMPORARY_PREFIX, write_json_atomic
 from gradts_plugin.stores.locks import LOCK, FolderLock, refuse_if_held
 
@@ -233,9 +234,11 @@ def _short(value: Any) -> str:
 
 def _delivered_in(folder: Path) -> list[Path]:
     """Weights that earlier results in an output folder delivered."""
-    if not (folder / RESULT).exists():
+    path = folder / RESULT
+    if not path.exists():
         return []
-    found = read_json(folder / RESULT)
+    check_sum(path, "remove it and run again: weights of an earlier selection may then go")
+    found = read_json(path)
     if not isinstance(found, dict):
         return []
     listed = [*found.get("weights", []), *found.get("earlier_weights", [])]

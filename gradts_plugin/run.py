@@ -20,7 +20,8 @@ from gradts_plugin.errors import SelectionError, nearest
 from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.records import Outcome, Ranking, Selection, TrainingPlan, Trial
-from gradts_plugin.stores.files import remove_abandoned, write_json_atomic
+from gradts_plugin.stores.checksums import write_summed
+from gradts_plugin.stores.files import json_bytes, remove_abandoned, write_json_atomic
 
 #: Name of the rewritten host configuration in the output folder.
 REWRITTEN_CONFIG = "selected_config.json"
@@ -130,7 +131,10 @@ def rewrite(engine: Engine, selection: Selection, ranking: Ranking | None, path:
                 "recipe": to_json(recipe),
             },
         }
-        write_json_atomic(path, config)
+        if path.parent == session.output_dir:
+            write_summed(path, json_bytes(config))
+        else:  # in a folder of the user's
+            write_json_atomic(path, config)
         session.hook.after_config_rewritten(path=path)
     return path
 
@@ -199,7 +203,7 @@ def _is_longer(selection: Selection) -> bool | None:
 
 
 def _write_result(session: Session, outcome: Outcome) -> None:
-    write_json_atomic(session.output_dir / RESULT, to_json(outcome))
+    write_summed(session.output_dir / RESULT, json_bytes(to_json(outcome)))
     for folder in (session.output_dir, session.stores.root):
         remove_abandoned(folder)  # what runs left that were killed
 

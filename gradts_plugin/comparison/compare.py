@@ -38,7 +38,8 @@ from gradts_plugin.plugins import collect_registry
 from gradts_plugin.records import Outcome, Ranking, Selection, Trial
 from gradts_plugin.scores import shown_score
 from gradts_plugin.settings.compare_file import CompareFile
-from gradts_plugin.stores.files import check_folder_name, write_bytes_atomic, write_json_atomic
+from gradts_plugin.stores.checksums import write_summed
+from gradts_plugin.stores.files import check_folder_name, json_bytes, write_bytes_atomic
 
 #: Told before each part: how many trainings are left at most, and what is done now.
 Expectation = Callable[[int, str], None]
@@ -102,7 +103,7 @@ def _compare(
         one = _OnePrimary(compare_file, primary, first, settings, report, before)
         finished[primary] = one.compare()
         comparison = Comparison(compare_file.evaluation_seeds, dict(finished))
-        write_json_atomic(compare_file.output_dir / COMPARISON, to_json(comparison))
+        write_summed(compare_file.output_dir / COMPARISON, json_bytes(to_json(comparison)))
         _write_tables(compare_file, comparison)
     return comparison
 

@@ -127,8 +127,17 @@ def write_json_atomic(
         ValueError: a NaN or an infinity, which JSON does not have.
         TypeError: a value JSON does not have.
     """
+    write_bytes_atomic(path, json_bytes(data), error_class=error_class)
+
+
+def json_bytes(data: Any) -> bytes:
+    """Plain values as `write_json_atomic` writes them.
+
+    Raises:
+        ValueError, TypeError: a value JSON does not have.
+    """
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_as_plain)
-    write_bytes_atomic(path, (text + "\n").encode(), error_class=error_class)
+    return (text + "\n").encode()
 
 
 @contextmanager
