@@ -54,6 +54,8 @@ def open_run_file(
     Raises:
         GradTSError: see the parts; nothing is lost.
     """
+    if not run_file.enabled:
+        raise ConfigError("enabled is false: nothing is run; leave the key out, or set it to true")
     check_names(manager, run_file)
     refuse_if_held(run_file.output_dir)
     check_output_dir(run_file.output_dir, run_file)
@@ -176,6 +178,9 @@ def check_output_dir(folder: Path, run_file: RunFile) -> None:
     Raises:
         ConfigError: the folder holds another run, a run of another version, or other files.
     """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"output_dir {folder}: {path.name} is a device, pipe or socket")
     wanted = _identity(run_file)
     record = folder / RUN_RECORD
     if record.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -35,6 +36,8 @@ def sha256_of_file(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
+    if not path.is_file():  # a pipe would be waited for, and a device may have no end
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -59,8 +59,12 @@ def disk_errors(
     try:
         yield
     except OSError as error:
-        problem = _DISK_PROBLEMS.get(error.errno or 0) or error.strerror or str(error)
-        raise error_class(f"cannot {doing} {path}: {problem}") from error
+        raise error_class(f"cannot {doing} {path}: {disk_problem(error)}") from error
+
+
+def disk_problem(error: OSError) -> str:
+    """What the disk refused, in words."""
+    return _DISK_PROBLEMS.get(error.errno or 0) or error.strerror or str(error)
 
 
 @contextmanager

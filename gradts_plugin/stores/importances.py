@@ -307,6 +307,8 @@ def _read_metadata(folder: Path) -> Metadata:
 
 def _read_json(path: Path) -> Any:
     with disk_errors("read", path):
+        if path.exists() and not path.is_file():
+            raise damaged(path, "is no file")
         content = path.read_bytes()
     try:
         return json.loads(content)

@@ -80,7 +80,7 @@ class JsonRecords:
             StoreError: the record is damaged, of another version, or belongs to another key.
         """
         path = self._path(key)
-        if not path.exists():
+        if not path.is_file():
             return None
         with disk_errors("read", path):
             content = path.read_bytes()
@@ -144,7 +144,7 @@ class JsonRecords:
 
     def all_keys(self) -> Iterator[JsonObject]:
         """The keys of all records; what cannot be read is told where it is looked up."""
-        for path in sorted(self.root.glob("*.json")):
+        for path in sorted(path for path in self.root.glob("*.json") if path.is_file()):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 found = json.loads(path.read_bytes())
                 if found["format"] == self._format:
@@ -152,7 +152,7 @@ class JsonRecords:
 
     def _beside(self, key: JsonObject, ending: str, checksum: str) -> Path | None:
         path = self._path_beside(key, ending, checksum)
-        if not path.exists():
+        if not path.is_file():
             return None
         with disk_errors("read", path):
             found = sha256_of_file(path)
@@ -179,6 +179,7 @@ class JsonRecords:
 def _version_of_one_in(root: Path) -> object:
     """The format version of some record, since one folder has one; ours where none can be read."""
     try:
-        return json.loads(next(root.glob("*.json")).read_bytes())["format_version"]
+        some = next(path for path in root.glob("*.json") if path.is_file())
+        return json.loads(some.read_bytes())["format_version"]
     except (StopIteration, OSError, ValueError, KeyError, TypeError):
         return FORMAT_VERSION  # what is damaged is said when it is looked up

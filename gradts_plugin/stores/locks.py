@@ -139,7 +139,8 @@ def _made(path: Path) -> bool:
 def _holder_of(path: Path) -> _Holder | None:
     """What stands in a lock; None where there is none, or it is being written."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return _Holder(**json.loads(path.read_bytes()))
+        if path.is_file():
+            return _Holder(**json.loads(path.read_bytes()))
     return None
 
 
