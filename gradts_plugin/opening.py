@@ -247,4 +247,4 @@ def _delivered_in(folder: Path) -> list[Path]:
     if not isinstance(found, dict):
         return []
     listed = [*found.get("weights", []), *found.get("earlier_weights", [])]
-    return [Path(path) for path in listed]
+    return [Path(path) for path in dict.fromkeys(listed)]
