@@ -290,7 +290,8 @@ class GradTS:
         progress = ProgressPlugin(terminal, quiet=not shown)
         manager = make_plugin_manager([progress, *self._plugins])
         try:
-            return work(open_run_file(self.settings, manager))
+            with open_run_file(self.settings, manager) as engine:
+                return work(engine)
         finally:
             progress.close()
 

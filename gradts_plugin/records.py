@@ -189,6 +189,7 @@ class TrainingResult:
         scheduler_state: what the run's scheduler knew in the end; None without one.
         predictions: "dev" and "test" -> what the score of the best evaluation follows from; absent
             where the host cannot say.
+        weights_sha256: of the host's file of weights; empty where none was kept.
     """
 
     score: Score
@@ -200,6 +201,7 @@ class TrainingResult:
     output_dir: Path | None
     scheduler_state: JsonObject | None = None
     predictions: Mapping[str, Predictions] = field(default_factory=dict, compare=False, repr=False)
+    weights_sha256: str = ""
 
     unwritten: ClassVar[tuple[str, ...]] = ("predictions",)  # large; beside the record
 

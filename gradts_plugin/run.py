@@ -21,7 +21,8 @@ from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.ranking.by_value import with_unranked
 from gradts_plugin.records import Outcome, Ranking, Selection, TrainingPlan, Trial
-from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.stores.checksums import write_summed
+from gradts_plugin.stores.files import json_bytes, remove_abandoned, write_json_atomic
 
 #: Name of the rewritten host configuration in the output folder.
 REWRITTEN_CONFIG = "selected_config.json"
@@ -136,7 +137,10 @@ def rewrite(engine: Engine, selection: Selection, ranking: Ranking | None, path:
                 "recipe": to_json(recipe),
             },
         }
-        write_json_atomic(path, config)
+        if path.parent == session.output_dir:
+            write_summed(path, json_bytes(config))
+        else:  # in a folder of the user's
+            write_json_atomic(path, config)
         session.hook.after_config_rewritten(path=path)
     return path
 
@@ -173,7 +177,9 @@ def train_selection(engine: Engine, selection: Selection) -> tuple[Trial, Trial]
         trainings.weights.deliver(selected)
         if not selection.auxiliary_tasks:
             return selected, selected
-        return selected, trainings.score(TrialRequest((), seeds))
+        alone = trainings.score(TrialRequest((), seeds))
+        trainings.weights.remove_all()  # a killed run may have left others
+        return selected, alone
 
 
 def final_plan(engine: Engine, selection: Selection) -> TrainingPlan:
@@ -203,7 +209,9 @@ def _is_longer(selection: Selection) -> bool | None:
 
 
 def _write_result(session: Session, outcome: Outcome) -> None:
-    write_json_atomic(session.output_dir / RESULT, to_json(outcome))
+    write_summed(session.output_dir / RESULT, json_bytes(to_json(outcome)))
+    for folder in (session.output_dir, session.stores.root):
+        remove_abandoned(folder)  # what runs left that were killed
 
 
 @contextlib.contextmanager

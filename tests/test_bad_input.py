@@ -496,7 +496,7 @@ def test_jiant_encoder_folder_that_is_missing_or_has_no_tokenizer(container):
 
 def test_jiant_output_folder_that_is_a_file(container):
     container.with_name("gradts").write_text("a file")
-    container_refused(container, f"cannot write {container.with_name('gradts')}/host.log")
+    container_refused(container, f"cannot write in {container.with_name('gradts')}: a file")
 
 
 def test_missing_and_damaged_weights(container):

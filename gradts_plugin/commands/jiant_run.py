@@ -75,22 +75,23 @@ def _run(
         return None
     folder = Path(configuration.output_dir).absolute() / "gradts"
     require_other_file(config_path, folder / run.REWRITTEN_CONFIG)
-    engine = open_setup(config, runs.host_arguments(configuration), settings, manager, folder)
-    expect(progress, engine, "probe", "rank", "select")
-    outcome = run.choose(engine)
-    plan = run.final_plan(engine, outcome.selection)
+    arguments_of_host = runs.host_arguments(configuration)
+    with open_setup(config, arguments_of_host, settings, manager, folder) as engine:
+        expect(progress, engine, "probe", "rank", "select")
+        outcome = run.choose(engine)
+        plan = run.final_plan(engine, outcome.selection)
 
-    def observe(step: TrainStep) -> None:
-        manager.hook.after_train_step(plan=plan, step=step)
+        def observe(step: TrainStep) -> None:
+            manager.hook.after_train_step(plan=plan, step=step)
 
-    with engine.session.phase("train", 1):
-        runs.run_mended(
-            mode,
-            configuration,
-            container_config_path=outcome.config_path,
-            settings=settings,
-            observe=observe,
-        )
+        with engine.session.phase("train", 1):
+            runs.run_mended(
+                mode,
+                configuration,
+                container_config_path=outcome.config_path,
+                settings=settings,
+                observe=observe,
+            )
     return outcome
 
 

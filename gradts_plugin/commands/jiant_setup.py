@@ -80,15 +80,18 @@ def open_setup(
     manager: pluggy.PluginManager,
     folder: Path,
 ) -> Engine:
-    """Opens jiant on a task-container config, and a run on it that writes into a folder."""
+    """Opens jiant on a task-container config, and a run on it that has a folder for itself."""
     from gradts_plugin import opening
 
     opening.check_names(manager, settings)
     from gradts_plugin.hosts.jiant.opening import open_host
+    from gradts_plugin.stores.locks import FolderLock
 
-    log_file = folder / "host.log"
-    host = open_host(config, arguments, settings, manager.hook, work_dir=folder, log_file=log_file)
-    return opening.open_session(host, settings, manager, output_dir=folder)
+    log = folder / "host.log"
+    lock = FolderLock(folder)
+    with lock.released_on_error():
+        host = open_host(config, arguments, settings, manager.hook, work_dir=folder, log_file=log)
+        return opening.open_session(host, settings, manager, output_dir=folder, lock=lock)
 
 
 def same_arguments(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,9 +74,10 @@ def run_to_the_end(run_file: RunFile, shown: options.Shown) -> int:
     from gradts_plugin import opening, run
     from gradts_plugin.commands.showing import expect, print_result, progress_shown
 
-    with progress_shown(shown) as (manager, progress):
-        engine = opening.open_run_file(run_file, manager)
-        expect(progress, engine, "probe", "rank", "select", "train")
-        outcome = run.run(engine)
-    print_result(engine, outcome, shown)
+    with contextlib.ExitStack() as until_reported:
+        with progress_shown(shown) as (manager, progress):
+            engine = until_reported.enter_context(opening.open_run_file(run_file, manager))
+            expect(progress, engine, "probe", "rank", "select", "train")
+            outcome = run.run(engine)
+        print_result(engine, outcome, shown)
     return 0

@@ -38,7 +38,8 @@ from gradts_plugin.plugins import collect_registry
 from gradts_plugin.records import Outcome, Ranking, Selection, Trial
 from gradts_plugin.scores import shown_score
 from gradts_plugin.settings.compare_file import CompareFile
-from gradts_plugin.stores.files import check_folder_name, write_bytes_atomic, write_json_atomic
+from gradts_plugin.stores.checksums import write_summed
+from gradts_plugin.stores.files import check_folder_name, json_bytes, write_bytes_atomic
 
 #: Told before each part: how many trainings are left at most, and what is done now.
 Expectation = Callable[[int, str], None]
@@ -68,12 +69,23 @@ def compare(
         ConfigError: a method's settings are wrong; nothing was run then.
     """
     settings = checked_settings(compare_file, manager)
-    first = open_run_file(
+    with open_run_file(
         of_all_tasks(compare_file),
         manager,
         check_task_names=functools.partial(check_tasks, compare_file, settings),
-    ).session
-    on_opened(first)
+    ) as engine:
+        on_opened(engine.session)
+        return _compare(compare_file, engine.session, settings, report, expect)
+
+
+def _compare(
+    compare_file: CompareFile,
+    first: Session,
+    settings: MethodSettings,
+    report: Callable[[str], None],
+    expect: Expectation,
+) -> Comparison:
+    """Every primary, on the session on all tasks."""
     left = TrainingsLeft(first, compare_file, settings)
 
     def before(primary: str, part: str | None) -> None:
@@ -84,7 +96,7 @@ def compare(
         one = _OnePrimary(compare_file, primary, first, settings, report, before)
         finished[primary] = one.compare()
         comparison = Comparison(compare_file.evaluation_seeds, dict(finished))
-        write_json_atomic(compare_file.output_dir / COMPARISON, to_json(comparison))
+        write_summed(compare_file.output_dir / COMPARISON, json_bytes(to_json(comparison)))
         _write_tables(compare_file, comparison)
     return comparison
 

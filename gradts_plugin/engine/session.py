@@ -22,6 +22,7 @@ from gradts_plugin.settings.parsing import Settings
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.stores.computed import ComputedValues
 from gradts_plugin.stores.importances import GradientStore
+from gradts_plugin.stores.locks import FolderLock
 from gradts_plugin.stores.trainings import TrialLedger
 
 
@@ -68,6 +69,7 @@ class Session:
         stores: what runs share.
         output_dir: where this run writes.
         accounts: what was done, and what it costs.
+        lock: of the output folder; None where somebody else has it.
     """
 
     host: Host
@@ -77,6 +79,7 @@ class Session:
     stores: Stores
     output_dir: Path
     accounts: Accounts = field(default_factory=Accounts)
+    lock: FolderLock | None = None
 
     @cached_property
     def method(self) -> tuple[Method[Any], Settings]:
@@ -148,6 +151,11 @@ class Session:
             self.stores,
             output_dir or self.output_dir,
         )
+
+    def close(self) -> None:
+        """Gives the output folder back to others; the end of the process does that, too."""
+        if self.lock is not None:
+            self.lock.release()
 
     @contextlib.contextmanager
     def phase(self, name: str, num_units: int) -> Iterator[None]:

@@ -321,6 +321,7 @@ class Trainings:
         with self._told(training.plan) as finish:
             made = session.host.train(training.plan, output_dir, schedule)
             finish(made)
+        made = dataclasses.replace(made, weights_sha256=self.weights.checksum_in(output_dir))
         ledger.record(training.key_with_test, made)
         if training.key_with_test != training.key:  # for runs that do not ask for test scores
             ledger.record(training.key, made)

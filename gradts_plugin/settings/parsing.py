@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from gradts_plugin.errors import ConfigError, SettingsError, nearest
 
 #: What a setting changes. `run`: an output folder belongs to one value of it. The others are kinds
 #: of stored numbers, which are made anew for another value.
 Numbers = Literal["run", "probes", "trainings", "computed"]
+
+#: Of a path, on the usual systems.
+_MOST_BYTES = 4096
+
+#: Shows a value in a message: in short, however large or deep it is.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,20 @@ class Settings(BaseModel):
     # JSON, in which settings are stored, has no infinity.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses what would quietly be taken for something else, or break what is done with it."""
+        kinds = set(_classes_in(cls.model_fields[info.field_name or ""].annotation))
+        for item in _plain_values_in(value):
+            if isinstance(item, bool) and kinds & {int, float} and bool not in kinds:
+                raise ValueError("a number is needed")
+            if isinstance(item, str | Path) and not _is_text(str(item)):
+                raise ValueError("no name or path has such characters")
+            if isinstance(item, str | Path) and Path in kinds and _is_too_long(str(item)):
+                raise ValueError(f"a path has at most {_MOST_BYTES} bytes, a name in it 255")
+        return value
+
     def check_with(self, run: Any) -> None:
         """Refuses what the other settings of the run (`GradTSSettings`) rule out.
 
@@ -47,6 +71,26 @@ class Settings(BaseModel):
             for found in field.metadata
             if isinstance(found, Affects) and numbers in found.numbers
         }
+
+
+def _plain_values_in(value: Any) -> Iterator[Any]:
+    """A value, or those of a list; what has keys is checked by whoever knows them."""
+    for item in value if isinstance(value, list | tuple) else (value,):
+        if not isinstance(item, list | tuple | Mapping):
+            yield item
+
+
+def _is_text(value: str) -> bool:
+    """False for half characters, and for NUL, which no file system has."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_too_long(path: str) -> bool:
+    parts = path.encode(errors="surrogatepass").split(b"/")
+    return max(map(len, parts)) > 255 or sum(map(len, parts)) + len(parts) > _MOST_BYTES
 
 
 class NoSettings(Settings):
@@ -121,11 +165,13 @@ def _described(model: type[BaseModel], place: str, problem: Any) -> str:
         expected = problem.get("ctx", {}).get("expected", "")
         valid = [word.strip("' ") for word in expected.replace(" or ", ", ").split(",")]
         found = problem["input"]
-        return f"{place}: unknown value {found!r}; {nearest(str(found), valid)}"
+        return f"{place}: unknown value {_SHORT.repr(found)}; {nearest(str(found)[:80], valid)}"
     message = _needed(problem)
     if not place:
         return message
-    found = "" if isinstance(problem["input"], Mapping) else f", found {problem['input']!r}"
+    found = (
+        "" if isinstance(problem["input"], Mapping) else f", found {_SHORT.repr(problem['input'])}"
+    )
     return f"{place}: {message[:1].lower()}{message[1:]}{found}"
 
 

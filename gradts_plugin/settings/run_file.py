@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -48,7 +48,7 @@ class RunFile(GradTSSettings):
     tasks: Annotated[tuple[str, ...], Field(min_length=2), _RUN]
     data_dir: Annotated[Path | None, _RUN] = None
     output_dir: Annotated[Path, _RUN]
-    max_train_examples: Annotated[Annotated[int, Field(gt=0)] | None, _RUN] = None
+    max_train_examples: Annotated[Annotated[int, Field(gt=0, le=10**9)] | None, _RUN] = None
     score_test: Annotated[bool, _RUN] = False
 
     @field_validator("model", mode="before")
@@ -101,14 +101,24 @@ def with_absolute_paths(run_file: RunFileT, base: Path) -> RunFileT:
         base: an absolute path.
     """
     model = run_file.model.name_or_path
-    if (base / model).is_dir():
+    if _is_there(base / model, Path.is_dir):
         run_file = run_file.model_copy(
             update={"model": run_file.model.model_copy(update={"name_or_path": str(base / model)})}
         )
-    tasks = tuple(str(base / name) if (base / name).is_file() else name for name in run_file.tasks)
+    tasks = tuple(
+        str(base / name) if _is_there(base / name, Path.is_file) else name
+        for name in run_file.tasks
+    )
     update: dict[str, Any] = {"tasks": tasks, "output_dir": base / run_file.output_dir}
     if run_file.data_dir is not None:
         update["data_dir"] = base / run_file.data_dir
     if run_file.store is not None:
         update["store"] = base / run_file.store
     return run_file.model_copy(update=update)
+
+
+def _is_there(path: Path, is_kind: Callable[[Path], bool]) -> bool:
+    try:
+        return is_kind(path)
+    except OSError:  # no name of a file, too long say
+        return False

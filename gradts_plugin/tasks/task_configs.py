@@ -137,8 +137,8 @@ class TaskConfig(Settings):
     no_label: tuple[NoLabel, ...] | None = None
     metric: Metric
     positive_label: LabelName | None = None
-    max_train_examples: Annotated[int, Field(gt=0)] | None = None
-    sample_seed: Annotated[int, Field(ge=0)] = 0
+    max_train_examples: Annotated[int, Field(gt=0, le=10**9)] | None = None
+    sample_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @field_validator("name", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from gradts_plugin.errors import ConfigError
 from gradts_plugin.hosts.jiant.container import ContainerConfig
 from gradts_plugin.json_forms import JsonValue
 from gradts_plugin.settings.reading import read_json
+from gradts_plugin.stores.checksums import check_sum
 
 
 def read_container_config(path: Path) -> tuple[ContainerConfig, dict[str, JsonValue]]:
@@ -25,6 +26,7 @@ def read_container_config(path: Path) -> tuple[ContainerConfig, dict[str, JsonVa
         ConfigError: the file is missing or broken.
     """
     values = read_json(path)
+    check_sum(path, "select again")
     if not isinstance(values, dict):
         raise ConfigError(
             f"{path}: expected a task-container config, found {type(values).__name__}"

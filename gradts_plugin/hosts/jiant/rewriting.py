@@ -16,7 +16,10 @@ from gradts_plugin.hosts.jiant.container import (
     restrict_sampler_config,
     specified_sampler,
 )
+from gradts_plugin.hosts.jiant.saving import refusals_told
 from gradts_plugin.records import IntArray, KeptInstances, Selection
+from gradts_plugin.stores.checksums import made_from, publish_made
+from gradts_plugin.stores.files import folder_in_the_making
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -72,7 +75,7 @@ def with_filtered_caches(
         digest = hashlib.sha256(np.sort(ids).astype("<i8").tobytes())
         digest.update(hash_cache(source).encode())
         target = folder / f"{name}-{digest.hexdigest()[:16]}"
-        if not (target / "data_args.p").exists():
+        if made_from(target) is None:
             _write_filtered_cache(name, Path(source), target, ids)
         rewritten["task_cache_config_dict"][name]["train"] = str(target)
     return rewritten
@@ -87,8 +90,11 @@ def _write_filtered_cache(name: str, source: Path, target: Path, ids: IntArray) 
             f"task {name!r}: {len(wanted)} instances are to be kept, but only {len(rows)} of them "
             f"are in {source}"
         )
-    partial = target.with_name(target.name + ".partial")
-    caching.chunk_and_save(
-        data=rows, chunk_size=cache.chunk_size, data_args=cache.data_args, output_dir=str(partial)
-    )
-    partial.rename(target)
+    with folder_in_the_making(target.parent) as partial, refusals_told(target.parent):
+        caching.chunk_and_save(
+            data=rows,
+            chunk_size=cache.chunk_size,
+            data_args=cache.data_args,
+            output_dir=str(partial),
+        )
+        publish_made(partial, target, {"name": target.name})

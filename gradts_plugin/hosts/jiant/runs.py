@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.hosts.jiant import pickles
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches, mended
@@ -142,7 +142,7 @@ def checkpointed_run(arguments: Sequence[str]) -> tuple[Any, Path]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such checkpoint")
     try:
-        metadata = torch.load(path, map_location="cpu", weights_only=False)["metadata"]
+        metadata = pickles.load(path, map_location="cpu")["metadata"]
         return runscript.RunConfiguration.from_dict(metadata["args"]), path
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
         raise ConfigError(
