@@ -74,7 +74,8 @@ def opened(arguments: argparse.Namespace, primary: str, **changes: Any) -> Itera
         prepared = bed.output_dir(arguments.work.absolute(), primary)
         there = prepared if prepared.is_dir() and prepared != run_file.output_dir else None
         plugins = make_plugin_manager([bed_methods.RecordedRankings()])
-        yield open_run_file(run_file, plugins, prepared_in=there)
+        with open_run_file(run_file, plugins, prepared_in=there) as engine:
+            yield engine
     finally:
         bed.keep(run_file.store, primary)
 

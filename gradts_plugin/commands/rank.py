@@ -45,5 +45,6 @@ def command(shown: options.Shown, changed: options.Changed, *, run_file: Path) -
         expect(progress, engine, "probe", "rank")
         ranking = run.rank(engine)
     following = f"gradts-select run {shlex.quote(str(run_file))}{changed.typed}"
-    show_ranking(ranking, engine.session.output_dir, shown, following)
+    with engine:
+        show_ranking(ranking, engine.session.output_dir, shown, following)
     return 0
