@@ -316,24 +316,16 @@ def test_a_diverging_training_run_is_told_in_one_line(run_file):
     assert not (run_file.parent / "out" / "result.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        ("fine-tuned", "task 'topic': the loss is nan at step 1"),
-        ("frozen", "task 'topic': the linear head cannot be fitted: the encoder's outputs are NaN"),
-    ],
-)
-def test_an_encoder_with_nan_weights_is_told_in_one_line(run_file, tmp_path, model, words):
+def test_an_encoder_with_nan_weights_is_told_in_one_line(run_file, tmp_path):
     folder = save_tiny_encoder("bert", tmp_path / "encoder")
     weights = transformers.AutoModel.from_pretrained(folder)
     with torch.no_grad():
         weights.embeddings.word_embeddings.weight.fill_(float("nan"))
     weights.save_pretrained(folder)
-    changed(run_file, model__name_or_path=str(folder), probing__model=model)
-    answer = run_command("run", run_file, "--quiet")
-    assert answer.code == 2
-    (line,) = answer.err.splitlines()
-    assert words in line
+    refused(
+        changed(run_file, model__name_or_path=str(folder)),
+        "weights of embeddings.word_embeddings.weight are NaN",
+    )
 
 
 def test_a_dataset_folder_that_changed_is_not_taken_for_the_one_that_was_tokenised(tmp_path):

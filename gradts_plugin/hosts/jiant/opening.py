@@ -14,6 +14,7 @@ from gradts_plugin.hosts.jiant.host import JiantHost
 from gradts_plugin.hosts.jiant.preparing.checking import check_data
 from gradts_plugin.hosts.jiant.preparing.prepare import link_prepared, prepare
 from gradts_plugin.hosts.jiant.preparing.task_values import read_task_configs
+from gradts_plugin.hosts.jiant.rehearsal import rehearse
 from gradts_plugin.hosts.jiant.tasks.attaching import attach
 from gradts_plugin.records import Selection, TrainingPlan, TrainStep
 from gradts_plugin.settings.run_file import RunFile
@@ -33,7 +34,7 @@ class JiantOpening:
         attach_tasks(hook)
         self._run_file = run_file
         self._hook = hook
-        self._encoder = check_encoder(run_file.model)
+        self._encoder = check_encoder(run_file.model.name_or_path)
         self._tasks = read_task_configs(run_file, task_configs)
 
     @property
@@ -42,8 +43,9 @@ class JiantOpening:
         return tuple(self._tasks)
 
     def check(self) -> None:
-        """Reads the training and dev data of each task that is not tokenised yet."""
-        check_data(self._run_file, self._tasks)
+        """Reads the data of each task that is not tokenised yet, and tries the encoder on it."""
+        samples = check_data(self._run_file, self._tasks)
+        rehearse(self._encoder, self._run_file.model.max_seq_length, samples)
 
     def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> JiantHost:
         """Exports the encoder, tokenises and caches the tasks, and writes a container config."""

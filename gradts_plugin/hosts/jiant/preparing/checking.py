@@ -10,6 +10,7 @@ from gradts_plugin.errors import DataError, GradTSError, nearest
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
 from gradts_plugin.hosts.jiant.preparing.tokenising import cache_folder, cache_identity, is_prepared
+from gradts_plugin.hosts.jiant.rehearsal import Sample
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.tasks import task_configs
 from gradts_plugin.tasks.task_configs import TaskValues
@@ -19,30 +20,39 @@ apply_mends()  # jiant cannot be imported before its breaks are mended
 # ruff: noqa: E402
 from jiant.tasks import retrieval
 
+#: So many examples of a task are tokenised before the others.
+SAMPLE_SIZE = 32
 
-def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> None:
+
+def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sample]:
     """Reads the training and dev data of each task that is not tokenised yet; writes nothing.
 
     Args:
         run_file: the run.
         configs: from `read_task_configs`.
 
+    Returns:
+        These tasks, with their first training examples.
+
     Raises:
         ConfigError, DataError: a task cannot be made or its data cannot be read.
     """
+    samples: list[Sample] = []
     for name, values in configs.items():
         if is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
             continue
         task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
-        for split in ("train", "val"):
-            _check_split(task, split, explained=task_configs.is_custom(values))
+        examples = _check_split(task, "train", explained=task_configs.is_custom(values))
+        samples.append((task, examples[:SAMPLE_SIZE]))
+        _check_split(task, "val", explained=task_configs.is_custom(values))
         if run_file.score_test and name in run_file.scored_tasks and has_test_file(values):
             as_dev = copy.deepcopy(test_as_dev(values))
             task = retrieval.create_task_from_config(as_dev, base_path=".")
             _check_split(task, "val", explained=task_configs.is_custom(values))
+    return samples
 
 
-def _check_split(task: Any, split: str, *, explained: bool) -> None:
+def _check_split(task: Any, split: str, *, explained: bool) -> list[Any]:
     """Reads one split; `explained`: the task's own errors say what is wrong."""
     read = task.get_train_examples if split == "train" else task.get_val_examples
     try:
@@ -69,3 +79,4 @@ def _check_split(task: Any, split: str, *, explained: bool) -> None:
                 f"task {task.name!r}: {split} row {number} has the unknown label {label!r}; "
                 f"{nearest(label, map(str, known))}"
             )
+    return examples

@@ -49,13 +49,9 @@ def export_encoder(name: str, folder: Path, log_file: Path) -> HostArguments:
         shutil.rmtree(partial, ignore_errors=True)
         with silenced(log_file), torch.random.fork_rng():
             torch.manual_seed(0)  # heads that the checkpoint lacks are made at random
-            try:
-                export_model.export_model(
-                    hf_pretrained_model_name_or_path=name, output_base_path=str(partial)
-                )
-            except (OSError, ValueError, ImportError) as error:
-                first_line = str(error).strip().splitlines()[0]
-                raise HostError(f"encoder {name!r}: {first_line}") from error
+            export_model.export_model(
+                hf_pretrained_model_name_or_path=name, output_base_path=str(partial)
+            )
         write_json_atomic(partial / origin.name, identity)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
