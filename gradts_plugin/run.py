@@ -50,7 +50,7 @@ def run(engine: Engine) -> Outcome:
         test_gain=test_gain,
         notes=notes_on(engine, outcome.selection),
     )
-    _write_result(engine.session, outcome)
+    write_result(engine.session, outcome)
     return outcome
 
 
@@ -82,7 +82,7 @@ def choose(engine: Engine, config_path: Path | None = None) -> Outcome:
         earlier_weights=engine.trainings.weights.delivered_before,
         notes=notes_on(engine, selection),
     )
-    _write_result(session, outcome)
+    write_result(session, outcome)
     return outcome
 
 
@@ -196,7 +196,8 @@ def _is_longer(selection: Selection) -> bool | None:
     return tried is not None and tried.longer
 
 
-def _write_result(session: Session, outcome: Outcome) -> None:
+def write_result(session: Session, outcome: Outcome) -> None:
+    """Writes what a run came to into its output folder."""
     write_json_atomic(session.output_dir / RESULT, to_json(outcome))
 
 

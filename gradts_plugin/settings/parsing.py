@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -91,21 +91,31 @@ def _problems(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
 
 
 def _described(model: type[BaseModel], place: str, problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
+    kind, given = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
         *parents, name = place.split(".")
         return f"unknown key {place!r}; {nearest(name, _keys_at(model, parents))}"
-    if problem["type"] == "missing":
+    if kind.startswith("union_tag"):
+        place += "." + given["discriminator"].strip("'")
+    if kind in ("missing", "union_tag_not_found"):
         return f"key {place!r} is missing"
-    if problem["type"] == "literal_error":
-        expected = problem.get("ctx", {}).get("expected", "")
+    if kind in ("literal_error", "union_tag_invalid"):
+        expected = given.get("expected_tags") or given.get("expected", "")
         valid = [word.strip("' ") for word in expected.replace(" or ", ", ").split(",")]
-        found = problem["input"]
+        found = given.get("tag", problem["input"])
         return f"{place}: unknown value {found!r}; {nearest(str(found), valid)}"
     message = problem["msg"].removeprefix("Value error, ")
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        message = "A mapping of keys is needed"
     if not place:
         return str(message)
-    found = "" if isinstance(problem["input"], Mapping) else f", found {problem['input']!r}"
-    return f"{place}: {message[:1].lower()}{message[1:]}{found}"
+    shown = "" if isinstance(problem["input"], Mapping) else f", found {_short(problem['input'])}"
+    return f"{place}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _keys(model: type[BaseModel], problem: Any) -> Iterator[str]:
@@ -116,30 +126,33 @@ def _keys(model: type[BaseModel], problem: Any) -> Iterator[str]:
         models = [found for found in current if issubclass(found, BaseModel)]
         fields = [found.model_fields[part] for found in models if part in found.model_fields]
         is_extra = problem["type"] == "extra_forbidden" and number == len(location)
-        if fields or is_extra or isinstance(part, int) or (not models and dict in current):
-            yield str(part)
         if fields:
             current = [kind for field in fields for kind in _classes_in(field.annotation)]
+        elif dict in current:
+            current.remove(dict)  # what follows the key of a mapping is in its value
+        elif not is_extra and not isinstance(part, int):
+            continue
+        if part != "[key]":
+            yield str(part)
 
 
 def _keys_at(model: type[BaseModel], location: Iterable[str]) -> list[str]:
     """Field names valid at a nested location of a settings class."""
-    current: type[BaseModel] = model
+    current: list[type[BaseModel]] = [model]
     for part in location:
-        field = current.model_fields.get(part)
+        fields = [found.model_fields[part] for found in current if part in found.model_fields]
         nested = [
             candidate
-            for candidate in _classes_in(field.annotation if field else None)
+            for field in fields
+            for candidate in _classes_in(field.annotation)
             if issubclass(candidate, BaseModel)
         ]
-        if nested:
-            current = nested[0]
-    return [info.alias or name for name, info in current.model_fields.items()]
+        current = nested or current
+    return [info.alias or name for found in current for name, info in found.model_fields.items()]
 
 
 def _classes_in(annotation: Any) -> list[type]:
     if isinstance(annotation, type):
         return [annotation]
-    return [
-        found for argument in getattr(annotation, "__args__", ()) for found in _classes_in(argument)
-    ]
+    kinds: list[type] = [dict] if get_origin(annotation) in (dict, Mapping) else []
+    return kinds + [found for argument in get_args(annotation) for found in _classes_in(argument)]

@@ -53,11 +53,7 @@ def fingerprint_encoder(arguments: HostArguments) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(0)  # a pooler that the checkpoint lacks is made at random, too
         encoder = AutoModel.from_pretrained(arguments.hf_pretrained_model_name_or_path)
-    try:
-        weights = torch.load(arguments.model_path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise nearly anything
-        first_sentence = str(error).split(". ", maxsplit=1)[0]
-        raise HostError(f"{arguments.model_path} holds no weights: {first_sentence}") from error
+    weights = read_weights(arguments.model_path)
     digest = hashlib.sha256(arguments.model_load_mode.encode())
     digest.update(type(encoder).__name__.encode())
     if encoder.dtype != torch.float32:
@@ -71,6 +67,22 @@ def fingerprint_encoder(arguments: HostArguments) -> str:
         digest.update(name.encode())
         digest.update(weights[name].detach().float().numpy().tobytes())
     return digest.hexdigest()
+
+
+def read_weights(path: str) -> dict[str, torch.Tensor]:
+    """The weights that jiant starts from, by their names.
+
+    Raises:
+        HostError: the file holds none.
+    """
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        first_sentence = str(error).split(". ", maxsplit=1)[0]
+        raise HostError(f"{path} holds no weights: {first_sentence}") from error
+    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        raise HostError(f"{path} holds no weights: a mapping of names to tensors is needed")
+    return weights
 
 
 def check_encoder(name_or_path: str) -> str:

@@ -80,9 +80,11 @@ class JiantHost:
         self._switches = switches
         encoder = check_encoder(arguments.hf_pretrained_model_name_or_path)
         self._model_type = read_config(encoder).model_type
-        if not Path(arguments.model_path).is_file():
-            raise HostError(f"model_path {arguments.model_path}: no such file")
-        with self._quiet():
+        for name in ("model_path", "model_config_path"):
+            path = getattr(arguments, name)
+            if path is not None and not Path(path).is_file():
+                raise HostError(f"{name} {path}: no such file")
+        with silenced(None):  # nothing is written before all is checked
             self._tasks = container_setup.create_task_dict(
                 self._config["task_config_path_dict"], verbose=False
             )

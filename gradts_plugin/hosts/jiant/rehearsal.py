@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from gradts_plugin.errors import GradTSError, HostError
+from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.container import ContainerConfig
+from gradts_plugin.hosts.jiant.encoder import read_weights
 from gradts_plugin.hosts.jiant.faults.batch_length import trim_batch
 from gradts_plugin.hosts.jiant.pretrained import load_tokenizer, read_config, reason
 from gradts_plugin.hosts.jiant.quiet import silenced
+from gradts_plugin.hosts.jiant.training.samplers import TaskDict
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
 # ruff: noqa: E402
 from jiant.proj.main import preprocessing
+from jiant.proj.main.components import container_setup
 from jiant.proj.main.components.container_setup import TaskmodelsConfig
 from jiant.proj.main.modeling import model_setup
 from jiant.proj.main.modeling.primary import JiantTransformersModelFactory, wrap_jiant_forward
@@ -68,6 +73,113 @@ def rehearse(encoder: str, max_seq_length: int, samples: Sequence[Sample]) -> No
         }
         _require_known_tokens(tokenizer, encoder, [row for found in rows.values() for row in found])
         run_rows(model, encoder, {name: (tasks[name], found[0]) for name, found in rows.items()})
+
+
+def rehearse_setup(config: ContainerConfig, arguments: HostArguments, *, alone: str) -> None:
+    """Builds jiant's own container and model, and runs a row of each task; writes nothing.
+
+    Args:
+        config: a checked task-container config.
+        arguments: jiant's own.
+        alone: a task that is also trained alone.
+
+    Raises:
+        GradTSError: says what does not fit.
+    """
+    encoder, mode = arguments.hf_pretrained_model_name_or_path, arguments.model_load_mode
+    with silenced(None), torch.random.fork_rng():
+        make = container_setup.create_jiant_task_container_from_dict
+        container = _explained("the task-container config", make, config, False)
+        _explained("sampler_config", container.task_sampler.pop)
+        _require_alike(container)
+        weights = read_weights(arguments.model_path)
+        model = _loaded(container.task_dict, container.taskmodels_config, arguments, weights)
+        require_fitting_encoder(model, encoder)
+        if mode.startswith("from_transformers"):
+            _require_encoder_in(weights, model.encoder, arguments.model_path)
+        rows = {
+            name: (task, _first_row(task, container.task_cache_dict[name]))
+            for name, task in model.task_dict.items()
+            if name in model.task_to_taskmodel_map
+        }
+        run_rows(model, encoder, rows)
+        if not mode.startswith("from_transformers") and alone in rows:
+            # Heads of tasks that are not trained are not there, and must not be missed.
+            own = TaskmodelsConfig({alone: model.task_to_taskmodel_map[alone]}, None)
+            _loaded({alone: container.task_dict[alone]}, own, arguments, weights)
+
+
+def _loaded(
+    tasks: TaskDict, heads: TaskmodelsConfig, arguments: HostArguments, weights: dict[str, Any]
+) -> Any:
+    """jiant's model of some tasks, with the weights that it starts from."""
+    encoder = arguments.hf_pretrained_model_name_or_path
+    setup = model_setup.setup_jiant_model
+    model = _explained(f"encoder {encoder!r}", setup, encoder, None, tasks, heads)
+    where = (
+        f"model_path {arguments.model_path} with model_load_mode {arguments.model_load_mode!r} "
+        f"for {', '.join(tasks)}"
+    )
+    _explained(where, model_setup.delegate_load, model, weights, arguments.model_load_mode)
+    return model
+
+
+def _require_encoder_in(weights: Mapping[str, Any], encoder: Any, path: str) -> None:
+    """Refuses weights of another encoder; jiant would leave them out without a word."""
+    kind = encoder.config.model_type
+    prefixes = {kind, kind.split("-")[0], encoder.base_model_prefix}
+    named = [name.partition(".") for name in weights]
+    inside = {name for prefix, _, name in named if prefix in prefixes}
+    missing = [name for name in encoder.state_dict() if name not in inside and "pooler" not in name]
+    if missing:
+        raise HostError(
+            f"model_path {path} has no weights for {missing[0]} of the encoder, and {len(missing)} "
+            "are missing in all; it must be exported from this encoder, or needs another "
+            "model_load_mode"
+        )
+
+
+def _require_alike(container: Any) -> None:
+    """Refuses a head that serves tasks of several kinds: jiant makes it for the first alone."""
+    served: dict[str, tuple[str, Any]] = {}
+    for name, head in container.taskmodels_config.task_to_taskmodel_map.items():
+        task = container.task_dict[name]
+        needed = (task.TASK_TYPE, len(getattr(task, "LABELS", ())))
+        first, kind = served.setdefault(head, (name, needed))
+        if kind != needed:
+            raise HostError(
+                f"task_to_taskmodel_map: {first!r} and {name!r} share the head {head!r}, but not "
+                "their kind and number of labels"
+            )
+
+
+def _first_row(task: Any, caches: Mapping[str, Any]) -> Row:
+    """A training row, or a dev row of a task that is only scored; the others are looked at, too."""
+    rows: dict[str, Any] = {}
+    for phase, cache in caches.items():
+        where = f"task {task.name!r}: its {phase} cache"
+        if not len(cache):
+            raise HostError(f"{where} has no rows")
+        rows[phase] = _explained(where, next, cache.iter_all())
+        if phase != "val_labels":
+            _require_made_for(task, rows[phase]["data_row"], where)
+    if "val_labels" in caches and len(caches["val_labels"]) != len(caches.get("val", ())):
+        raise HostError(
+            f"task {task.name!r}: {len(caches['val_labels'])} val_labels do not fit "
+            f"{len(caches.get('val', ()))} rows of its val cache"
+        )
+    if "train" not in rows and "val" not in rows:
+        raise HostError(f"task {task.name!r} has neither a train cache nor a val cache")
+    return cast(Row, rows.get("train", rows.get("val")))
+
+
+def _require_made_for(task: Any, row: Any, where: str) -> None:
+    """Refuses rows of another task of jiant's: a module makes rows for its own, or a template."""
+    made_by = type(row).__module__
+    kinds = (type(task), getattr(task, "DataRow", object))
+    own = {found.__module__ for kind in kinds for found in kind.__mro__}
+    if made_by not in own and ".templates." not in made_by:
+        raise HostError(f"{where} was made for another task, of {made_by}")
 
 
 def run_rows(model: Any, encoder: str, rows: Mapping[str, tuple[Any, Row]]) -> None:

@@ -77,7 +77,8 @@ def tokenise_test(
     as_dev = test_as_dev(values)
     config_path = output_dir / "task_configs" / "test" / f"{name}.json"
     write_json_atomic(config_path, as_dev)
-    folder = output_dir / "caches" / "test" / name
+    # Beside the other caches: a task may be named "test".
+    folder = output_dir / "test_caches" / name
     tokenise(config_path, as_dev, folder, model, log_file)
     return {"test": str(folder / "val"), "test_labels": str(folder / "val_labels")}
 
