@@ -55,7 +55,7 @@ def run(engine: Engine) -> Outcome:
         test_gain=test_gain,
         notes=(*notes_on(engine, outcome.selection), *gain_notes(gain)),
     )
-    _write_result(engine.session, outcome)
+    write_result(engine.session, outcome)
     return outcome
 
 
@@ -87,7 +87,7 @@ def choose(engine: Engine, config_path: Path | None = None) -> Outcome:
         earlier_weights=engine.trainings.weights.delivered_before,
         notes=notes_on(engine, selection),
     )
-    _write_result(session, outcome)
+    write_result(session, outcome)
     return outcome
 
 
@@ -208,7 +208,8 @@ def _is_longer(selection: Selection) -> bool | None:
     return tried is not None and tried.longer
 
 
-def _write_result(session: Session, outcome: Outcome) -> None:
+def write_result(session: Session, outcome: Outcome) -> None:
+    """Writes what a run came to into its output folder."""
     write_summed(session.output_dir / RESULT, json_bytes(to_json(outcome)))
     for folder in (session.output_dir, session.stores.root):
         remove_abandoned(folder)  # what runs left that were killed

@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -108,9 +108,10 @@ _NEEDED = {
     "path": "a path is needed",
     "list": "a list is needed",
     "tuple": "a list is needed",
-    "dict": "a section of settings is needed, key: value",
-    "mapping": "a section of settings is needed, key: value",
-    "model": "a section of settings is needed, key: value",
+    "dict": "a mapping of keys is needed",
+    "mapping": "a mapping of keys is needed",
+    "model": "a mapping of keys is needed",
+    "model_attributes": "a mapping of keys is needed",
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be below {lt:g}",
@@ -156,15 +157,18 @@ def _problems(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
 
 
 def _described(model: type[BaseModel], place: str, problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
+    kind, given = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
         *parents, name = place.split(".")
         return f"unknown key {place!r}; {nearest(name, _keys_at(model, parents))}"
-    if problem["type"] == "missing":
+    if kind.startswith("union_tag"):
+        place += "." + given["discriminator"].strip("'")
+    if kind in ("missing", "union_tag_not_found"):
         return f"key {place!r} is missing"
-    if problem["type"] == "literal_error":
-        expected = problem.get("ctx", {}).get("expected", "")
+    if kind in ("literal_error", "union_tag_invalid"):
+        expected = given.get("expected_tags") or given.get("expected", "")
         valid = [word.strip("' ") for word in expected.replace(" or ", ", ").split(",")]
-        found = problem["input"]
+        found = given.get("tag", problem["input"])
         return f"{place}: unknown value {_SHORT.repr(found)}; {nearest(str(found)[:80], valid)}"
     message = _needed(problem)
     if not place:
@@ -191,30 +195,33 @@ def _keys(model: type[BaseModel], problem: Any) -> Iterator[str]:
         models = [found for found in current if issubclass(found, BaseModel)]
         fields = [found.model_fields[part] for found in models if part in found.model_fields]
         is_extra = problem["type"] == "extra_forbidden" and number == len(location)
-        if fields or is_extra or isinstance(part, int) or (not models and dict in current):
-            yield str(part)
         if fields:
             current = [kind for field in fields for kind in _classes_in(field.annotation)]
+        elif dict in current:
+            current.remove(dict)  # what follows the key of a mapping is in its value
+        elif not is_extra and not isinstance(part, int):
+            continue
+        if part != "[key]":
+            yield str(part)
 
 
 def _keys_at(model: type[BaseModel], location: Iterable[str]) -> list[str]:
     """Field names valid at a nested location of a settings class."""
-    current: type[BaseModel] = model
+    current: list[type[BaseModel]] = [model]
     for part in location:
-        field = current.model_fields.get(part)
+        fields = [found.model_fields[part] for found in current if part in found.model_fields]
         nested = [
             candidate
-            for candidate in _classes_in(field.annotation if field else None)
+            for field in fields
+            for candidate in _classes_in(field.annotation)
             if issubclass(candidate, BaseModel)
         ]
-        if nested:
-            current = nested[0]
-    return [info.alias or name for name, info in current.model_fields.items()]
+        current = nested or current
+    return [info.alias or name for found in current for name, info in found.model_fields.items()]
 
 
 def _classes_in(annotation: Any) -> list[type]:
     if isinstance(annotation, type):
         return [annotation]
-    return [
-        found for argument in getattr(annotation, "__args__", ()) for found in _classes_in(argument)
-    ]
+    kinds: list[type] = [dict] if get_origin(annotation) in (dict, Mapping) else []
+    return kinds + [found for argument in get_args(annotation) for found in _classes_in(argument)]

@@ -57,13 +57,9 @@ def _export(name: str, folder: Path, identity: JsonObject, log_file: Path) -> No
     with folder_in_the_making(folder.parent) as partial:
         with silenced(log_file), torch.random.fork_rng(), refusals_told(folder.parent):
             torch.manual_seed(0)  # heads that the checkpoint lacks are made at random
-            try:
-                export_model.export_model(
-                    hf_pretrained_model_name_or_path=name, output_base_path=str(partial)
-                )
-            except (OSError, ValueError, ImportError) as error:
-                first_line = str(error).strip().splitlines()[0]
-                raise HostError(f"encoder {name!r}: {first_line}") from error
+            export_model.export_model(
+                hf_pretrained_model_name_or_path=name, output_base_path=str(partial)
+            )
         publish_made(partial, folder, identity)
 
 

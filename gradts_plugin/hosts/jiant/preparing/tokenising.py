@@ -93,8 +93,8 @@ def cache_folder(run_file: RunFile, name: str) -> Path:
 
 
 def test_cache_folder(output_dir: Path, name: str) -> Path:
-    """Where the caches of a task's test split lie."""
-    return output_dir.absolute() / "caches" / "test" / name
+    """Where the caches of a task's test split lie: apart, since a task may be named "test"."""
+    return output_dir.absolute() / "test_caches" / name
 
 
 def cache_identity(values: TaskValues, model: ModelSettings) -> JsonObject:
