@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from gradts_plugin.errors import nearest
 from gradts_plugin.json_forms import JsonObject
@@ -69,26 +69,32 @@ class TaskRunConfig(Settings):
     test_task_list: list[str]
 
 
-class UniformSampler(Settings):
+class _Sampler(BaseModel):
+    """Base of the samplers: settings, whose checks do not go with a key that tells them apart."""
+
+    model_config = Settings.model_config
+
+
+class UniformSampler(_Sampler):
     """Every task alike."""
 
     sampler_type: Literal["UniformMultiTaskSampler"]
 
 
-class ProportionalSampler(Settings):
+class ProportionalSampler(_Sampler):
     """Every task by its size."""
 
     sampler_type: Literal["ProportionalMultiTaskSampler"]
 
 
-class SpecifiedProbSampler(Settings):
+class SpecifiedProbSampler(_Sampler):
     """Every task by a weight."""
 
     sampler_type: Literal["SpecifiedProbMultiTaskSampler"]
     task_to_unweighted_probs: dict[str, Weight]
 
 
-class TemperatureSampler(Settings):
+class TemperatureSampler(_Sampler):
     """Every task by a root of its size."""
 
     sampler_type: Literal["TemperatureMultiTaskSampler"]
@@ -96,7 +102,7 @@ class TemperatureSampler(Settings):
     examples_cap: Count | None
 
 
-class TimeDependentProbSampler(Settings):
+class TimeDependentProbSampler(_Sampler):
     """Every task by a formula of the step `t`."""
 
     sampler_type: Literal["TimeDependentProbMultiTaskSampler"]
