@@ -191,7 +191,7 @@ _CONFIG_VALUES: Mapping[str, tuple[Any, ...]] = {
     "pad_token_id": (1000, "x"),
     "model_type": ("roberta", "albert", "deberta-v2", "distilbert", "bret", 3),
     "architectures": (["RobertaForMaskedLM"],),
-    "dtype": ("float17",),
+    "dtype": ("float17", 0),
 }
 
 #: What every model folder can suffer: of bert.

@@ -226,6 +226,8 @@ def own_task(run_file, rows=(RTE_ROW,), **changes):
         ([RTE_ROW], {"name": 3}, ["key 'name' is missing"]),
         ([RTE_ROW], {"paths": {"val": "rte_val"}}, ["'rte', train split: 'train' is missing"]),
         ([RTE_ROW], {"paths": {"train": "gone", "val": "rte_val"}}, ["gone: no such file"]),
+        ([RTE_ROW], {"kwargs": {"languag": "en"}}, ["'rte'", "'languag'", "cannot make its task"]),
+        ([RTE_ROW], {"kwargs": [1]}, ["'rte'", "kwargs: [1]"]),
         ([RTE_ROW], {"paths": "rte_train"}, ["paths: a JSON object is needed"]),
         ([], {}, ["'rte': the train split is empty"]),
         (['{"premise": '], {}, ["'rte'", "train split cannot be read"]),

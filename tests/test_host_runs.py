@@ -14,7 +14,7 @@ import torch
 import yaml
 from tiny_encoders import save_tiny_encoder
 from tiny_jiant import TASKS, export_weights, losses, write_setup
-from tiny_runs import TRAINING, Recorder, files_below, run_command, with_plugins
+from tiny_runs import TRAINING, Recorder, files_below, run_command, with_plugins, write_run_file
 
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.hosts.jiant.arguments import HostArguments
@@ -130,6 +130,9 @@ def test_the_rewritten_config_trains_the_selection_and_nothing_else_changed(sele
     expected["task_run_config"]["train_val_task_list"] = ["cola"]
     for key in ("val_task_list", "test_task_list"):
         expected["task_run_config"][key] = ["cola", *in_order]
+    heads = expected["taskmodels_config"]["task_to_taskmodel_map"]
+    for name in set(heads) - {"cola", *in_order}:
+        del heads[name]
     del expected["gradts"]
     record = after.pop("gradts")
     assert after == expected
@@ -141,6 +144,7 @@ def test_the_rewritten_config_trains_the_selection_and_nothing_else_changed(sele
         "sampler_config": before["sampler_config"],
         "global_train_config": before["global_train_config"],
         "task_specific_configs_dict": before["task_specific_configs_dict"],
+        "taskmodels_config": before["taskmodels_config"],
         "train_caches": {},
     }
 
@@ -175,11 +179,13 @@ def test_selecting_on_the_rewritten_config_gives_the_identical_file(setup, selec
 
 def test_a_record_without_batch_sizes_changed_none(selected):
     config = json.loads(selected.path.read_text())
-    del config["gradts"]["selection"]["original"]["task_specific_configs_dict"]
+    for key in ("task_specific_configs_dict", "taskmodels_config"):
+        del config["gradts"]["selection"]["original"][key]
     older = selected.path.with_name("older.json")
     older.write_text(json.dumps(config))
     restored, _ = read_container_config(older)
-    assert restored["task_specific_configs_dict"] == config["task_specific_configs_dict"]
+    for key in ("task_specific_configs_dict", "taskmodels_config"):
+        assert restored[key] == config[key]
     original = json.loads(selected.before.read_text())
     assert restored["global_train_config"] == original["global_train_config"]
 
@@ -437,6 +443,25 @@ def test_what_a_run_prints_next_predicts_with_its_weights(setup, tmp_path):
     assert scored[0]["aggregated"] == pytest.approx(scored[1]["aggregated"], abs=1e-5)
     trained = json.loads((tmp_path / "out" / "gradts" / "selected_config.json").read_text())
     assert set(scored[0]) == {"aggregated", *trained["task_run_config"]["train_task_list"]}
+
+
+def test_weights_of_a_run_file_predict_with_its_rewritten_config(setup, tmp_path):
+    # As the FAQ says; one candidate is not selected, and has no head.
+    tasks, method = ("topic", "match", "degree"), {"name": "top", "k": 1}
+    path = write_run_file(tmp_path, setup.encoder, tasks, method=method)
+    assert run_command("run", path, "--quiet").code == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    answer = run_command(
+        *("host", "-m", "jiant.proj.main.runscript", "run", "--no_cuda"),
+        *("--jiant_task_container_config_path", tmp_path / "out" / "selected_config.json"),
+        *("--output_dir", tmp_path / "predictions", "--model_load_mode", "all"),
+        *("--hf_pretrained_model_name_or_path", setup.encoder),
+        *("--model_path", result["weights"][0], "--do_val", "--write_val_preds"),
+    )
+    assert answer.code == 0, answer.err
+    scores = json.loads((tmp_path / "predictions" / "val_metrics.json").read_text())
+    (trained,) = result["selected"]["scores"]
+    assert scores["topic"]["metrics"]["major"] == pytest.approx(trained)
 
 
 def test_settings_can_come_from_a_file_and_finished_runs_are_not_repeated(setup, tmp_path):

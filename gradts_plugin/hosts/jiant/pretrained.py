@@ -30,6 +30,8 @@ def read_config(name: str) -> Any:
         config = transformers.AutoConfig.from_pretrained(name)
     except Exception as error:  # wrong values are found in many ways
         raise HostError(f"encoder {name!r} cannot be read: {reason(error)}") from error
+    if isinstance(config.dtype, int | float):  # transformers itself takes it for a type of torch
+        raise HostError(f"encoder {name!r}: config.json says dtype {config.dtype!r}, which is none")
     named = config.architectures if isinstance(config.architectures, list) else []
     for architecture in named:
         made_for = getattr(getattr(transformers, str(architecture), None), "config_class", None)

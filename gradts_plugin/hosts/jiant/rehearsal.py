@@ -196,7 +196,7 @@ def run_rows(model: Any, encoder: str, rows: Mapping[str, tuple[Any, Row]]) -> N
     kinds = set()
     for name, (task, row) in rows.items():
         _require_room(model.encoder, encoder, name, row["data_row"])
-        kind = (task.TASK_TYPE, int(np.max(row["data_row"].segment_ids, initial=0)))
+        kind = (task.TASK_TYPE, _segment_types(row["data_row"]))
         if kind not in kinds:
             kinds.add(kind)
             where = f"task {name!r} on encoder {encoder!r}"
@@ -248,12 +248,16 @@ def _require_room(encoder: Any, encoder_name: str, task_name: str, row: Any) -> 
                 f"{positions.num_embeddings - before} positions; give at most so many"
             )
     types = getattr(encoder.embeddings, "token_type_embeddings", None)
-    used = int(np.max(getattr(row, "segment_ids", 0), initial=0)) + 1
+    used = _segment_types(row)
     if types is not None and used > types.num_embeddings:
         raise HostError(
             f"task {task_name!r}: its pairs have {used} segment types, but encoder "
             f"{encoder_name!r} has {types.num_embeddings} (type_vocab_size); choose another encoder"
         )
+
+
+def _segment_types(row: Any) -> int:
+    return 1 + int(np.max(getattr(row, "segment_ids", 0), initial=0))
 
 
 def _differentiate(model: Any, task: Any, row: Row, where: str) -> None:

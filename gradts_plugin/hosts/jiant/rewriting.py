@@ -49,8 +49,13 @@ def rewrite_container_config(
     run_lists = rewritten["task_run_config"]
     run_lists["train_task_list"] = train_tasks
     run_lists["train_val_task_list"] = [selection.primary_task]
-    for key in ("val_task_list", "test_task_list"):  # the heads of others would be random
+    # Heads of others would be random, and trained weights of a trial have none of them.
+    for key in ("val_task_list", "test_task_list"):
         run_lists[key] = [name for name in run_lists[key] if name in train_tasks]
+    heads = rewritten["taskmodels_config"]["task_to_taskmodel_map"]
+    rewritten["taskmodels_config"]["task_to_taskmodel_map"] = {
+        name: head for name, head in heads.items() if name in train_tasks
+    }
     if selection.mixing_ratios:
         rewritten["sampler_config"] = specified_sampler(selection.mixing_ratios)
     else:
