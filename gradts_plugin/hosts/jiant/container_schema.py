@@ -18,6 +18,12 @@ Steps = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[float, Field(strict=True, gt=0)]
 
 
+class _Tagged(BaseModel):
+    """Settings of which one key says which they are; the checks of others do not go with that."""
+
+    model_config = Settings.model_config
+
+
 class TaskCaches(Settings):
     """Folders of a task's tokenised rows; `test_labels` is the plugin's own."""
 
@@ -69,32 +75,26 @@ class TaskRunConfig(Settings):
     test_task_list: list[str]
 
 
-class _Sampler(BaseModel):
-    """Base of the samplers: settings, whose checks do not go with a key that tells them apart."""
-
-    model_config = Settings.model_config
-
-
-class UniformSampler(_Sampler):
+class UniformSampler(_Tagged):
     """Every task alike."""
 
     sampler_type: Literal["UniformMultiTaskSampler"]
 
 
-class ProportionalSampler(_Sampler):
+class ProportionalSampler(_Tagged):
     """Every task by its size."""
 
     sampler_type: Literal["ProportionalMultiTaskSampler"]
 
 
-class SpecifiedProbSampler(_Sampler):
+class SpecifiedProbSampler(_Tagged):
     """Every task by a weight."""
 
     sampler_type: Literal["SpecifiedProbMultiTaskSampler"]
     task_to_unweighted_probs: dict[str, Weight]
 
 
-class TemperatureSampler(_Sampler):
+class TemperatureSampler(_Tagged):
     """Every task by a root of its size."""
 
     sampler_type: Literal["TemperatureMultiTaskSampler"]
@@ -102,7 +102,7 @@ class TemperatureSampler(_Sampler):
     examples_cap: Count | None
 
 
-class TimeDependentProbSampler(_Sampler):
+class TimeDependentProbSampler(_Tagged):
     """Every task by a formula of the step `t`."""
 
     sampler_type: Literal["TimeDependentProbMultiTaskSampler"]
@@ -120,13 +120,13 @@ Sampler = Annotated[
 ]
 
 
-class EqualAggregator(Settings):
+class EqualAggregator(_Tagged):
     """The mean of the tasks' metrics."""
 
     metric_aggregator_type: Literal["EqualMetricAggregator"]
 
 
-class WeightedAggregator(Settings):
+class WeightedAggregator(_Tagged):
     """Their weighted mean."""
 
     metric_aggregator_type: Literal["WeightedMetricAggregator"]
