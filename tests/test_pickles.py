@@ -95,7 +95,7 @@ def test_rows_states_arrays_and_tensors_come_back(tmp_path):
         torch.storage._load_from_bytes,
         np.load,
     ],
-    ids=str,
+    ids=("crafted", "stranger", "partial", "in an array", "print", "hub", "storage", "numpy"),
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_everything_else_is_refused_in_one_line(tmp_path, monkeypatch, value, zipped):
