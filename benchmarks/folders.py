@@ -368,7 +368,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, help="default: 600 flips, 200 kills, 30 starts")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    writing._can_draw = lambda: False  # pages take seconds, and nothing is read from them
+    writing.can_draw = lambda: False  # pages take seconds, and nothing is read from them
     os.environ["HF_HUB_OFFLINE"] = "1"
     source = provenance()
     campaigns: dict[str, tuple[Callable[[int, Path], Any], int]] = {

@@ -28,6 +28,7 @@ from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile, read_run_file, with_absolute_paths
 from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.terminal.tables import coverage_note, ranking_table
+from gradts_plugin.workers.making import executor_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -290,7 +291,8 @@ class GradTS:
         progress = ProgressPlugin(terminal, quiet=not shown)
         manager = make_plugin_manager([progress, *self._plugins])
         try:
-            with open_run_file(self.settings, manager) as engine:
+            executor = executor_of(self.settings, self._plugins)
+            with open_run_file(self.settings, manager, executor=executor) as engine:
                 return work(engine)
         finally:
             progress.close()

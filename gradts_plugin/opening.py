@@ -13,6 +13,7 @@ from typing import Any
 import pluggy
 
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.jobs import Executor
 from gradts_plugin.engine.session import Session, Stores, candidate_tasks
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.json_forms import JsonObject
@@ -40,6 +41,7 @@ def open_run_file(
     *,
     prepared_in: Path | None = None,
     check_task_names: Callable[[Sequence[str]], None] = lambda _: None,
+    executor: Executor | None = None,
 ) -> Engine:
     """Opens and prepares a run file's host, and the run on it.
 
@@ -50,6 +52,7 @@ def open_run_file(
         manager: the plugins.
         prepared_in: another output folder, whose prepared tasks are used where they fit.
         check_task_names: may refuse the names of the tasks before anything is written.
+        executor: makes what can be made apart; None: this process makes everything.
 
     Raises:
         GradTSError: see the parts; nothing is lost.
@@ -67,7 +70,26 @@ def open_run_file(
     # Only now is anything written.
     lock = claim_output_dir(run_file.output_dir, run_file)
     with lock.released_on_error():
-        return _prepared(run_file, manager, opening, lock, prepared_in)
+        return _prepared(run_file, manager, opening, lock, prepared_in, executor)
+
+
+def open_for_worker(run_file: RunFile, manager: pluggy.PluginManager, *, log_file: Path) -> Engine:
+    """Opens a run that another process has prepared, and has the folder of.
+
+    Args:
+        run_file: the run, with absolute paths.
+        manager: the plugins, none of which listens to the run.
+        log_file: where the host's output goes.
+
+    Raises:
+        GradTSError: see the parts.
+    """
+    host = _open_host(run_file, manager).prepare(log_file=log_file, prepared_in=None)
+    registry = check_names(manager, run_file)
+    stores = Stores.open(run_file.store or run_file.output_dir / "store")
+    settings = _settings_of(run_file)
+    session = Session(host, settings, manager, registry, stores, run_file.output_dir)
+    return Engine.of(session)
 
 
 def _prepared(
@@ -76,6 +98,7 @@ def _prepared(
     opening: HostOpening,
     lock: FolderLock,
     prepared_in: Path | None,
+    executor: Executor | None,
 ) -> Engine:
     """The run, in its own folder."""
     attach_logs(manager, run_file, run_file.output_dir)
@@ -85,12 +108,19 @@ def _prepared(
     host = opening.prepare(log_file=log_file, prepared_in=prepared_in)
     seconds = time.perf_counter() - start
     manager.hook.after_phase(phase="load", seconds=seconds)
-    given = run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
-    given["training"] = run_file.training.model_dump(exclude_unset=True)  # its length at least
-    settings = GradTSSettings.model_validate(given)
-    engine = open_session(host, settings, manager, output_dir=run_file.output_dir, lock=lock)
+    settings = _settings_of(run_file)
+    engine = open_session(
+        host, settings, manager, output_dir=run_file.output_dir, lock=lock, executor=executor
+    )
     engine.session.accounts.seconds["load"] = seconds
     return engine
+
+
+def _settings_of(run_file: RunFile) -> GradTSSettings:
+    """The settings in a run file."""
+    given = run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
+    given["training"] = run_file.training.model_dump(exclude_unset=True)  # its length at least
+    return GradTSSettings.model_validate(given)
 
 
 def _open_host(run_file: RunFile, manager: pluggy.PluginManager) -> HostOpening:
@@ -112,6 +142,7 @@ def open_session(
     *,
     output_dir: Path,
     lock: FolderLock | None = None,
+    executor: Executor | None = None,
 ) -> Engine:
     """Opens a run on a host.
 
@@ -121,11 +152,14 @@ def open_session(
         manager: the plugins.
         output_dir: where the run writes.
         lock: of that folder, if it is to be given back with the run.
+        executor: makes what can be made apart; None: this process makes everything.
     """
     registry = check_names(manager, settings)
     stores = Stores.open(settings.store or output_dir / "store")
     attach_logs(manager, settings, output_dir)
-    session = Session(host, settings, manager, registry, stores, output_dir, lock=lock)
+    session = Session(
+        host, settings, manager, registry, stores, output_dir, lock=lock, executor=executor
+    )
     return Engine.of(session, delivered=_delivered_in(output_dir))
 
 

@@ -172,12 +172,14 @@ def train_selection(engine: Engine, selection: Selection) -> tuple[Trial, Trial]
     seeds = trainings.trial_seeds(
         max(session.settings.training_seeds, 0 if tried is None else len(tried.scores))
     )
+    final, of_alone = _final_request(selection, seeds), TrialRequest((), seeds)
     with session.phase("train", 2 * len(seeds)):
-        selected = trainings.score(_final_request(selection, seeds))
+        trainings.make_ahead([final, of_alone] if selection.auxiliary_tasks else [final])
+        selected = trainings.score(final)
         trainings.weights.deliver(selected)
         if not selection.auxiliary_tasks:
             return selected, selected
-        alone = trainings.score(TrialRequest((), seeds))
+        alone = trainings.score(of_alone)
         trainings.weights.remove_all()  # a killed run may have left others
         return selected, alone
 

@@ -90,7 +90,7 @@ def test_a_pipe_in_a_store_is_no_record(tmp_path):
         ("\nseed: !!timestamp 2020-99-99\n", "broken YAML: month must be in 1..12"),
         ("\nseed: " + "9" * 5000, "broken YAML: Exceeds the limit (4300 digits)"),
         ("\n? [a]\n: 1\n", "broken YAML: found unhashable key"),
-        ("\nseed: 12:30\n", "seed: input should be a valid integer, unable to parse string"),
+        ("\nseed: 12:30\n", "seed: a whole number is needed"),
         ("\nseeds: 1:30.5\n", "found '1:30.5'"),
         ("\nseeds: true\n", "seeds: a number is needed, found True"),
         ("\nseeds: yes\n", "seeds: a number is needed, found True"),
@@ -178,7 +178,7 @@ def test_every_count_has_a_largest_value():
 
 @pytest.mark.parametrize("key", ["seeds", "training_seeds"])
 def test_a_count_beyond_reason_is_refused_at_once(tmp_path, key):
-    refused(run_file(tmp_path, **{key: 10**9}), f"{key}: input should be less than or equal to")
+    refused(run_file(tmp_path, **{key: 10**9}), f"{key}: must be at most")
 
 
 # --- messages -------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from gradts_plugin.comparison.results import (
 from gradts_plugin.comparison.tables import COMPARISON_TABLES, markdown
 from gradts_plugin.comparison.trainings_left import TrainingsLeft, shared_candidates
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.jobs import Executor
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.gains.gain import dev_and_test_gain
@@ -52,6 +53,7 @@ def compare(
     report: Callable[[str], None] = lambda _: None,
     expect: Expectation = lambda _number, _what: None,
     on_opened: Callable[[Session], None] = lambda _: None,
+    executor: Executor | None = None,
 ) -> Comparison:
     """Runs every method for every primary; killed, it goes on where it stopped.
 
@@ -61,6 +63,7 @@ def compare(
         report: told a line about each finished method.
         expect: told before each part how many trainings are left at most, and what is done now.
         on_opened: told of the session on all tasks before any method runs.
+        executor: makes what can be made apart; None: this process makes everything.
 
     Returns:
         The comparison; also written to `comparison.json` and `comparison.md` after each primary.
@@ -73,6 +76,7 @@ def compare(
         of_all_tasks(compare_file),
         manager,
         check_task_names=functools.partial(check_tasks, compare_file, settings),
+        executor=executor,
     ) as engine:
         on_opened(engine.session)
         return _compare(compare_file, engine.session, settings, report, expect)
@@ -187,9 +191,12 @@ class _OnePrimary:
         self, scoring: Engine, rankings: list[Ranking]
     ) -> dict[tuple[str, ...], Trial]:
         candidates = shared_candidates(self.first, scoring.session.settings)
-        trials: dict[tuple[str, ...], Trial] = {(): evaluate_subset(scoring, ())}
         order = oracle_order(candidates, rankings)
-        for subset in oracle_subsets(candidates, order) if self.file.oracle else ():
+        subsets = oracle_subsets(candidates, order) if self.file.oracle else []
+        seeds = scoring.trainings.trial_seeds()
+        scoring.trainings.make_ahead([TrialRequest(subset, seeds) for subset in ((), *subsets)])
+        trials: dict[tuple[str, ...], Trial] = {(): evaluate_subset(scoring, ())}
+        for subset in subsets:
             trials[_key(subset)] = trial = evaluate_subset(scoring, subset)
             shown = shown_score(trial.score)
             self.report(f"{self.primary}, oracle: {', '.join(subset) or 'none'} {shown}")

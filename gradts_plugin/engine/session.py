@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -24,6 +24,9 @@ from gradts_plugin.stores.computed import ComputedValues
 from gradts_plugin.stores.importances import GradientStore
 from gradts_plugin.stores.locks import FolderLock
 from gradts_plugin.stores.trainings import TrialLedger
+
+if TYPE_CHECKING:
+    from gradts_plugin.engine.jobs import Executor
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Session:
         output_dir: where this run writes.
         accounts: what was done, and what it costs.
         lock: of the output folder; None where somebody else has it.
+        executor: makes what can be made apart; None: this process makes everything.
     """
 
     host: Host
@@ -80,6 +84,7 @@ class Session:
     output_dir: Path
     accounts: Accounts = field(default_factory=Accounts)
     lock: FolderLock | None = None
+    executor: Executor | None = None
 
     @cached_property
     def method(self) -> tuple[Method[Any], Settings]:
@@ -150,10 +155,13 @@ class Session:
             self.registry,
             self.stores,
             output_dir or self.output_dir,
+            executor=self.executor,
         )
 
     def close(self) -> None:
-        """Gives the output folder back to others; the end of the process does that, too."""
+        """Gives the output folder back, and lets workers go; so does the end of the process."""
+        if self.executor is not None:
+            self.executor.close()
         if self.lock is not None:
             self.lock.release()
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationInfo, field_validator
 
 from gradts_plugin.settings.changes import changed
+from gradts_plugin.settings.executor import ExecutorSettings
 from gradts_plugin.settings.parsing import Affects, Settings, parse_settings
 from gradts_plugin.settings.reading import read_yaml
 from gradts_plugin.settings.selection import GradTSSettings
@@ -36,6 +37,7 @@ class RunFile(GradTSSettings):
         data_dir: folder that relative data paths of shipped task configs start from.
         output_dir: everything the run writes.
         max_train_examples: cap on training rows per task (a seeded sample); None: all.
+        executor: who makes probes and trainings, and how many at a time.
         score_test: also score the primary's labelled test split after each training; it is
             reported, and never used to select.
     """
@@ -50,6 +52,7 @@ class RunFile(GradTSSettings):
     output_dir: Annotated[Path, _RUN]
     max_train_examples: Annotated[Annotated[int, Field(gt=0, le=10**9)] | None, _RUN] = None
     score_test: Annotated[bool, _RUN] = False
+    executor: ExecutorSettings = ExecutorSettings()
 
     @field_validator("model", mode="before")
     @classmethod
