@@ -148,6 +148,13 @@ def more_tokens(folder: Path) -> None:
     found.save_pretrained(folder)
 
 
+def one_id_too_high(folder: Path) -> None:
+    """One token has an id far behind the others."""
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["model"]["vocab"]["!"] = 10**6
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+
+
 def one_segment_type(folder: Path) -> None:
     """An encoder that was made without segments."""
     config(type_vocab_size=1)(folder)
@@ -264,6 +271,7 @@ OF_BERT: Mapping[str, Breaks] = {
     "vocab.txt: no special tokens": vocabulary("the\nold\n"),
     "vocab.txt: another script": other_words,
     "two tokens too many": more_tokens,
+    "one id too high": one_id_too_high,
     "one segment type": one_segment_type,
     "few positions": few_positions,
 }

@@ -217,10 +217,11 @@ def require_fitting_encoder(model: Any, encoder: str) -> None:
         if not weight.isfinite().all():
             raise HostError(f"encoder {encoder!r}: weights of {name} are NaN or infinite")
     known = model.encoder.get_input_embeddings().num_embeddings
-    if len(model.tokenizer) > known:
+    highest = max(model.tokenizer.get_vocab().values(), default=0)
+    if highest >= known:
         raise HostError(
-            f"encoder {encoder!r}: its tokenizer has {len(model.tokenizer)} tokens, the encoder "
-            f"has embeddings for {known}; resize them (resize_token_embeddings) and save it anew"
+            f"encoder {encoder!r}: the ids of its tokenizer go up to {highest}, but it has "
+            f"embeddings for {known} tokens; resize them (resize_token_embeddings) and save it anew"
         )
 
 
