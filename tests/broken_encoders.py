@@ -299,6 +299,7 @@ OF_OTHERS: Mapping[str, Mapping[str, Breaks]] = {
         ),
         "num_hidden_groups = 2": config(num_hidden_groups=2),
         "num_hidden_layers = '2'": config(num_hidden_layers="2"),
+        "classifier_dropout_prob = -1": config(classifier_dropout_prob=-1),
     },
     "deberta-v2": {
         "spm.model: empty, and no tokenizer.json": lambda folder: (
