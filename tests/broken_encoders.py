@@ -148,6 +148,13 @@ def more_tokens(folder: Path) -> None:
     found.save_pretrained(folder)
 
 
+def one_id_too_high(folder: Path) -> None:
+    """One token has an id far behind the others."""
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["model"]["vocab"]["!"] = 10**6
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+
+
 def one_segment_type(folder: Path) -> None:
     """An encoder that was made without segments."""
     config(type_vocab_size=1)(folder)
@@ -264,6 +271,7 @@ OF_BERT: Mapping[str, Breaks] = {
     "vocab.txt: no special tokens": vocabulary("the\nold\n"),
     "vocab.txt: another script": other_words,
     "two tokens too many": more_tokens,
+    "one id too high": one_id_too_high,
     "one segment type": one_segment_type,
     "few positions": few_positions,
 }
@@ -291,6 +299,7 @@ OF_OTHERS: Mapping[str, Mapping[str, Breaks]] = {
         ),
         "num_hidden_groups = 2": config(num_hidden_groups=2),
         "num_hidden_layers = '2'": config(num_hidden_layers="2"),
+        "classifier_dropout_prob = -1": config(classifier_dropout_prob=-1),
     },
     "deberta-v2": {
         "spm.model: empty, and no tokenizer.json": lambda folder: (

@@ -14,7 +14,12 @@ from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.container import ContainerConfig
 from gradts_plugin.hosts.jiant.encoder import read_weights
 from gradts_plugin.hosts.jiant.faults.batch_length import trim_batch
-from gradts_plugin.hosts.jiant.pretrained import load_tokenizer, read_config, reason
+from gradts_plugin.hosts.jiant.pretrained import (
+    load_pretrained,
+    load_tokenizer,
+    read_config,
+    reason,
+)
 from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.training.samplers import TaskDict
 
@@ -26,6 +31,7 @@ from jiant.proj.main.components import container_setup
 from jiant.proj.main.components.container_setup import TaskmodelsConfig
 from jiant.proj.main.modeling import model_setup
 from jiant.proj.main.modeling.primary import JiantTransformersModelFactory, wrap_jiant_forward
+from transformers import AutoModelForPreTraining
 
 #: A tokenised row as jiant's datasets and caches hold it: `data_row` and `metadata`.
 Row = Mapping[str, Any]
@@ -48,6 +54,7 @@ def rehearse(encoder: str, max_seq_length: int, samples: Sequence[Sample]) -> No
     tasks = {task.name: task for task, _ in samples}
     with silenced(None), torch.random.fork_rng():
         tokenizer = load_tokenizer(encoder)
+        load_pretrained(AutoModelForPreTraining, encoder)  # as it will be exported
         heads = TaskmodelsConfig({name: name for name in tasks}, None)
         model = _explained(
             f"encoder {encoder!r}", model_setup.setup_jiant_model, encoder, None, tasks, heads
@@ -217,10 +224,11 @@ def require_fitting_encoder(model: Any, encoder: str) -> None:
         if not weight.isfinite().all():
             raise HostError(f"encoder {encoder!r}: weights of {name} are NaN or infinite")
     known = model.encoder.get_input_embeddings().num_embeddings
-    if len(model.tokenizer) > known:
+    highest = max(model.tokenizer.get_vocab().values(), default=0)
+    if highest >= known:
         raise HostError(
-            f"encoder {encoder!r}: its tokenizer has {len(model.tokenizer)} tokens, the encoder "
-            f"has embeddings for {known}; resize them (resize_token_embeddings) and save it anew"
+            f"encoder {encoder!r}: the ids of its tokenizer go up to {highest}, but it has "
+            f"embeddings for {known} tokens; resize them (resize_token_embeddings) and save it anew"
         )
 
 
