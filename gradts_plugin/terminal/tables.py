@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gradts_plugin.ranking.intervals import agreement_notes
 from gradts_plugin.records import Outcome, Ranking, Selection
 from gradts_plugin.scores import score_difference, shown_duration, shown_score
 from gradts_plugin.terminal.words import describe_tasks, shown_path
@@ -43,9 +44,13 @@ def ranking_table(ranking: Ranking) -> Table:
 
 
 def coverage_note(ranking: Ranking) -> str:
-    """What the intervals cover, and what they miss."""
+    """What the intervals cover, and what they miss; how far a task agrees with itself."""
     if not ranking.covers:
         return f"The ranker {ranking.ranker!r} gives no intervals."
+    return " ".join([_covered(ranking), *agreement_notes(ranking)])
+
+
+def _covered(ranking: Ranking) -> str:
     if ranking.num_seeds == 0:
         return (
             "The intervals cover which instances were probed. The encoder was frozen, so there is "
