@@ -298,6 +298,9 @@ class Ranking:
             relatedness looks like; empty where no such controls were probed.
         ranker: name of the ranker; `heads` is GradTS.
         measure: what `tau` is, in a word or two.
+        ceiling: tau to which two samples of the primary's instances would agree; None where the
+            ranker has none.
+        num_instances: probed of the task of which the fewest were; None likewise.
     """
 
     primary_task: str
@@ -311,6 +314,8 @@ class Ranking:
     null_taus: tuple[float, ...] = ()
     ranker: str = "heads"
     measure: str = "tau"
+    ceiling: float | None = None
+    num_instances: int | None = None
 
     derived: ClassVar[tuple[str, ...]] = ("null_sd",)
 
