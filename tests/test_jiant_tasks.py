@@ -344,10 +344,51 @@ def test_spans_count_only_where_all_of_a_span_is_right():
     assert scores["accuracy"] == pytest.approx(3 / 4)
 
 
-def test_plain_tags_count_word_by_word():
+SCHEMES = {
+    "IOB": ["B-P", "I-P", "O", "B-L"],
+    "IO": ["I-P", "I-P", "O", "I-L"],
+    "IOBES": ["B-P", "E-P", "O", "S-L"],
+    "BILOU": ["B-P", "L-P", "O", "U-L"],
+    "BMES": ["B-P", "E-P", "O", "S-L"],
+    "BMEWO": ["B-P", "E-P", "O", "W-L"],
+    "underscore": ["B_P", "I_P", "O", "B_L"],
+    "suffix": ["P-B", "P-I", "O", "L-B"],
+    "suffix with underscore": ["the_P_B", "the_P_I", "O", "the_L_B"],
+    "lower case": ["b-p", "i-p", "o", "b-l"],
+    "bare": ["B", "I", "O", "B"],
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_spans_of_every_scheme_are_found_whole_or_not_at_all(scheme):
+    gold = SCHEMES[scheme]
+    outside = "o" if "o" in gold else "O"
+    first, last = [*gold[:3], outside], [gold[0], *[outside] * 2, gold[3]]
+    labels = sorted({*gold, "M-P" if scheme == "BMES" else outside})
+    for found, score in ((gold, 1.0), ([outside] * 4, 0.0), (first, 2 / 3), (last, 0.5)):
+        scores = evaluation.tag_scores([found], [gold], labels)
+        # With spans of I alone, half of the first is a span of its own, as it is of B alone.
+        assert scores["seqeval_f1"] == pytest.approx(score)
+
+
+def test_a_middle_goes_on_with_its_span():
+    gold = [["B-P", "M-P", "E-P", "O"]]
+    labels = ["B-P", "M-P", "E-P", "S-P", "O"]
+    found = [["B-P", "E-P", "O", "O"]]
+    assert evaluation.tag_scores(gold, gold, labels)["seqeval_f1"] == 1.0
+    assert evaluation.tag_scores(found, gold, labels)["seqeval_f1"] == 0.0
+
+
+def test_a_label_that_marks_no_span_leaves_the_others_spans():
+    gold, found = [["B-P", "I-P", "O", "X"]], [["O", "O", "O", "X"]]
+    scores = evaluation.tag_scores(found, gold, ["B-P", "I-P", "O", "X"])
+    assert (scores["accuracy"], scores["seqeval_f1"]) == (0.5, 0.0)
+
+
+def test_plain_tags_have_no_spans():
     gold, found = [["NOUN", "NOUN", "VERB"]], [["NOUN", "VERB", "VERB"]]
     scores = evaluation.tag_scores(found, gold, ["NOUN", "VERB"])
-    assert scores["seqeval_f1"] == scores["accuracy"] == pytest.approx(2 / 3)
+    assert scores == {"accuracy": pytest.approx(2 / 3), "macro_f1": pytest.approx(2 / 3)}
 
 
 def test_tag_predictions_of_batches_of_different_length_are_kept_apart():

@@ -293,6 +293,16 @@ def test_a_dev_label_that_train_lacks(tmp_path):
     assert len(read(task(labels=["a", "b", "c"]), tmp_path, "val")) == 3
 
 
+@pytest.mark.parametrize("labels", ["infer", ["NOUN", "VERB"]])
+def test_spans_of_plain_tags_are_not_scored(tmp_path, labels):
+    write(tmp_path, suffix="conll", text="Ada NOUN\nlives VERB\n")
+    config = task("tagging", suffix="conll", metric="seqeval_f1", labels=labels)
+    assert problem(config, tmp_path).startswith(
+        "task 'task': metric: 'seqeval_f1' scores spans (B-x, I-x, O and the like), and 'NOUN', "
+        "'VERB' mark none; for plain tags take 'accuracy' or 'macro_f1'"
+    )
+
+
 def test_an_empty_dev_split(tmp_path):
     write(tmp_path, TWO)
     write(tmp_path, [], split="val")

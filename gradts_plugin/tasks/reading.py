@@ -17,6 +17,7 @@ from gradts_plugin.tasks.formats.rows import Reader
 from gradts_plugin.tasks.formats.table import read_table
 from gradts_plugin.tasks.kinds import Split
 from gradts_plugin.tasks.parsing import RowParser, positions
+from gradts_plugin.tasks.spans import check_spans
 from gradts_plugin.tasks.task_configs import TaskConfig, settled_paths
 
 #: Who reads what; `dataset` is everything that `datasets` loads.
@@ -71,8 +72,16 @@ def task_labels(config: TaskConfig, data_folder: Path) -> tuple[str, ...]:
         choice the positions of the choices ("0", "1", ...); for regression nothing.
 
     Raises:
+        ConfigError: the metric does not fit the labels.
         DataError: the training split cannot be read, or has fewer than two labels.
     """
+    labels = _task_labels(config, data_folder)
+    if config.metric == "seqeval_f1":
+        check_spans(labels, f"task {config.name!r}")
+    return labels
+
+
+def _task_labels(config: TaskConfig, data_folder: Path) -> tuple[str, ...]:
     if config.kind == "regression":
         return ()
     if not isinstance(config.labels, str):

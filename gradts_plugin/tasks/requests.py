@@ -13,6 +13,7 @@ from gradts_plugin.tasks.formats.datasets import dataset_split_names, load_datas
 from gradts_plugin.tasks.kinds import METRICS, ROLES
 from gradts_plugin.tasks.shipped import shipped_task_configs
 from gradts_plugin.tasks.sources import DatasetSource
+from gradts_plugin.tasks.spans import span_tags
 from gradts_plugin.tasks.task_configs import TaskConfig, parse_task_config, read_task_config
 
 #: The GLUE tasks of Ma et al. 2021, as the shipped task configs call them.
@@ -141,7 +142,7 @@ def _label_names(feature: Any) -> list[str] | None:
 
 
 def _default_metric(kind: str, labels: Sequence[str] | None) -> str:
-    spans = kind == "tagging" and any(name.startswith(("B-", "I-")) for name in labels or ())
+    spans = kind == "tagging" and labels and len(span_tags(labels)) == len(labels)
     return "seqeval_f1" if spans else METRICS.get(kind, ("accuracy",))[0]
 
 

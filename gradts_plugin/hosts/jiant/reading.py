@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from gradts_plugin.errors import DataError
 from gradts_plugin.hosts.jiant.caches import hash_cache, open_cache
 from gradts_plugin.records import TaskInfo
+from gradts_plugin.tasks.spans import span_tags
 
 
 def describe_task(task: Any, caches: Mapping[str, str]) -> TaskInfo:
@@ -84,7 +85,12 @@ def _metric_of(task: Any) -> str:
     config = getattr(task, "config", None)
     if config is None:
         return type(task).__name__
-    return f"{config.metric} {config.positive_label}"
+    # Spans of tags in other schemes than IOBES were once scored word by word, or never found.
+    others = config.metric == "seqeval_f1" and any(
+        tag != label for label, tag in span_tags(task.LABELS).items()
+    )
+    spans = " spans" if others else ""
+    return f"{config.metric} {config.positive_label}{spans}"
 
 
 def _hash_text(*parts: str) -> str:

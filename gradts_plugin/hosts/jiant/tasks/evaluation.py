@@ -5,7 +5,7 @@ that is neither there nor predicted) counts 0.
 """
 
 # No `from __future__ import annotations` is needed here, and jiant reads no annotations of schemes.
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy import stats
 from sklearn import metrics
 
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.tasks.spans import span_tags
 
 apply_mends()
 
@@ -71,37 +72,31 @@ def _finite(value: float) -> float:
 def tag_scores(
     predicted: Sequence[Sequence[str]], right: Sequence[Sequence[str]], labels: Sequence[str]
 ) -> dict[str, float]:
-    """Accuracy and macro-F1 over words, and F1 over entities.
+    """Accuracy and macro-F1 over words, and F1 over spans.
 
     Args:
         predicted: predicted labels of each sentence's words.
         right: right labels of each sentence's words.
-        labels: all labels of the task. Where they mark spans (O, B-x, I-x, E-x, S-x),
-            `seqeval_f1` is the micro-averaged F1 over spans, as conlleval has it. Plain tags such
-            as parts of speech mark no spans: each word counts as a span of its own, so that it is
-            the accuracy. (seqeval itself would cut off a plain tag's first letter and join
-            neighbours of the same tag.)
+        labels: all labels of the task.
 
     Returns:
-        accuracy, macro_f1 and seqeval_f1.
+        accuracy and macro_f1; where the labels mark spans also `seqeval_f1`, the micro-averaged F1
+        over spans, as conlleval has it. Labels that mark no span are outside of any.
     """
     flat_found = [label for sentence in predicted for label in sentence]
     flat_gold = [label for sentence in right for label in sentence]
     scores = label_scores(flat_found, flat_gold)
-    return {
-        "accuracy": scores["accuracy"],
-        "macro_f1": scores["macro_f1"],
-        "seqeval_f1": (
-            float(seqeval.metrics.f1_score(right, predicted, zero_division=0))
-            if marks_spans(labels)
-            else scores["accuracy"]
-        ),
-    }
+    del scores["mcc"]
+    tags = span_tags(labels)
+    if not tags:
+        return scores
+    found, gold = as_spans(predicted, tags), as_spans(right, tags)
+    return scores | {"seqeval_f1": float(seqeval.metrics.f1_score(gold, found, zero_division=0))}
 
 
-def marks_spans(labels: Sequence[str]) -> bool:
-    """Whether a task's labels mark spans, and are no plain tags."""
-    return all(label == "O" or label[:2] in ("B-", "I-", "E-", "S-") for label in labels)
+def as_spans(sentences: Sequence[Sequence[str]], tags: Mapping[str, str]) -> list[list[str]]:
+    """Labels of sentences as seqeval reads them; `tags` is from `tasks.spans.span_tags`."""
+    return [[tags.get(label, "O") for label in sentence] for sentence in sentences]
 
 
 def words_of(task: Any, predicted: Sequence[Array], labels: Sequence[Any]) -> list[list[str]]:

@@ -15,11 +15,12 @@ from gradts_plugin.hosts.jiant.tasks.evaluation import (
     CorrelationScheme,
     LabelScheme,
     TagScheme,
-    marks_spans,
+    as_spans,
     words_of,
 )
 from gradts_plugin.records import FloatArray, Predictions
 from gradts_plugin.scores import Score
+from gradts_plugin.tasks.spans import span_tags
 
 # After the schemes, which mend jiant.
 # ruff: noqa: I001
@@ -81,8 +82,9 @@ def _of_tags(scheme: TagScheme, task: Any, predicted: Any, labels: Any) -> _Foun
     found, right = words_of(task, predicted, labels), [row["pos_list"] for row in labels]
     if scheme.metric == "macro_f1":
         return "word_macro_f1", _label_counts(found, right, task.LABELS)
-    if scheme.metric == "seqeval_f1" and marks_spans(task.LABELS):
-        return "span_f1", _span_counts(found, right)
+    if scheme.metric == "seqeval_f1":
+        tags = span_tags(task.LABELS)
+        return "span_f1", _span_counts(as_spans(found, tags), as_spans(right, tags))
     pairs = zip(found, right, strict=True)
     counts = [(np.sum(np.array(own) == np.array(gold)), len(gold)) for own, gold in pairs]
     return "word_accuracy", np.array(counts, np.float64)
