@@ -37,6 +37,10 @@ class DataError(GradTSError):
     """A data file is missing, empty, malformed or contradicts its task config."""
 
 
+class LeftOutWarning(UserWarning):
+    """Rows or words of a task's data are left out of training and scoring."""
+
+
 class HostError(GradTSError):
     """The host (jiant) is missing, too old, or cannot run what was asked of it."""
 

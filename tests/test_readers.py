@@ -164,8 +164,7 @@ def test_tables_without_a_header(tmp_path):
 
 def test_conll_columns_comments_and_document_starts(tmp_path):
     text = (
-        "-DOCSTART- -X- O\n\n# id = 1\nAda NNP B-per more\nlives  VBZ\tO\n\n\n"
-        "# id = 2\r\n#hash NN O\r\n"
+        "-DOCSTART- -X- O\n\n# id = 1\nAda NNP B-per\nlives  VBZ\tO\n\n\n# id = 2\r\n#hash NN O\r\n"
     )
     write(tmp_path, suffix="conll", text=text)
     config = task(
@@ -216,7 +215,9 @@ def test_an_empty_cell_is_no_label(tmp_path):
     write(tmp_path, suffix="csv", text="text_a,label\nx,\ny,2\n", split="test")
     assert [example.label for example in read(scores, tmp_path, "test")] == [None, 2.0]
     write(tmp_path, suffix="csv", text="text_a,label\nx,a\ny,b\nz,\n")
-    assert problem(config, tmp_path).endswith("train.csv, line 4: field 'label' is empty")
+    assert problem(config, tmp_path).endswith(
+        "train.csv, line 4: field 'label' is empty; 'no_label': [\"\"] leaves such rows out"
+    )
 
 
 def test_test_rows_may_lack_their_labels(tmp_path):
@@ -243,7 +244,10 @@ def test_test_rows_may_lack_their_labels(tmp_path):
         ),
         ('{"text_a": 3, "label": "a"}\n', "train.jsonl, line 1: field 'text_a' is no text but 3"),
         ('{"text_a": null, "label": "a"}\n', "train.jsonl, line 1: field 'text_a' is null"),
-        ('{"text_a": "x", "label": null}\n', "train.jsonl, line 1: field 'label' is null"),
+        (
+            '{"text_a": "x", "label": null}\n',
+            "train.jsonl, line 1: field 'label' is null; 'no_label': [\"\"] leaves such rows out",
+        ),
         ('{"text_a": "x", "label": NaN}\n', "train.jsonl, line 1: field 'label' is null"),
         ('{"text_a": "\\ud800", "label": "a"}\n', "train.jsonl, line 1: '\\ud800' is half a"),
         ('{"text_a": ' + "[" * 100_000, "train.jsonl, line 1: broken JSON: maximum recursion"),
@@ -273,7 +277,9 @@ def test_a_missing_file(tmp_path):
 
 def test_text_that_is_not_utf8(tmp_path):
     write(tmp_path, data=b'{"text_a": "x", "label": "a"}\n{"text_a": "\xe9", "label": "b"}\n')
-    assert problem(task(), tmp_path) == "train.jsonl, line 2: is not UTF-8 text"
+    assert problem(task(), tmp_path) == (
+        "train.jsonl, line 2: is not UTF-8 text; say its 'encoding' (cp1252 and latin-1 are common)"
+    )
 
 
 def test_unknown_labels_get_the_nearest_one(tmp_path):
@@ -288,7 +294,8 @@ def test_a_dev_label_that_train_lacks(tmp_path):
     write(tmp_path, TWO)
     write(tmp_path, [*TWO, {"text_a": "z", "label": "c"}], split="val")
     assert problem(task(), tmp_path, "val") == (
-        "val.jsonl, line 3: label 'c' is not in the training split; valid: a, b"
+        "val.jsonl, line 3: label 'c' is not in the training split; valid: a, b, and 'labels': "
+        "'infer_all' takes those of all splits"
     )
     assert len(read(task(labels=["a", "b", "c"]), tmp_path, "val")) == 3
 
@@ -337,13 +344,16 @@ def test_scores_that_are_no_finite_number(tmp_path, label):
         ({"tokens": [], "labels": []}, "field 'tokens' has no words"),
         ({"tokens": "a b", "labels": ["N"]}, "field 'tokens' is no list of texts but 'a b'"),
         ({"tokens": ["a"], "labels": "N"}, "field 'labels' is no list but 'N'"),
-        ({"tokens": ["a"], "labels": [None]}, "a label is text or a number, not NoneType: None"),
+        ({"tokens": ["a"], "labels": [[]]}, "a label is text or a number, not list: []"),
         ({"token": ["a"], "labels": ["N"]}, "field 'tokens' is missing; did you mean 'token'?"),
     ],
 )
 def test_wrong_tagging_rows(tmp_path, row, expected):
     write(tmp_path, [row])
-    assert problem(task("tagging"), tmp_path) == f"train.jsonl, line 1: {expected}"
+    place = (
+        "train.jsonl, line 1, word 1 ('a'): " if "not list" in expected else "train.jsonl, line 1: "
+    )
+    assert problem(task("tagging"), tmp_path) == place + expected
 
 
 @pytest.mark.parametrize(
@@ -366,13 +376,16 @@ def test_wrong_multiple_choice_rows(tmp_path, choices, label, expected):
     [
         (
             "text_a,label\nx,a\ny, z,b\n",
-            "train.csv, line 3: 3 columns, 2 are expected (text_a, label)",
+            "train.csv, line 3: 3 columns, 2 are expected (text_a, label); "
+            "'on_bad_rows': 'skip' leaves it out",
         ),
         ('text_a,label\nx,a\n"y,b\n', "train.csv, line 3: broken CSV: unexpected end of data"),
         ('text_a,label\n"y,b\nx,a\nz,b\n', "train.csv, line 2: broken CSV: unexpected end of data"),
         (
             'text_a,label\n"x\ny",a,b\n',
-            "train.csv, line 2: 3 columns, 2 are expected (text_a, label)",
+            "train.csv, line 2: 3 columns, 2 are expected (text_a, label); where the header is one "
+            "name short, name all 'columns' and 'skip_rows': 1; 'on_bad_rows': 'skip' leaves it "
+            "out",
         ),
         ("text_a,text_a\n", "train.csv, line 1: column 'text_a' appears twice in the header"),
         (
@@ -390,14 +403,14 @@ def test_wrong_tables(tmp_path, text, expected):
 def test_conll_lines_with_too_few_columns(tmp_path):
     write(tmp_path, suffix="conll", text="Ada N\n\nlives\n")
     assert problem(task("tagging", suffix="conll"), tmp_path) == (
-        "train.conll, line 3: 1 columns, at least 2 are expected (tokens, labels)"
+        "train.conll, line 3: field 'labels' is missing; valid: tokens"
     )
 
 
-def test_a_wrong_conll_sentence_is_named_by_its_first_line(tmp_path):
+def test_a_wrong_conll_label_is_named_by_its_line(tmp_path):
     write(tmp_path, suffix="conll", text="Ada N\n\nlives V\nhere X\n")
     assert problem(task("tagging", suffix="conll", labels=["N", "V"]), tmp_path).startswith(
-        "train.conll, line 3: label 'X' is not in the task config"
+        "train.conll, line 4 ('here'): label 'X' is not in the task config"
     )
 
 
@@ -575,7 +588,9 @@ def test_unlabelled_test_rows_of_a_dataset(tmp_path):
     )
     config = dataset_task(path="saved", splits={"train": "train", "val": "test", "test": "test"})
     assert read(config, tmp_path, "test")[0].label is None
-    assert problem(config, tmp_path, "val").endswith("split 'test', row 0: field 'label' is null")
+    assert problem(config, tmp_path, "val").endswith(
+        "split 'test': the val split has no row with a label"
+    )
 
 
 def test_wrong_datasets(tmp_path):
@@ -590,7 +605,8 @@ def test_wrong_datasets(tmp_path):
         path="saved", splits={"train": "train", "val": "trian"}, fields={"text_a": "text"}
     )
     assert problem(config, tmp_path, "val") == (
-        f"dataset {tmp_path}/saved: no split 'trian'; did you mean 'train'?"
+        f"dataset {tmp_path}/saved: no split 'trian'; did you mean 'train'?; 'train[:90%]' and "
+        "'train[90%:]' divide it"
     )
 
 

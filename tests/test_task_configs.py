@@ -103,7 +103,7 @@ def test_labels_may_be_written_as_numbers():
         ({"labels": "text"}, "labels: 'text' is for multiple choice; give a list or 'infer'"),
         (
             {"labels": "infre"},
-            "labels: a list of labels, 'infer' or 'text' is needed, found 'infre'",
+            "labels: a list of labels, 'infer', 'infer_all' or 'text' is needed, found 'infre'",
         ),
         (
             {"kind": "regression", "metric": "pearson", "labels": ["1", "2"]},
@@ -114,10 +114,21 @@ def test_labels_may_be_written_as_numbers():
             "paths.train: conll files hold tagging tasks, not single",
         ),
         (
-            {"paths": {"train": "t.txt", "val": "v.txt"}},
-            "t.txt: no known suffix; say the format (jsonl, csv, tsv or conll)",
+            {"paths": {"train": "t.dat", "val": "v.dat"}},
+            "t.dat: no known suffix; say the format (jsonl, json, csv, tsv, conll, conllu, lines, "
+            "parquet, arrow)",
         ),
         ({"columns": ["text_a", "label"]}, "columns: jsonl rows name their own fields"),
+        ({"fields": {"label": 1}}, "fields: jsonl rows have no column 1, but names"),
+        (
+            {"paths": {"train": ["t.txt", "u.txt"], "val": ["v.txt", "w.txt"]}},
+            "columns: 2 files side by side (paths.train) need a name for each",
+        ),
+        (
+            {"encoding": "utf8-x"},
+            "encoding: unknown encoding 'utf8-x'; did you mean 'utf-8'?, found 'utf8-x'",
+        ),
+        ({"labels": ["a", "-1"], "no_label": [-1]}, "no_label: '-1' is a label"),
     ],
 )
 def test_a_wrong_config_is_answered_with_the_nearest_choice(changes, expected):

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import shell_complete
 
 from gradts_plugin import __version__
-from gradts_plugin.commands.refusals import PROGRAM, old_keys_told, refusal, say
+from gradts_plugin.commands.refusals import PROGRAM, refusal, say, warnings_told
 from gradts_plugin.errors import ConfigError, nearest
 
 #: Command -> (module, what it does).
@@ -91,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
     """Runs a command and returns its exit code."""
     try:
         with (
-            old_keys_told(),
+            warnings_told(),
             GROUP.make_context(PROGRAM, list(arguments), obj=tuple(arguments)) as context,
         ):
             return int(GROUP.invoke(context))

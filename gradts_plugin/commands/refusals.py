@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gradts_plugin.errors import GradTSError, SettingsError
+from gradts_plugin.errors import GradTSError, LeftOutWarning, SettingsError
 
 PROGRAM = "gradts-select"
 
@@ -53,13 +53,13 @@ def refusal(error: Exception) -> Sequence[str] | None:
 
 
 @contextlib.contextmanager
-def old_keys_told() -> Iterator[None]:
-    """Says each warning of a key of an earlier version once, as a line of the program's."""
+def warnings_told() -> Iterator[None]:
+    """Says what the user should know - a key of an earlier version, rows left out - once each."""
     told: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        # By its name: nothing of the settings is imported for help.
-        if category.__name__ != "OldKeyWarning":
+        # By their names: nothing of the settings is imported for help.
+        if category.__name__ not in ("OldKeyWarning", "LeftOutWarning"):
             others(message, category, *rest, **more)
         elif str(message) not in told:
             told.add(str(message))
@@ -68,4 +68,5 @@ def old_keys_told() -> Iterator[None]:
     with warnings.catch_warnings():
         others, warnings.showwarning = warnings.showwarning, show
         warnings.filterwarnings("always", message="the key .* is of version 0.1")
+        warnings.simplefilter("always", LeftOutWarning)
         yield

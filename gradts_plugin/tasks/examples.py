@@ -18,7 +18,7 @@ class Example:
         label: a label's name, a regression score, the position of the right choice; None where an
             unlabelled test split has none.
         tokens: words of a tagging example.
-        labels: one label per word; empty where an unlabelled test split has none.
+        labels: one label per word, None for a word that has none; empty where no word has one.
         choices: texts of the choices of a multiple-choice example.
     """
 
@@ -27,8 +27,19 @@ class Example:
     text_b: str | None = None
     label: str | float | int | None = None
     tokens: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    labels: tuple[str | None, ...] = ()
     choices: tuple[str, ...] = ()
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether there is anything to learn from it, or to score it by."""
+        return self.label is not None or bool(self.labels)
+
+    @property
+    def class_labels(self) -> set[str]:
+        """Names of its labels; of a score or choice nothing that matters."""
+        labels = {label for label in self.labels if label is not None}
+        return labels if self.label is None else {str(self.label)}
 
 
 def sampled(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:

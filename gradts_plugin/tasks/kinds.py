@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
 Kind = Literal["single", "pair", "regression", "tagging", "multiple_choice"]
-Format = Literal["jsonl", "csv", "tsv", "conll"]
+Format = Literal["jsonl", "json", "csv", "tsv", "conll", "conllu", "lines", "parquet", "arrow"]
 Metric = Literal["accuracy", "f1", "macro_f1", "mcc", "pearson", "spearman", "seqeval_f1"]
 Split = Literal["train", "val", "test"]
 
@@ -30,20 +31,51 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
 SUFFIXES: Mapping[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
     ".conll": "conll",
     ".bio": "conll",
     ".iob": "conll",
     ".iob2": "conll",
+    ".conllu": "conllu",
+    ".conllup": "conllu",
+    ".txt": "lines",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
 }
+
+#: Suffixes of compressed files, in front of which their format stands.
+COMPRESSED = (".gz", ".bz2", ".xz")
+
+#: Formats whose rows name their own fields, so that `columns` are none of theirs.
+NAMED_FIELDS: tuple[Format, ...] = ("jsonl", "json", "parquet", "arrow")
+
+#: Formats whose columns have numbers.
+NUMBERED_COLUMNS: tuple[Format, ...] = ("csv", "tsv", "conll", "conllu")
+
+#: What is no label in any set, as PyTorch's losses have it.
+IGNORED = "-100"
+
+#: What data write where there is no label, by kind of task; in some sets these are classes.
+NO_LABELS: Mapping[str, tuple[str, ...]] = {
+    "single": (IGNORED, "-1", "-"),
+    "pair": (IGNORED, "-1", "-"),
+    "regression": (),
+    "tagging": (IGNORED, "-1", "_"),
+    "multiple_choice": (IGNORED, "-1"),
+}
+
+_WHOLE_NUMBER = re.compile(r"(-?[0-9]+)\.0+")
 
 
 def label_name(value: object) -> str:
     """A label as it is written in task configs.
 
     Numbers and truth values become text: data often carry 0, 1.0 (a column with gaps) or true where
-    a config says "0", "1" or "true".
+    a config says "0", "1" or "true". So does the text 1.0, which tables have for such a column.
+    White space around a label is none of it.
 
     Raises:
         ValueError: the value is neither text nor a number.
@@ -53,5 +85,7 @@ def label_name(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, (str, int, float)):
-        return str(value)
+        name = str(value).strip()
+        whole = _WHOLE_NUMBER.fullmatch(name)
+        return whole[1] if whole else name
     raise ValueError(f"a label is text or a number, not {type(value).__name__}")

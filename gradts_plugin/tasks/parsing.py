@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn
 
 from gradts_plugin.errors import DataError, nearest
 from gradts_plugin.tasks.examples import Example
-from gradts_plugin.tasks.formats.rows import Values
-from gradts_plugin.tasks.kinds import label_name
+from gradts_plugin.tasks.formats.rows import Sentence, Values
+from gradts_plugin.tasks.kinds import IGNORED, NO_LABELS, label_name
+from gradts_plugin.tasks.sources import FieldName
 from gradts_plugin.tasks.task_configs import TaskConfig
+
+#: The largest number of the encoders' own arithmetic.
+_LARGEST = 3.4028234e38
 
 
 @dataclass(frozen=True)
@@ -22,23 +27,25 @@ class RowParser:
         config: the task.
         names: role -> field name(s).
         labels: of the task; None: they are not known yet, any will do.
-        unlabelled: rows may lack their labels.
+        unlabelled: labels may be empty or missing, as in a test split.
     """
 
     config: TaskConfig
-    names: Mapping[str, str | tuple[str, ...]]
+    names: Mapping[str, FieldName | tuple[FieldName, ...]]
     labels: tuple[str, ...] | None
     unlabelled: bool
 
     def example(self, index: int, place: str, row: Values) -> Example:
-        """The example in a row; errors begin with its place."""
+        """The example in a row, without a label where it has none; errors begin with its place."""
         if self.config.kind == "tagging":
             return self._tagging_example(index, place, row)
-        text_b = self._text(row, "text_b", place) if "text_b" in self.names else None
         choices: tuple[str, ...] = ()
         if self.config.kind == "multiple_choice":
             choices = self._choices(row, place)
-        value = self._value(row, "label", place, optional=self.unlabelled)
+        text_b = self._text(row, "text_b", place) if "text_b" in self.names else None
+        value = self._given(row, "label", place)
+        if value is not None and self._is_no_label(value, choices):
+            value = None
         return Example(
             index=index,
             text_a=self._text(row, "text_a", place),
@@ -51,33 +58,158 @@ class RowParser:
         tokens = self._texts(row, "tokens", place)
         if not tokens:
             _fail(place, f"field {self.names['tokens']!r} has no words")
-        value = self._value(row, "labels", place, optional=self.unlabelled)
+        value = self._given(row, "labels", place)
         if value is None:
             return Example(index=index, tokens=tokens)
         if not isinstance(value, list):
             _fail(place, f"field {self.names['labels']!r} is no list but {value!r:.60}")
         if len(value) != len(tokens):
             _fail(place, f"{len(tokens)} words, but {len(value)} labels")
-        labels = tuple(self._class_label(item, place) for item in value)
-        return Example(index=index, tokens=tokens, labels=labels)
+        places = (
+            row.places
+            if isinstance(row, Sentence)
+            else [f"{place}, word {number}" for number in range(1, 1 + len(tokens))]
+        )
+        labels = tuple(
+            self._tag(item, f"{where} ({word!r:.40})")
+            for item, word, where in zip(value, tokens, places, strict=True)
+        )
+        known = any(label is not None for label in labels)
+        return Example(index=index, tokens=tokens, labels=labels if known else ())
+
+    # --- labels ----------------------------------------------------------------------------------
+
+    def _tag(self, value: Any, place: str) -> str | None:
+        if self._is_empty(value):
+            self._check_may_lack(place, f"there is no label but {value!r}")
+            return None
+        return None if self._is_no_label(value) else self._class_label(value, place)
+
+    def _given(self, row: Values, role: str, place: str) -> Any:
+        """The value of a label field; None where there is none and may be none."""
+        value = self._value(row, role, place, optional=self.unlabelled)
+        if not self._is_empty(value):
+            return value
+        name = self.names[role]
+        what = "empty" if isinstance(value, str) else "null"
+        self._check_may_lack(place, f"field {name!r} is {what}")
+        return None
+
+    def _is_empty(self, value: Any) -> bool:
+        """True for what data have where nothing was written: null, NaN, an empty text."""
+        empty = isinstance(value, str) and not value.strip() and value not in self.config.label_map
+        return value is None or empty or (isinstance(value, float) and math.isnan(value))
+
+    def _check_may_lack(self, place: str, problem: str) -> None:
+        if not self.unlabelled and "" not in (self.config.no_label or ()):
+            what = "words" if self.config.kind == "tagging" else "rows"
+            _fail(place, f"{problem}; 'no_label': [\"\"] leaves such {what} out")
+
+    def _is_no_label(self, value: Any, choices: tuple[str, ...] = ()) -> bool:
+        """True for a value that stands for no label.
+
+        What the config does not name is one only where it is no label of the task.
+        """
+        if isinstance(value, (bool, list, dict)):
+            return False
+        name = label_name(value)
+        return name in self._no_labels and name not in {label_name(choice) for choice in choices}
+
+    @cached_property
+    def _no_labels(self) -> frozenset[str]:
+        config = self.config
+        if config.no_label is not None:
+            return frozenset(config.no_label)
+        usual = NO_LABELS[config.kind] if self.labels is not None else (IGNORED,)
+        known = {*(self.labels or ()), *config.label_map}
+        if isinstance(config.labels, tuple):
+            known |= {*config.labels}
+        return frozenset(usual) - known if config.kind != "regression" else frozenset()
+
+    def _label(self, value: Any, choices: tuple[str, ...], place: str) -> str | float | int:
+        if self.config.kind == "regression":
+            return self._score(value, place)
+        if self.config.kind == "multiple_choice":
+            return self._right_choice(value, choices, place)
+        return self._class_label(value, place)
+
+    def _class_label(self, value: Any, place: str) -> str:
+        name = self._named(value, place)
+        if self.labels is not None and name not in self.labels:
+            origin = {
+                "infer": "the training split",
+                "infer_all": "any split",
+            }.get(str(self.config.labels), "the task config")
+            hint = ""
+            if self.config.labels == "infer":
+                hint = ", and 'labels': 'infer_all' takes those of all splits"
+            _fail(place, f"label {name!r} is not in {origin}; {nearest(name, self.labels)}{hint}")
+        return name
+
+    def _named(self, value: Any, place: str) -> str:
+        try:
+            name = label_name(value)
+        except ValueError as error:
+            _fail(place, f"{error}: {value!r:.60}")
+        _whole(name, place)
+        renamed = self.config.label_map
+        return renamed.get(str(value), renamed.get(name, name))
+
+    def _score(self, value: Any, place: str) -> float:
+        # Python's float takes 1_5 for 15, and 400 digits are an error of another kind.
+        readable = not isinstance(value, bool) and "_" not in str(value)
+        try:
+            score = float(value) if readable else math.nan
+        except (TypeError, ValueError, OverflowError):
+            score = math.nan
+        if not math.isfinite(score):
+            _fail(
+                place, f"field {self.names['label']!r} is no finite number but {str(value)!r:.60}"
+            )
+        if abs(score) > _LARGEST:
+            _fail(place, f"field {self.names['label']!r} is {score:.3g}, beyond float32")
+        return score
+
+    def _right_choice(self, value: Any, choices: tuple[str, ...], place: str) -> int:
+        """Position of the right choice, from its name, text, number or letter."""
+        name = self._named(value, place)
+        if isinstance(self.config.labels, tuple):
+            if name not in self.config.labels:
+                _fail(place, f"unknown label {name!r}; {nearest(name, self.config.labels)}")
+            return self.config.labels.index(name)
+        letters = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(choices)])
+        texts = tuple(label_name(choice) for choice in choices)
+        any_form = self.config.labels != "text"
+        readings = {
+            names.index(name)
+            for names in (texts, positions(len(choices)), letters)
+            if name in names and (names is texts or any_form)
+        }
+        if isinstance(value, int) and name in positions(len(choices)):
+            # A JSON number counts the choices, even where a choice is a number.
+            readings = {int(name)} if any_form else readings
+        if not readings:
+            _fail(place, f"label {name!r} is none of the choices, nor their number or letter")
+        if len(readings) > 1:
+            _fail(
+                place,
+                f"label {name!r} can mean more than one choice; set labels to 'text' or to the "
+                "names of the choices in their order",
+            )
+        return readings.pop()
+
+    # --- texts -----------------------------------------------------------------------------------
 
     def _value(self, row: Values, role: str, place: str, *, optional: bool = False) -> Any:
         name = self.names[role]
-        if not isinstance(name, str):
+        if isinstance(name, tuple):
             return [_lookup(row, one, place) for one in name]
-        value = _lookup(row, name, place, optional=optional)
-        missing = value is None or (role == "label" and self._is_no_label(value))
-        if missing and not optional:
-            _fail(place, f"field {name!r} is {'empty' if value == '' else 'null'}")
-        return None if missing else value
-
-    def _is_no_label(self, value: Any) -> bool:
-        """True for what tables have where there is no label: an empty cell, or NaN."""
-        empty = isinstance(value, str) and not value.strip() and value not in self.config.label_map
-        return empty or (isinstance(value, float) and math.isnan(value))
+        return _lookup(row, name, place, optional=optional)
 
     def _text(self, row: Values, role: str, place: str) -> str:
         value = self._value(row, role, place)
+        if value is None:
+            _fail(place, f"field {self.names[role]!r} is null")
         if not isinstance(value, str):
             _fail(place, f"field {self.names[role]!r} is no text but {value!r:.60}")
         return _whole(value, place)
@@ -96,79 +228,26 @@ class RowParser:
             _fail(place, f"{len(choices)} choices, the task has {len(self.labels)}")
         return choices
 
-    def _label(self, value: Any, choices: tuple[str, ...], place: str) -> str | float | int:
-        if self.config.kind == "regression":
-            return self._score(value, place)
-        if self.config.kind == "multiple_choice":
-            return self._right_choice(value, choices, place)
-        return self._class_label(value, place)
-
-    def _class_label(self, value: Any, place: str) -> str:
-        name = self._named(value, place)
-        if self.labels is not None and name not in self.labels:
-            origin = "the training split" if self.config.labels == "infer" else "the task config"
-            _fail(place, f"label {name!r} is not in {origin}; {nearest(name, self.labels)}")
-        return name
-
-    def _named(self, value: Any, place: str) -> str:
-        try:
-            name = label_name(value)
-        except ValueError as error:
-            _fail(place, f"{error}: {value!r:.60}")
-        _whole(name, place)
-        return self.config.label_map.get(name, name)
-
-    def _score(self, value: Any, place: str) -> float:
-        try:
-            score = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
-            score = math.nan
-        if not math.isfinite(score):
-            _fail(place, f"field {self.names['label']!r} is no finite number but {value!r:.60}")
-        return score
-
-    def _right_choice(self, value: Any, choices: tuple[str, ...], place: str) -> int:
-        """Position of the right choice, from its name, text, number or letter."""
-        name = self._named(value, place)
-        if not isinstance(self.config.labels, str):
-            if name not in self.config.labels:
-                _fail(place, f"unknown label {name!r}; {nearest(name, self.config.labels)}")
-            return self.config.labels.index(name)
-        letters = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(choices)])
-        readings = {
-            names.index(name)
-            for names in (choices, positions(len(choices)), letters)
-            if name in names and (names is choices or self.config.labels == "infer")
-        }
-        if isinstance(value, int) and name in positions(len(choices)):
-            # A JSON number counts the choices, even where a choice is a number.
-            readings = {int(name)} if self.config.labels == "infer" else readings
-        if not readings:
-            _fail(place, f"label {name!r} is none of the choices, nor their number or letter")
-        if len(readings) > 1:
-            _fail(
-                place,
-                f"label {name!r} can mean more than one choice; set labels to 'text' or to the "
-                "names of the choices in their order",
-            )
-        return readings.pop()
-
 
 def positions(count: int) -> tuple[str, ...]:
     """The choices of a multiple-choice task as labels: "0", "1", ..."""
     return tuple(str(position) for position in range(count))
 
 
-def _lookup(row: Values, name: str, place: str, *, optional: bool = False) -> Any:
+def _lookup(row: Values, name: FieldName, place: str, *, optional: bool = False) -> Any:
     """A field's value; a dot leads into nested objects."""
     if name in row:
         return row[name]
+    if isinstance(name, int):
+        return None if optional else _fail(place, f"column {name} is missing")
+    if name.strip() in row:  # tables lose the white space around their columns' names
+        return row[name.strip()]
     outer, dot, inner = name.partition(".")
     if dot and isinstance(row.get(outer), Mapping):
         return _lookup(row[outer], inner, place, optional=optional)
     if optional:
         return None
-    return _fail(place, f"field {name!r} is missing; {nearest(name, row)}")
+    return _fail(place, f"field {name!r} is missing; {nearest(name, map(str, row))}")
 
 
 def _whole(text: str, place: str) -> str:

@@ -1,33 +1,72 @@
 """Reads the examples and labels of a custom task, whatever its format.
 
-Whatever is wrong with the data is said with file and line.
+Whatever is wrong with the data is said with file and line; what is left out is counted and told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
-from gradts_plugin.errors import ConfigError, DataError, nearest
+from gradts_plugin.errors import ConfigError, DataError, LeftOutWarning, nearest
 from gradts_plugin.tasks.examples import Example, sampled
+from gradts_plugin.tasks.formats.columnar import read_columnar
 from gradts_plugin.tasks.formats.conll import read_conll
 from gradts_plugin.tasks.formats.datasets import read_dataset
-from gradts_plugin.tasks.formats.json_lines import read_json_lines
-from gradts_plugin.tasks.formats.rows import Reader
+from gradts_plugin.tasks.formats.json_lines import read_json_file, read_json_lines
+from gradts_plugin.tasks.formats.lines import read_lines
+from gradts_plugin.tasks.formats.rows import BadRow, Reader, Row, Source, Values
 from gradts_plugin.tasks.formats.table import read_table
-from gradts_plugin.tasks.kinds import Split
+from gradts_plugin.tasks.kinds import NO_LABELS, Split
 from gradts_plugin.tasks.parsing import RowParser, positions
+from gradts_plugin.tasks.sources import Division
 from gradts_plugin.tasks.spans import check_spans
-from gradts_plugin.tasks.task_configs import TaskConfig, settled_paths
+from gradts_plugin.tasks.task_configs import SPLITS, TaskConfig, settled_paths
 
 #: Who reads what; `dataset` is everything that `datasets` loads.
 READERS: Mapping[str, Reader] = {
     "jsonl": read_json_lines,
+    "json": read_json_file,
     "csv": read_table,
     "tsv": read_table,
     "conll": read_conll,
+    "conllu": read_conll,
+    "lines": read_lines,
+    "parquet": read_columnar,
+    "arrow": read_columnar,
     "dataset": read_dataset,
 }
+
+
+@dataclass(frozen=True)
+class SplitRead:
+    """One split as it was read.
+
+    Attributes:
+        examples: those that are kept, before any sampling.
+        num_unlabelled: rows without a label that were left out (of a test split: that are kept).
+        num_bad: rows whose form is broken, which were left out.
+        num_words_unlabelled: words of kept rows that are without a label.
+    """
+
+    examples: list[Example]
+    num_unlabelled: int
+    num_bad: int
+    num_words_unlabelled: int
+
+    def left_out(self, split: Split) -> list[str]:
+        """What was left out, each kind in a few words."""
+        found = []
+        if self.num_unlabelled and split != "test":
+            found.append(f"{self.num_unlabelled} rows without a label are left out")
+        if self.num_words_unlabelled and split != "test":
+            found.append(f"{self.num_words_unlabelled} words without a label are ignored")
+        if self.num_bad:
+            found.append(f"{self.num_bad} broken rows are left out")
+        return found
 
 
 def read_examples(
@@ -37,12 +76,12 @@ def read_examples(
     *,
     labels: tuple[str, ...] | None = None,
 ) -> list[Example]:
-    """Reads one split of a task.
+    """Reads one split of a task; warns of what is left out.
 
     Args:
         config: the task.
-        split: train, val or test. Only test rows may lack their labels, and only train rows are
-            sampled down to `config.max_train_examples`.
+        split: train, val or test. Rows without a label are left out of train and val, and only
+            train rows are sampled down to `config.max_train_examples`.
         data_folder: where relative paths of the config start.
         labels: what `task_labels` answered, where that is known; None: it is asked.
 
@@ -53,11 +92,24 @@ def read_examples(
         ConfigError: the config names no such split.
         DataError: a file or dataset is missing, empty, malformed, or contradicts the config.
     """
+    found = read_split(config, split, data_folder, labels=labels)
+    for words in found.left_out(split):
+        warnings.warn(LeftOutWarning(f"task {config.name!r}, {split} split: {words}"), stacklevel=2)
+    limit = config.max_train_examples if split == "train" else None
+    return sampled(found.examples, limit, config.sample_seed)
+
+
+def read_split(
+    config: TaskConfig,
+    split: Split,
+    data_folder: Path,
+    *,
+    labels: tuple[str, ...] | None = None,
+) -> SplitRead:
+    """Reads one split of a task, and says what was left out (see `read_examples`)."""
     if labels is None:
         labels = task_labels(config, data_folder)
-    examples = _parsed(settled_paths(config, data_folder), split, labels)
-    limit = config.max_train_examples if split == "train" else None
-    return sampled(examples, limit, config.sample_seed)
+    return _parsed(settled_paths(config, data_folder), split, labels)
 
 
 def task_labels(config: TaskConfig, data_folder: Path) -> tuple[str, ...]:
@@ -68,12 +120,13 @@ def task_labels(config: TaskConfig, data_folder: Path) -> tuple[str, ...]:
         data_folder: where relative paths of the config start.
 
     Returns:
-        What the config lists; else the sorted labels of the whole training split; for multiple
-        choice the positions of the choices ("0", "1", ...); for regression nothing.
+        What the config lists; else the sorted labels of the whole training split, or of all splits
+        (`infer_all`); for multiple choice the positions of the choices ("0", "1", ...); for
+        regression nothing.
 
     Raises:
-        ConfigError: the metric does not fit the labels.
-        DataError: the training split cannot be read, or has fewer than two labels.
+        ConfigError: the metric does not fit the labels, or one of them may be none.
+        DataError: a split cannot be read, or there are fewer than two labels.
     """
     labels = _task_labels(config, data_folder)
     if config.metric == "seqeval_f1":
@@ -88,39 +141,45 @@ def _task_labels(config: TaskConfig, data_folder: Path) -> tuple[str, ...]:
         return config.labels
     settled = settled_paths(config, data_folder)
     names = settled.field_names()
-    if config.kind == "multiple_choice" and not isinstance(names["choices"], str):
-        return positions(len(names["choices"]))
-    examples = _parsed(settled, "train", labels=None)
     if config.kind == "multiple_choice":
-        return positions(len(examples[0].choices))
-    if config.kind == "tagging":
-        found = sorted({label for example in examples for label in example.labels})
-    else:
-        found = sorted({str(example.label) for example in examples})
+        if isinstance(names["choices"], tuple):
+            return positions(len(names["choices"]))
+        return positions(len(_parsed(settled, "train", labels=None).examples[0].choices))
+    found: set[str] = set()
+    for split in SPLITS if config.labels == "infer_all" else ("train",):
+        if split == "train" or _sources(settled, split):
+            examples = _parsed(settled, split, labels=None).examples
+            found |= {label for each in examples for label in each.class_labels}
+    _check_inferred(settled, found)
+    return tuple(sorted(found))
+
+
+def _check_inferred(config: TaskConfig, found: set[str]) -> None:
+    """Refuses labels that were found where they are too few, or may be none."""
+    where = f"{_place(config, _sources(config, 'train')[0])}"
     if len(found) < 2:
-        raise DataError(
-            f"{_place(settled, _source(settled, 'train'))}: every row has the label {found[0]!r}; "
-            "a task needs at least two"
+        (label,) = found
+        raise DataError(f"{where}: every row has the label {label!r}; a task needs at least two")
+    unclear = {*NO_LABELS[config.kind]} & found - {*config.label_map.values()}
+    if config.no_label is None and unclear and len(found - unclear) > 1:
+        label = min(unclear)
+        raise ConfigError(
+            f"{where}: {label!r} is a class in some sets and means no label in others: "
+            f"'no_label': [\"{label}\"] leaves such rows out, 'no_label': [] makes it a class"
         )
     if config.positive_label is not None and config.positive_label not in found:
         raise ConfigError(
             f"task {config.name!r}: positive_label {config.positive_label!r} is no label of the "
             f"training split; {nearest(config.positive_label, found)}"
         )
-    return tuple(found)
 
 
-def _source(config: TaskConfig, split: Split) -> str:
-    """What a settled config calls a split: a path, or the name of a dataset's split.
-
-    Raises:
-        ConfigError: it names no such split.
-    """
-    splits = config.paths or (config.dataset and config.dataset.splits)
-    source: str | None = getattr(splits, split)
-    if source is None:
-        raise ConfigError(f"task {config.name!r} names no {split} split")
-    return source
+def _sources(config: TaskConfig, split: Split) -> tuple[str, ...]:
+    """What a settled config calls a split: its files side by side, or a dataset's split."""
+    if config.paths is not None:
+        return config.paths.of(split)
+    name: str | None = getattr(config.dataset.splits, split) if config.dataset else None
+    return (name,) if name is not None else ()
 
 
 def _place(config: TaskConfig, source: str) -> str:
@@ -136,12 +195,73 @@ def _reader(config: TaskConfig, source: str) -> Reader:
         raise ConfigError(f"task {config.name!r}: {error}") from error
 
 
-def _parsed(config: TaskConfig, split: Split, labels: tuple[str, ...] | None) -> list[Example]:
-    """Examples of a settled config's split; labels None: they are not known yet, any will do."""
-    source = _source(config, split)
-    parser = RowParser(config, config.field_names(), labels, unlabelled=split == "test")
-    rows = _reader(config, source)(config, source)
-    examples = [parser.example(index, place, row) for index, (place, row) in enumerate(rows)]
+def _parsed(config: TaskConfig, split: Split, labels: tuple[str, ...] | None) -> SplitRead:
+    """A settled config's split; labels None: they are not known yet, any will do."""
+    unlabelled_too = split == "test"
+    parser = RowParser(config, config.field_names(), labels, unlabelled=unlabelled_too)
+    examples: list[Example] = []
+    num_bad = num_unlabelled = 0
+    index = -1
+    for place, row in _rows(config, split):
+        if isinstance(row, BadRow):
+            if config.on_bad_rows == "error":
+                raise DataError(f"{place}: {row.problem}; 'on_bad_rows': 'skip' leaves it out")
+            num_bad += 1
+            continue
+        index += 1
+        example = parser.example(index, place, row)
+        num_unlabelled += not example.is_labelled
+        if example.is_labelled or unlabelled_too:
+            examples.append(example)
     if not examples:
-        raise DataError(f"{_place(config, source)}: the {split} split is empty")
-    return examples
+        where = _place(config, (*_sources(config, split), "")[0])
+        what = "has no row with a label" if num_unlabelled else "is empty"
+        raise DataError(f"{where}: the {split} split {what}")
+    words = sum(label is None for each in examples for label in each.labels)
+    return SplitRead(examples, num_unlabelled, num_bad, words)
+
+
+def _rows(config: TaskConfig, split: Split) -> Iterator[Row]:
+    """The rows of a split, those of files side by side as one, fields divided."""
+    names = _sources(config, split)
+    if not names:
+        raise ConfigError(f"task {config.name!r} names no {split} split")
+    columns = config.columns_of(split)
+    sources = [Source(config, split, name, columns) for name in names]
+    if len(names) > 1 and columns:  # a column of each file
+        sources = [
+            Source(config, split, name, (column,))
+            for name, column in zip(names, columns, strict=True)
+        ]
+    readers = [_reader(config, name)(source) for name, source in zip(names, sources, strict=True)]
+    for parts in zip_longest(*readers):
+        place, row = _together(names, parts)
+        for division in config.divisions:
+            row = row if isinstance(row, BadRow) else _divided(row, division)
+        yield place, row
+
+
+def _together(names: tuple[str, ...], parts: tuple[Row | None, ...]) -> Row:
+    """A row of files that lie side by side."""
+    found = [part for part in parts if part is not None]
+    place = found[0][0]
+    if len(found) < len(parts):
+        raise DataError(
+            f"{place}: {names[parts.index(None)]} has fewer rows; the files of a split lie side by "
+            "side, row by row"
+        )
+    row: Values = {}
+    for _, values in found:
+        if isinstance(values, BadRow):
+            return place, values
+        row = {**row, **values} if row else values
+    return place, row
+
+
+def _divided(row: Values, division: Division) -> Values | BadRow:
+    value = row.get(division.field)
+    if not isinstance(value, str):
+        return BadRow(f"field {division.field!r} has no text to divide but {value!r:.60}")
+    divide = value.rsplit if division.from_end else value.split
+    parts = divide(division.separator, len(division.into) - 1)
+    return {**row, **dict(zip(division.into, parts, strict=False))}

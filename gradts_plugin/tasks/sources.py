@@ -6,9 +6,10 @@ import os
 from pathlib import PurePath
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field, StrictInt
 
 from gradts_plugin.settings.parsing import Settings
+from gradts_plugin.tasks.kinds import Split
 
 
 def _inside_its_folder(path: str) -> str:
@@ -23,8 +24,14 @@ def _inside_its_folder(path: str) -> str:
 DataPath = Annotated[str, AfterValidator(_inside_its_folder)]
 
 
+#: The name of a field, or the number of its column: from 0, or from -1 at the end.
+FieldName = str | StrictInt
+
+
 class Fields(Settings):
     """What the fields (columns) of a row are called; a role left out has its own name.
+
+    Columns of tables also have numbers: 0 is the first, -1 the last.
 
     Attributes:
         text_a: the text; of a multiple-choice task: what comes before the choices.
@@ -35,28 +42,72 @@ class Fields(Settings):
         choices: one field with the list of choices, or one field per choice.
     """
 
-    text_a: str | None = None
-    text_b: str | None = None
-    label: str | None = None
-    tokens: str | None = None
-    labels: str | None = None
-    choices: str | tuple[str, ...] | None = None
+    text_a: FieldName | None = None
+    text_b: FieldName | None = None
+    label: FieldName | None = None
+    tokens: FieldName | None = None
+    labels: FieldName | None = None
+    choices: FieldName | tuple[FieldName, ...] | None = None
 
-    def given(self) -> dict[str, str | tuple[str, ...]]:
+    def given(self) -> dict[str, FieldName | tuple[FieldName, ...]]:
         """The roles that were named."""
         return self.model_dump(exclude_none=True)
 
 
-class Paths(Settings):
-    """The data files, one per split; relative paths start at the data folder."""
+DataFiles = DataPath | Annotated[tuple[DataPath, ...], Field(min_length=1)]
 
-    train: DataPath
-    val: DataPath
-    test: DataPath | None = None
+
+class Paths(Settings):
+    """The data files of each split; relative paths start at the data folder.
+
+    A list of files is read side by side: the first row of each is one row, and so on.
+    """
+
+    train: DataFiles
+    val: DataFiles
+    test: DataFiles | None = None
+
+    def of(self, split: Split) -> tuple[str, ...]:
+        """The files of a split, side by side; none where the split is not named."""
+        files: str | tuple[str, ...] | None = getattr(self, split)
+        return (files,) if isinstance(files, str) else files or ()
+
+
+class Columns(Settings):
+    """Names of the columns of each split; a split left out has a header line."""
+
+    train: tuple[str, ...] | None = None
+    val: tuple[str, ...] | None = None
+    test: tuple[str, ...] | None = None
+
+
+class SkippedRows(Settings):
+    """Lines before the data of each split."""
+
+    train: Annotated[int, Field(ge=0)] = 0
+    val: Annotated[int, Field(ge=0)] = 0
+    test: Annotated[int, Field(ge=0)] = 0
+
+
+class Division(Settings):
+    """How one field is divided into several.
+
+    Attributes:
+        field: what is divided; a line of a text file is called `line`.
+        separator: what stands between the parts.
+        into: names of the parts, in order. The last one takes what is left; one that a row lacks is
+            missing there.
+        from_end: divide at the last separators instead of the first.
+    """
+
+    field: str = "line"
+    separator: Annotated[str, Field(min_length=1)]
+    into: Annotated[tuple[str, ...], Field(min_length=2)]
+    from_end: bool = False
 
 
 class Splits(Settings):
-    """What a dataset calls its splits; slices such as `train[:90%]` work for hub datasets."""
+    """What a dataset calls its splits; slices such as `train[:90%]` work."""
 
     train: str = "train"
     val: str = "validation"

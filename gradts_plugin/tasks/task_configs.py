@@ -7,12 +7,14 @@ host's own task configs, which have no `kind`, are none of this module's busines
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -24,8 +26,30 @@ from gradts_plugin.errors import nearest
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.parsing import Settings, parse_settings
 from gradts_plugin.settings.reading import read_json
-from gradts_plugin.tasks.kinds import METRICS, ROLES, SUFFIXES, Format, Kind, Metric, label_name
-from gradts_plugin.tasks.sources import DatasetSource, Fields, Paths
+from gradts_plugin.tasks.kinds import (
+    COMPRESSED,
+    METRICS,
+    NAMED_FIELDS,
+    NUMBERED_COLUMNS,
+    ROLES,
+    SUFFIXES,
+    Format,
+    Kind,
+    Metric,
+    Split,
+    label_name,
+)
+from gradts_plugin.tasks.sources import (
+    Columns,
+    DatasetSource,
+    Division,
+    FieldName,
+    Fields,
+    Paths,
+    SkippedRows,
+)
+
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 #: A task config as it is read and written, JSON values: one of ours, whose keys `TaskConfig` names,
 #: or one of the host's own.
@@ -35,12 +59,22 @@ TaskValues = Mapping[str, Any]
 def _label_names(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return tuple(label_name(item) for item in value)
-    if value not in ("infer", "text"):
-        raise ValueError("a list of labels, 'infer' or 'text' is needed")
+    if value not in ("infer", "infer_all", "text"):
+        raise ValueError("a list of labels, 'infer', 'infer_all' or 'text' is needed")
     return value
 
 
+def _known_encoding(name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError as error:
+        near = nearest(name, ("utf-8", "utf-16", "latin-1", "cp1252", "gb18030", "shift_jis"))
+        raise ValueError(f"unknown encoding {name!r}; {near}") from error
+    return name
+
+
 LabelName = Annotated[str, BeforeValidator(label_name)]
+NoLabel = Annotated[str, BeforeValidator(lambda value: "" if value is None else label_name(value))]
 
 
 class TaskConfig(Settings):
@@ -54,14 +88,26 @@ class TaskConfig(Settings):
         dataset: a dataset of the hub or a folder; it is used where there are no `paths`, or where
             their training file does not exist.
         format: of the files; found by their suffix when left out.
-        columns: names of the columns, for files without a header line (csv, tsv, conll).
-        separator: between columns; default: comma (csv), tab (tsv), white space (conll).
+        encoding: of the files; UTF-8, or UTF-16 where a file begins with its mark, when left out.
+        skip_rows: lines before the data (and before the header line), which are not read; one
+            number, or one for each split.
+        on_bad_rows: `error`, or `skip`: rows whose form is broken (too many or too few columns, no
+            JSON) are left out, and counted.
+        columns: names of the columns, for files without a header line (csv, tsv, conll); one list,
+            or one for each split. Of text files side by side: a name for each.
+        separator: between columns; default: comma (csv), tab (tsv, conllu), white space (conll).
         comment: lines of a conll file that start with this are skipped.
+        split: divides a field into several: `{"separator": " ", "into": ["label", "text_a"]}`; a
+            list of such divisions is done in order.
         fields: what the fields of a row are called.
         labels: the labels in the order of their ids; `infer`: the sorted labels of the training
-            split. Multiple choice: names of the choices in their order; `infer`: the choices' own
-            text, numbers from 0, or letters from A; `text`: only the choices' own text.
+            split; `infer_all`: of all splits that are named. Multiple choice: names of the choices
+            in their order; `infer`: the choices' own text, numbers from 0, or letters from A;
+            `text`: only the choices' own text.
         label_map: names for values found in the data, where they differ from `labels`.
+        no_label: values that mean "no label", `""` an empty cell or null. Such training and dev
+            rows are left out and counted, such tags are ignored. Default: -100, and -1, - and _
+            (tags) where they are no label of the task.
         metric: the score of the task.
         positive_label: the label that the metric `f1` is computed for.
         max_train_examples: cap on training rows, a seeded sample in file order.
@@ -76,14 +122,19 @@ class TaskConfig(Settings):
     paths: Paths | None = None
     dataset: DatasetSource | None = None
     format: Format | None = None
-    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    skip_rows: Annotated[int, Field(ge=0)] | SkippedRows = 0
+    on_bad_rows: Literal["error", "skip"] = "error"
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | Columns | None = None
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     comment: Annotated[str, Field(min_length=1)] | None = None
+    split: Division | tuple[Division, ...] = ()
     fields: Fields = Fields()
-    labels: Annotated[Literal["infer", "text"] | tuple[str, ...], BeforeValidator(_label_names)] = (
-        "infer"
-    )
+    labels: Annotated[
+        Literal["infer", "infer_all", "text"] | tuple[str, ...], BeforeValidator(_label_names)
+    ] = "infer"
     label_map: Mapping[str, LabelName] = {}
+    no_label: tuple[NoLabel, ...] | None = None
     metric: Metric
     positive_label: LabelName | None = None
     max_train_examples: Annotated[int, Field(gt=0)] | None = None
@@ -122,17 +173,38 @@ class TaskConfig(Settings):
 
     @model_validator(mode="after")
     def _format_fits_kind(self) -> Self:
+        for split, path in self._named_files():
+            file_format = self.file_format(path)
+            if file_format in ("conll", "conllu") and self.kind != "tagging":
+                raise ValueError(f"paths.{split}: conll files hold tagging tasks, not {self.kind}")
+            if file_format in ("csv", "tsv", "lines") and self.kind == "tagging":
+                raise ValueError(f"paths.{split}: tagging tasks come as jsonl or conll files")
+            if self.columns and file_format in NAMED_FIELDS:
+                raise ValueError(f"columns: {file_format} rows name their own fields")
+            numbers = [number for number in self.used_fields() if isinstance(number, int)]
+            if numbers and file_format not in NUMBERED_COLUMNS:
+                raise ValueError(
+                    f"fields: {file_format} rows have no column {numbers[0]}, but names"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_fit_files(self) -> Self:
         if self.paths is None:
             return self
-        for split, path in self.paths.model_dump(exclude_none=True).items():
-            file_format = self.file_format(path)
-            if file_format == "conll" and self.kind != "tagging":
-                raise ValueError(f"paths.{split}: conll files hold tagging tasks, not {self.kind}")
-            if file_format in ("csv", "tsv") and self.kind == "tagging":
-                raise ValueError(f"paths.{split}: tagging tasks come as jsonl or conll files")
-            if self.columns and file_format == "jsonl":
-                raise ValueError("columns: jsonl rows name their own fields")
+        for split in SPLITS:
+            files, columns = self.paths.of(split), self.columns_of(split)
+            lines = [file for file in files if self.file_format(file) == "lines"]
+            if len(files) > 1 and lines and len(columns or ()) != len(files):
+                raise ValueError(
+                    f"columns: {len(files)} files side by side (paths.{split}) need a name for each"
+                )
         return self
+
+    def _named_files(self) -> Iterator[tuple[str, str]]:
+        """(split, path) of every file."""
+        for split in SPLITS:
+            yield from ((split, path) for path in (self.paths.of(split) if self.paths else ()))
 
     @model_validator(mode="after")
     def _metric_fits_kind(self) -> Self:
@@ -151,6 +223,10 @@ class TaskConfig(Settings):
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
+        listed = {*self.labels} if isinstance(self.labels, tuple) else set()
+        for value in self.no_label or ():
+            if value in listed | {*self.label_map.values()}:
+                raise ValueError(f"no_label: {value!r} is a label")
         if self.labels == "text" and self.kind != "multiple_choice":
             raise ValueError("labels: 'text' is for multiple choice; give a list or 'infer'")
         if self.kind == "regression" and (self.labels != "infer" or self.label_map):
@@ -175,19 +251,53 @@ class TaskConfig(Settings):
         """
         if self.format is not None:
             return self.format
-        suffix = PurePath(path).suffix.lower()
+        name = PurePath(path.lower())
+        suffix = (name.with_suffix("") if name.suffix in COMPRESSED else name).suffix
         if suffix not in SUFFIXES:
-            raise ValueError(f"{path}: no known suffix; say the format (jsonl, csv, tsv or conll)")
+            formats = ", ".join(get_args(Format))
+            raise ValueError(f"{path}: no known suffix; say the format ({formats})")
         return SUFFIXES[suffix]
 
-    def field_names(self) -> dict[str, str | tuple[str, ...]]:
+    def field_names(self) -> dict[str, FieldName | tuple[FieldName, ...]]:
         """Role -> field name(s), defaults filled in, in the source that `settled_paths` left."""
         named = self.fields.given()
         if self.paths is None and self.dataset is not None:
             named |= self.dataset.fields.given()
+        own: Mapping[str, str] = {}
+        if self.paths and self.columns is None and self._format_of_train() == "conllu":
+            own = {"tokens": "form", "labels": "upos"}
         return named | {
-            role: role for role in ROLES[self.kind] if role[0] != "[" and role not in named
+            role: own.get(role, role)
+            for role in ROLES[self.kind]
+            if role[0] != "[" and role not in named
         }
+
+    def used_fields(self) -> list[FieldName]:
+        """The fields of a row that are read."""
+        names = self.field_names().values()
+        return [
+            name for given in names for name in (given if isinstance(given, tuple) else (given,))
+        ]
+
+    def columns_of(self, split: Split) -> tuple[str, ...] | None:
+        """Names of a split's columns; None where its files name them."""
+        if isinstance(self.columns, Columns):
+            found: tuple[str, ...] | None = getattr(self.columns, split)
+            return found
+        return self.columns
+
+    def skipped_rows(self, split: Split) -> int:
+        """Lines before a split's data."""
+        skipped = self.skip_rows
+        return skipped if isinstance(skipped, int) else int(getattr(skipped, split))
+
+    @property
+    def divisions(self) -> tuple[Division, ...]:
+        """How fields are divided, in order."""
+        return (self.split,) if isinstance(self.split, Division) else self.split
+
+    def _format_of_train(self) -> Format | None:
+        return self.file_format(self.paths.of("train")[0]) if self.paths else None
 
 
 def is_custom(config: TaskValues) -> bool:
@@ -230,10 +340,12 @@ def settled_paths(config: TaskConfig, data_folder: Path) -> TaskConfig:
     """
     folder = data_folder.absolute()
     if config.paths is not None and (
-        config.dataset is None or (folder / config.paths.train).exists()
+        config.dataset is None or (folder / config.paths.of("train")[0]).exists()
     ):
         paths = {
             split: str(folder / path)
+            if isinstance(path, str)
+            else tuple(str(folder / part) for part in path)
             for split, path in config.paths.model_dump(exclude_none=True).items()
         }
         update = {"paths": Paths(**paths), "dataset": None, "schema_url": None}

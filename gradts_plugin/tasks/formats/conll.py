@@ -1,53 +1,145 @@
-"""CoNLL: one word per line, its columns apart, a blank line between sentences."""
+"""CoNLL and CoNLL-U: one word per line, its columns apart, a blank line between sentences."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
 
-from gradts_plugin.errors import DataError
-from gradts_plugin.tasks.formats.rows import Row, decoded_lines
-from gradts_plugin.tasks.task_configs import TaskConfig
+from gradts_plugin.tasks.formats.rows import (
+    BYTE_ORDER_MARK,
+    BadRow,
+    Row,
+    Sentence,
+    Source,
+    numbered_lines,
+)
+from gradts_plugin.tasks.kinds import IGNORED
 
-#: First token of CoNLL-2003's document separators, which are no sentences.
+#: A word of CoNLL-2003's document separators, which are no sentences.
 _DOCUMENT_START = "-DOCSTART-"
+
 #: White space between CoNLL columns. A no-break space or an ideographic one belongs to its word.
-_COLUMN_SPACE = re.compile(r"[ \t\f\v]+")
+_WHITE: Final = " \t\f\v"
+_COLUMN_SPACE = re.compile(f"[{_WHITE}]+")
+
+#: Columns of CoNLL-U; https://universaldependencies.org/format.html.
+_UNIVERSAL = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+
+#: Where a file of CoNLL-U Plus names its own.
+_OWN_COLUMNS = "# global.columns ="
+
+#: Ids of ranges (1-2, several words written as one) and of empty nodes (1.1), which are no words.
+_NO_WORD = re.compile(r"[0-9]+[-.][0-9]+")
 
 
-def read_conll(config: TaskConfig, source: str) -> Iterator[Row]:
-    """Yields the sentences of a file, each column a list."""
-    columns = config.columns or ("tokens", "labels")
-    sentence: list[list[str]] = []
-    start = 1
-    for number, line in enumerate(decoded_lines(source), start=1):
-        text = line.rstrip("\r\n")
-        if not text.strip(" \t\f\v") or text.lstrip(" \t").startswith(_DOCUMENT_START):
-            yield from _sentence(sentence, columns, f"{source}, line {start}")
+@dataclass(frozen=True)
+class _Form:
+    """How the lines of a file are read.
+
+    Attributes:
+        columns: their names; None: they are read by number.
+        separator: between columns; None: white space.
+        comment: how a comment begins; None: there are none.
+        universal: an underscore means that there is nothing.
+    """
+
+    columns: tuple[str, ...] | None
+    separator: str | None
+    comment: str | None
+    universal: bool
+
+    def cells(self, text: str) -> list[str]:
+        """The columns of a line."""
+        if self.separator is None:
+            return _COLUMN_SPACE.split(text.strip(_WHITE))
+        return [cell.strip(_WHITE) for cell in text.split(self.separator)]
+
+
+def read_conll(source: Source) -> Iterator[Row]:
+    """Yields the sentences of a file, each column a list.
+
+    A sentence whose lines differ in their number of columns, or have others than are named, is
+    broken: its words would be taken for tags.
+    """
+    form = _form(source)
+    sentence: list[tuple[int, list[str]]] = []
+    for number, line in numbered_lines(source):
+        text = line.strip("\r\n").removeprefix(BYTE_ORDER_MARK)
+        if form.universal and text.startswith(_OWN_COLUMNS):
+            form = replace(form, columns=tuple(text[len(_OWN_COLUMNS) :].lower().split()))
+        cells = form.cells(text)
+        if not text.strip(_WHITE) or _DOCUMENT_START in cells:
+            yield from _sentence(source, form, sentence)
             sentence = []
-            continue
-        if config.comment is not None and text.startswith(config.comment):
-            continue
-        values = (
-            _COLUMN_SPACE.split(text.strip(" \t\f\v"))
-            if config.separator is None
-            else text.split(config.separator)
-        )
-        # Files with more columns than were named are common, with fewer they are broken.
-        if len(values) < len(columns):
-            raise DataError(
-                f"{source}, line {number}: {len(values)} columns, at least {len(columns)} are "
-                f"expected ({', '.join(columns)})"
-            )
-        if not sentence:
-            start = number
-        sentence.append(values)
-    yield from _sentence(sentence, columns, f"{source}, line {start}")
+        elif not (form.comment and text.startswith(form.comment)) and _is_word(form, cells):
+            sentence.append((number, cells))
+    yield from _sentence(source, form, sentence)
 
 
-def _sentence(lines: list[list[str]], columns: Sequence[str], place: str) -> Iterator[Row]:
-    if lines:
+def _form(source: Source) -> _Form:
+    config, columns = source.config, source.columns
+    if config.file_format(source.name) == "conllu":
+        comment = "#" if config.comment is None else config.comment
+        return _Form(columns or _UNIVERSAL, config.separator or "\t", comment, universal=True)
+    if columns is None and not source.numbers:
+        columns = ("tokens", "labels")
+    return _Form(columns, config.separator, config.comment, universal=False)
+
+
+def _is_word(form: _Form, cells: list[str]) -> bool:
+    names = form.columns or ()
+    place = names.index("id") if "id" in names else len(cells)
+    return place >= len(cells) or _NO_WORD.fullmatch(cells[place]) is None
+
+
+def _sentence(source: Source, form: _Form, lines: list[tuple[int, list[str]]]) -> Iterator[Row]:
+    if not lines:
+        return
+    widths = Counter(len(cells) for _, cells in lines)
+    width = widths.most_common(1)[0][0]
+    for number, cells in lines:
+        if len(cells) != width:
+            problem = f"{_shown(cells)}, where other lines of its sentence have {width}"
+            yield f"{source.name}, line {number}", BadRow(f"{problem}; {_HINT}")
+            return
+    place = f"{source.name}, line {lines[0][0]}"
+    names = form.columns
+    if names is not None and width == len(names) - 1 and names[-1] in source.config.used_fields():
+        names = names[:-1]  # a test file without labels; elsewhere they are said to be missing
+    if names is not None and width != len(names):
+        problem = f"{_shown(lines[0][1])}, {len(names)} are named ({', '.join(names)})"
         yield (
             place,
-            {name: [values[i] for values in lines] for i, name in enumerate(columns)},
+            BadRow(f"{problem}; name each in 'columns', or say numbers in 'fields'; {_HINT}"),
         )
+        return
+    row = Sentence(
+        {
+            name: [_cell(form, name, cells[i]) for _, cells in lines]
+            for i, name in enumerate(names or ())
+        }
+    )
+    numbered = [source.numbered(cells) for _, cells in lines]
+    row |= {number: [cells[number] for cells in numbered] for number in numbered[0]}
+    row.places = [f"{source.name}, line {number}" for number, _ in lines]
+    words = row.get(source.config.field_names()["tokens"], ())
+    if "" in words:
+        yield row.places[list(words).index("")], BadRow("the word is empty")
+        return
+    yield place, row
+
+
+_HINT: Final = "comment lines begin with 'comment', columns with spaces in them need 'separator'"
+
+
+def _shown(cells: list[str]) -> str:
+    count = f"{len(cells)} column{'s' if len(cells) > 1 else ''}"
+    return f"{count} ({' | '.join(cells[:12])}{' | ...' if len(cells) > 12 else ''})"
+
+
+def _cell(form: _Form, name: str, value: str) -> str:
+    """A cell; what CoNLL-U leaves open is no label."""
+    return IGNORED if form.universal and value == "_" and name not in ("form", "lemma") else value

@@ -1,26 +1,103 @@
-"""JSON Lines: an object a line."""
+"""JSON: an object a line, or all objects in one file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from gradts_plugin.errors import DataError
-from gradts_plugin.tasks.formats.rows import Row, decoded_lines
-from gradts_plugin.tasks.task_configs import TaskConfig
+from gradts_plugin.tasks.formats.rows import (
+    BYTE_ORDER_MARK,
+    BadRow,
+    Row,
+    Source,
+    numbered_lines,
+    read_text,
+)
 
 
-def read_json_lines(config: TaskConfig, source: str) -> Iterator[Row]:
+def read_json_lines(source: Source) -> Iterator[Row]:
     """Yields the objects of a file; blank lines are skipped."""
-    del config
-    for number, line in enumerate(decoded_lines(source), start=1):
-        if not line.strip():
+    for number, line in numbered_lines(source):
+        text = line.removeprefix(BYTE_ORDER_MARK)
+        if not text.strip():
             continue
-        place = f"{source}, line {number}"
+        place = f"{source.name}, line {number}"
         try:
-            row = json.loads(line)
+            row = json.loads(text)
         except (ValueError, RecursionError) as error:  # also endless nesting and endless numbers
-            raise DataError(f"{place}: broken JSON: {getattr(error, 'msg', error)}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{place}: expected a JSON object, found {type(row).__name__}")
-        yield place, row
+            yield place, BadRow(f"broken JSON: {getattr(error, 'msg', error)}")
+            continue
+        yield place, row if isinstance(row, dict) else BadRow(_no_object(row))
+
+
+def read_json_file(source: Source) -> Iterator[Row]:
+    """Yields the objects of a JSON array, or of an object that holds one; of columns, the rows.
+
+    A file of JSON Lines is read as such, whatever its name.
+    """
+    try:
+        content = json.loads(read_text(source.config, source.name).removeprefix(BYTE_ORDER_MARK))
+    except RecursionError as error:
+        raise DataError(f"{source.name}: broken JSON: {error}") from error
+    except ValueError as error:
+        if getattr(error, "msg", "") == "Extra data":
+            yield from read_json_lines(source)
+            return
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(
+            f"{source.name}{line}: broken JSON: {getattr(error, 'msg', error)}"
+        ) from error
+    for number, row in enumerate(_rows(content, source.name)):
+        place = f"{source.name}, row {number}"
+        yield place, row if isinstance(row, dict) else BadRow(_no_object(row))
+
+
+def _no_object(row: object) -> str:
+    return f"expected a JSON object, found {type(row).__name__}"
+
+
+def _rows(content: Any, name: str) -> list[Any]:
+    """The rows of what a file holds.
+
+    Raises:
+        DataError: nobody can tell where they are.
+    """
+    if isinstance(content, list):
+        return content
+    if not isinstance(content, dict):
+        raise DataError(f"{name}: expected a JSON array or object, found {type(content).__name__}")
+    values = list(content.values())
+    tables = [value for value in values if isinstance(value, list) and _objects(value)]
+    if len(tables) == 1:
+        return tables[0]  # beside a version and the like
+    if values and all(isinstance(value, dict) for value in values):
+        if not all(_objects(list(value.values())) or not value for value in values) and _aligned(
+            [list(value) for value in values]
+        ):
+            # Columns, each from row number to value: pandas' own form.
+            return [{key: content[key][row] for key in content} for row in values[0]]
+        return values  # rows by their ids
+    if (
+        values
+        and all(isinstance(value, list) for value in values)
+        and len({*map(len, values)}) == 1
+    ):
+        return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
+    if not any(isinstance(value, (list, dict)) for value in values):
+        return [content]  # a file of one row
+    raise DataError(
+        f"{name}: no array of objects; its keys: {', '.join(map(str, list(content)[:10]))}"
+    )
+
+
+def _objects(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, dict) for value in values)
+
+
+def _aligned(keys: list[list[str]]) -> bool:
+    """Whether objects are columns over the rows 0, 1, 2, ..."""
+    return all(key == [str(number) for number in range(len(key))] for key in keys) and (
+        len({len(key) for key in keys}) == 1
+    )

@@ -4,46 +4,99 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from gradts_plugin.errors import DataError
-from gradts_plugin.tasks.formats.rows import Row, decoded_lines
-from gradts_plugin.tasks.task_configs import TaskConfig
+from gradts_plugin.tasks.formats.rows import BYTE_ORDER_MARK, BadRow, Row, Source, numbered_lines
+
+#: A line's number, and its cells.
+_Cells = tuple[int, list[str]]
 
 
-def read_table(config: TaskConfig, source: str) -> Iterator[Row]:
-    """Yields the rows of a file by their columns: the config's, else those of its first line."""
-    # In tsv files a quotation mark is an ordinary character (as in GLUE's files); in csv files it
-    # quotes. A quoted tab-separated file is a csv file with another separator.
-    is_tsv = config.file_format(source) == "tsv"
+def read_table(source: Source) -> Iterator[Row]:
+    """Yields the rows of a file by their columns: the config's, else those of its header line.
+
+    Columns that no field asks for may be unnamed, or named twice. A config whose fields are all
+    numbers reads no header.
+    """
+    is_tsv = source.config.file_format(source.name) == "tsv"
+    separator = source.config.separator or ("\t" if is_tsv else ",")
+    rows = _plain(source, separator) if is_tsv else _quoted(source, separator)
+    columns: Sequence[str] | None = source.columns
+    if columns is None and not all(isinstance(name, int) for name in source.config.used_fields()):
+        start, columns = next(rows, (1, None))
+        if columns is None:
+            return
+        columns = [name.strip() for name in columns]
+        _check_header(source, columns, f"{source.name}, line {start}")
+    # A comma in a text makes a column too many; where tabs are between, files do have more.
+    open_ended = source.columns is not None and separator != ","
+    width = len(columns) if columns is not None else None
+    for position, (number, values) in enumerate(rows):
+        width = width or len(values)
+        problem = _problem(values, columns, width, open_ended or (columns is None and is_tsv))
+        if problem and position == 0 and len(values) == width + 1 and source.columns is None:
+            problem += "; where the header is one name short, name all 'columns' and 'skip_rows': 1"
+        named = dict(zip(columns or (), values, strict=False))
+        row = BadRow(problem) if problem else {**named, **source.numbered(values)}
+        yield f"{source.name}, line {number}", row
+
+
+def _plain(source: Source, separator: str) -> Iterator[_Cells]:
+    """Cells as they stand, as in GLUE's files: a quotation mark is an ordinary character.
+
+    A quoted tab-separated file is a csv file with another separator.
+    """
+    for number, line in numbered_lines(source):
+        text = line.removesuffix("\n").removesuffix("\r")
+        if text:
+            yield number, text.split(separator)
+
+
+def _quoted(source: Source, separator: str) -> Iterator[_Cells]:
+    """Cells of which some are quoted; a row can span lines, and is named by its first."""
+    lines = numbered_lines(source)
+    first = next(lines, None)
+    if first is None:
+        return
+    start, text = first
+    before = start - 1
+    lines = chain([first], lines)
+    csv.field_size_limit(1 << 30)  # texts may be longer than the module's 131,072 characters
     reader = csv.reader(
-        decoded_lines(source),
-        delimiter=config.separator or ("\t" if is_tsv else ","),
-        quoting=csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL,
+        (line for _, line in lines),
+        delimiter=separator,
+        # The header tells of files that have a space after each comma.
+        skipinitialspace=source.columns is None and f"{separator} " in text,
         strict=True,
     )
-    columns: Sequence[str] | None = config.columns
-    start = 1  # a quoted row can span lines; it is named by its first
     try:
         for values in reader:
-            place = f"{source}, line {start}"
-            start = reader.line_num + 1
-            if not values:
-                continue
-            if columns is None:
-                columns = values
-                _check_header(columns, place)
-                continue
-            if len(values) != len(columns):
-                raise DataError(
-                    f"{place}: {len(values)} columns, {len(columns)} are expected "
-                    f"({', '.join(columns)})"
-                )
-            yield place, dict(zip(columns, values, strict=True))
+            if values:
+                yield start, values
+            start = before + reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{source}, line {start}: broken CSV: {error}") from error
+        problem = str(error)
+        if problem.startswith("new-line character"):
+            problem = "a carriage return in a text that is not quoted"
+        raise DataError(f"{source.name}, line {start}: broken CSV: {problem}") from error
 
 
-def _check_header(columns: Sequence[str], place: str) -> None:
-    repeated = [name for name in columns if columns.count(name) > 1]
-    if repeated:
-        raise DataError(f"{place}: column {repeated[0]!r} appears twice in the header")
+def _problem(
+    values: list[str], columns: Sequence[str] | None, width: int, open_ended: bool
+) -> str | None:
+    """What is wrong with the form of a row; None: nothing."""
+    if columns is not None and len(values) == len(columns):
+        stripped = [value.strip().removeprefix(BYTE_ORDER_MARK) for value in values]
+        if stripped == list(columns):
+            return "repeats the header"
+    if len(values) == width or (len(values) > width and (open_ended or not any(values[width:]))):
+        return None
+    named = f" ({', '.join(columns)})" if columns is not None else ""
+    return f"{len(values)} columns, {width} are expected{named}"
+
+
+def _check_header(source: Source, columns: Sequence[str], place: str) -> None:
+    for name in source.config.used_fields():
+        if columns.count(str(name).strip()) > 1:
+            raise DataError(f"{place}: column {str(name)!r} appears twice in the header")

@@ -9,7 +9,12 @@ from typing import Any
 from gradts_plugin.errors import DataError, GradTSError, nearest
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
-from gradts_plugin.hosts.jiant.preparing.tokenising import cache_folder, cache_identity, is_prepared
+from gradts_plugin.hosts.jiant.preparing.tokenising import (
+    cache_folder,
+    cache_identity,
+    is_prepared,
+    test_cache_folder,
+)
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.tasks import task_configs
 from gradts_plugin.tasks.task_configs import TaskValues
@@ -21,7 +26,9 @@ from jiant.tasks import retrieval
 
 
 def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> None:
-    """Reads the training and dev data of each task that is not tokenised yet; writes nothing.
+    """Reads the data of each task that is not tokenised yet; writes nothing.
+
+    Of the tasks whose test scores are asked for, the test data too.
 
     Args:
         run_file: the run.
@@ -31,15 +38,17 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> None:
         ConfigError, DataError: a task cannot be made or its data cannot be read.
     """
     for name, values in configs.items():
-        if is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
+        explained = task_configs.is_custom(values)
+        if not is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
+            task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
+            for split in ("train", "val"):
+                _check_split(task, split, explained=explained)
+        if not (run_file.score_test and name in run_file.scored_tasks and has_test_file(values)):
             continue
-        task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
-        for split in ("train", "val"):
-            _check_split(task, split, explained=task_configs.is_custom(values))
-        if run_file.score_test and name in run_file.scored_tasks and has_test_file(values):
-            as_dev = copy.deepcopy(test_as_dev(values))
-            task = retrieval.create_task_from_config(as_dev, base_path=".")
-            _check_split(task, "val", explained=task_configs.is_custom(values))
+        as_dev, folder = test_as_dev(values), test_cache_folder(run_file.output_dir, name)
+        if not is_prepared(folder, cache_identity(as_dev, run_file.model)):
+            task = retrieval.create_task_from_config(copy.deepcopy(as_dev), base_path=".")
+            _check_split(task, "val", explained=explained)
 
 
 def _check_split(task: Any, split: str, *, explained: bool) -> None:

@@ -91,6 +91,19 @@ def has_test_file(values: TaskValues) -> bool:
 
 
 def test_as_dev(values: TaskValues) -> TaskValues:
-    """A task config whose dev split is the test split, which is read with its labels then."""
-    paths = values["paths"]
-    return {**values, "paths": {**paths, "val": paths["test"]}}
+    """A task config whose dev split is the test split, which is read with its labels then.
+
+    The dev split becomes the test split: labels are inferred from the same files.
+    """
+    changed = {
+        key: {**values[key], "val": values[key].get("test"), "test": values[key].get("val")}
+        for key in ("paths", "columns", "skip_rows")
+        if isinstance(values.get(key), dict)
+    }
+    return {
+        **values,
+        **{
+            key: {split: value for split, value in by_split.items() if value is not None}
+            for key, by_split in changed.items()
+        },
+    }

@@ -77,7 +77,7 @@ def tokenise_test(
     as_dev = test_as_dev(values)
     config_path = output_dir / "task_configs" / "test" / f"{name}.json"
     write_json_atomic(config_path, as_dev)
-    folder = output_dir / "caches" / "test" / name
+    folder = test_cache_folder(output_dir, name)
     tokenise(config_path, as_dev, folder, model, log_file)
     return {"test": str(folder / "val"), "test_labels": str(folder / "val_labels")}
 
@@ -85,6 +85,11 @@ def tokenise_test(
 def cache_folder(run_file: RunFile, name: str) -> Path:
     """Where a task's caches lie."""
     return run_file.output_dir.absolute() / "caches" / name
+
+
+def test_cache_folder(output_dir: Path, name: str) -> Path:
+    """Where the caches of a task's test split lie."""
+    return output_dir.absolute() / "caches" / "test" / name
 
 
 def cache_identity(values: TaskValues, model: ModelSettings) -> JsonObject:
@@ -109,9 +114,10 @@ def _data_digest(values: TaskValues) -> str:
     if dataset.is_absolute() and dataset.is_dir():
         return _tree_digest(dataset)
     digest = hashlib.sha256()
-    for path in (values.get("paths") or {}).values():
-        if isinstance(path, str) and Path(path).is_file():
-            digest.update(Path(path).read_bytes())
+    for given in (values.get("paths") or {}).values():
+        for path in given if isinstance(given, (list, tuple)) else (given,):
+            if isinstance(path, str) and Path(path).is_file():
+                digest.update(Path(path).read_bytes())
     return digest.hexdigest()
 
 

@@ -20,7 +20,12 @@ from gradts_plugin.hosts.jiant.tasks.examples import (
 from gradts_plugin.tasks import examples as task_data
 from gradts_plugin.tasks import reading
 from gradts_plugin.tasks.kinds import Split
-from gradts_plugin.tasks.task_configs import TaskConfig, TaskValues, parse_task_config
+from gradts_plugin.tasks.task_configs import (
+    SPLITS,
+    TaskConfig,
+    TaskValues,
+    parse_task_config,
+)
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -44,8 +49,10 @@ class CustomTask(Task):  # type: ignore[misc]  # jiant is untyped
     """
 
     def __init__(self, config: TaskConfig, data_folder: Path) -> None:
-        paths = config.paths.model_dump(exclude_none=True) if config.paths else {}
-        absolute = {split: str(data_folder.absolute() / path) for split, path in paths.items()}
+        files = {split: config.paths.of(split) for split in SPLITS} if config.paths else {}
+        absolute = {
+            split: str(data_folder.absolute() / paths[0]) for split, paths in files.items() if paths
+        }
         super().__init__(name=config.name, path_dict=absolute)
         self.config = config
         self.data_folder = data_folder
@@ -135,7 +142,7 @@ class TaggingTask(CustomTask):
         return TagScheme(self.config.metric)
 
     def _example(self, guid: str, example: task_data.Example) -> TaggingExample:
-        ids = tuple(self.LABEL_TO_ID[label] for label in example.labels)
+        ids = tuple(None if label is None else self.LABEL_TO_ID[label] for label in example.labels)
         return TaggingExample(guid, example.tokens, ids or (_NO_LABEL,) * len(example.tokens))
 
 

@@ -75,11 +75,11 @@ class TextExample(BaseExample):  # type: ignore[misc]  # jiant is untyped
 
 @dataclass
 class TaggingExample(BaseExample):  # type: ignore[misc]  # jiant is untyped
-    """Words with one label id each."""
+    """Words with one label id each, None for a word that is not learned and not scored."""
 
     guid: str
     tokens: tuple[str, ...]
-    label_ids: tuple[int, ...]
+    label_ids: tuple[int | None, ...]
 
     def tokenize(self, tokenizer: Any) -> Any:
         """Cuts each word into pieces, the first of which carries the label.
