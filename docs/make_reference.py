@@ -60,6 +60,9 @@ each kind of task needs, are in [task configs](task_configs.md).
 #: Classes of the schema, in the order of the page: name -> (title, key that holds it).
 _PARTS: Final = {
     "Paths": "paths",
+    "SkippedRows": "skip_rows",
+    "Columns": "columns",
+    "Division": "split",
     "DatasetSource": "dataset",
     "Splits": "dataset.splits",
     "Fields": "fields",
@@ -243,7 +246,8 @@ def _type(value: Mapping[str, Any]) -> str:
         case {"enum": choices}:
             text = ", ".join(f"`{choice}`" for choice in choices)
         case {"type": "array", "items": items}:
-            text = f"list of {_type(items)}s"
+            text = f"list of {_type(items)}"
+            text += "" if text.endswith(")") else "s"
         case {"type": "object", "additionalProperties": values}:
             text = f"object of {_type(values)}s"
         case {"exclusiveMinimum": 0}:
@@ -257,7 +261,7 @@ def _type(value: Mapping[str, Any]) -> str:
 
 def _default(value: Any) -> str:
     # A key without a value: what its meaning says happens then.
-    if value in (None, {}) or (isinstance(value, Mapping) and not any(value.values())):
+    if value in (None, {}, []) or (isinstance(value, Mapping) and not any(value.values())):
         return ""
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 

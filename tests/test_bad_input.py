@@ -174,7 +174,7 @@ def test_broken_conll_is_told_with_its_line(run_file):
     (folder / "t.conll").write_text("one A\ntwo B\n\nthree\n")
     paths = {"train": "t.conll", "val": "t.conll"}
     write_task(folder, "match", like="words", paths=paths)
-    refused(run_file, "t.conll, line 4: 1 columns, at least 2 are expected")
+    refused(run_file, "t.conll, line 4: field 'labels' is missing")
 
 
 def test_a_dev_label_that_the_training_split_lacks(run_file):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_encoders import SENTENCES, save_tiny_encoder
 
-from gradts_plugin.errors import ConfigError, DataError, HostError
+from gradts_plugin.errors import ConfigError, DataError, HostError, LeftOutWarning
 from gradts_plugin.hosts.jiant.losses import instance_losses
 from gradts_plugin.hosts.jiant.tasks import attaching, custom, evaluation, examples
 
@@ -208,6 +208,21 @@ def test_the_first_piece_of_a_word_carries_its_label():
     assert tokenized.tokens == ["a", "b", "?", "?", *"d" * 100]
     assert tokenized.labels == [3, None, 1, 2, 0, *[None] * 99]
     assert tokenized.label_mask == [1, 0, 1, 1, 1, *[0] * 99]
+
+
+def test_words_without_a_label_are_neither_learned_nor_scored(folder, encoder, tmp_path):
+    rows = [row("tagging", 0), row("tagging", 1)]
+    rows[0]["labels"][1] = rows[1]["labels"][0] = -100
+    config = json.loads((folder / "tagging.json").read_text())
+    config["paths"] = dict.fromkeys(("train", "val"), str(tmp_path / "rows.jsonl"))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (tmp_path / "task.json").write_text(json.dumps(config))
+    with pytest.warns(LeftOutWarning, match="words without a label, ignored: 2"):
+        caches = cached(tmp_path / "task.json", encoder, tmp_path / "out")
+    for datum, given in zip(caches["val_labels"].get_all(), rows, strict=True):
+        assert datum["pos_list"] == [label for label in given["labels"] if label != -100]
+    labels = [datum["data_row"].label_ids for datum in caches["train"].get_all()]
+    assert [int((ids >= 0).sum()) for ids in labels] == [len(each["labels"]) - 1 for each in rows]
 
 
 def test_words_beyond_the_maximum_length_have_no_label(folder, encoder, tmp_path):

@@ -61,11 +61,11 @@ class SplitRead:
         """What was left out, each kind in a few words."""
         found = []
         if self.num_unlabelled and split != "test":
-            found.append(f"{self.num_unlabelled} rows without a label are left out")
+            found.append(f"rows without a label, left out: {self.num_unlabelled}")
         if self.num_words_unlabelled and split != "test":
-            found.append(f"{self.num_words_unlabelled} words without a label are ignored")
+            found.append(f"words without a label, ignored: {self.num_words_unlabelled}")
         if self.num_bad:
-            found.append(f"{self.num_bad} broken rows are left out")
+            found.append(f"broken rows, left out: {self.num_bad}")
         return found
 
 

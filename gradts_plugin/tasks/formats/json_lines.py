@@ -69,22 +69,19 @@ def _rows(content: Any, name: str) -> list[Any]:
     if not isinstance(content, dict):
         raise DataError(f"{name}: expected a JSON array or object, found {type(content).__name__}")
     values = list(content.values())
-    tables = [value for value in values if isinstance(value, list) and _objects(value)]
+    tables = [value for value in values if isinstance(value, list) and _all(value, dict)]
     if len(tables) == 1:
         return tables[0]  # beside a version and the like
-    if values and all(isinstance(value, dict) for value in values):
-        if not all(_objects(list(value.values())) or not value for value in values) and _aligned(
-            [list(value) for value in values]
-        ):
-            # Columns, each from row number to value: pandas' own form.
-            return [{key: content[key][row] for key in content} for row in values[0]]
-        return values  # rows by their ids
-    if (
-        values
-        and all(isinstance(value, list) for value in values)
-        and len({*map(len, values)}) == 1
-    ):
+    if _all(values, list) and not tables and len({len(value) for value in values}) == 1:
         return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
+    if _all(values, dict):
+        rows = values[0].keys()
+        if rows == {str(number) for number in range(len(rows))} and all(
+            value.keys() == rows for value in values
+        ):
+            # Columns, each from a row's number to its value: pandas' own form.
+            return [{name: content[name][row] for name in content} for row in rows]
+        return values  # rows by their ids
     if not any(isinstance(value, (list, dict)) for value in values):
         return [content]  # a file of one row
     raise DataError(
@@ -92,12 +89,5 @@ def _rows(content: Any, name: str) -> list[Any]:
     )
 
 
-def _objects(values: list[Any]) -> bool:
-    return bool(values) and all(isinstance(value, dict) for value in values)
-
-
-def _aligned(keys: list[list[str]]) -> bool:
-    """Whether objects are columns over the rows 0, 1, 2, ..."""
-    return all(key == [str(number) for number in range(len(key))] for key in keys) and (
-        len({len(key) for key in keys}) == 1
-    )
+def _all(values: list[Any], kind: type) -> bool:
+    return bool(values) and all(isinstance(value, kind) for value in values)
