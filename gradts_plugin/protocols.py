@@ -148,6 +148,22 @@ class Host(Protocol):
         """The tasks the host knows, in its own order."""
         ...
 
+    def nothing_to_learn(
+        self, task_name: str, *, max_instances: int | None, seed: int
+    ) -> str | None:
+        """Why there is nothing to be learned from a task's training instances.
+
+        Args:
+            task_name: the task.
+            max_instances: looks at as many as `ProbeTarget.batches` would yield; None: at all.
+            seed: of that sample.
+
+        Returns:
+            What all of them have in common, their label, score or text, in half a sentence; None
+            where they differ, or where that cannot be told.
+        """
+        ...
+
     def recipe(
         self, settings: TrainingSettings, train_tasks: Sequence[str], kept_instances: KeptInstances
     ) -> Recipe:

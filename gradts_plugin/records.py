@@ -267,12 +267,14 @@ class RankedTask:
         interval: (low, high), the confidence interval of tau; None where the ranker has none.
         probability_above_next: probability that it truly stands above the next candidate;
             None for the last one, and where the ranker has none.
+        note: why it could not be ranked and is put last; None: it was ranked.
     """
 
     task_name: str
     tau: float
     interval: tuple[float, float] | None
     probability_above_next: float | None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -286,7 +288,8 @@ class Ranking:
         num_seeds: fine-tuning seeds per task; 0 where nothing was fine-tuned.
         covers: the sources of uncertainty inside the intervals ("instances", "fine-tuning seeds").
         num_heads_total: n = L * H.
-        task_names: rows and columns of `task_taus`: the primary, then the candidates as given.
+        task_names: rows and columns of `task_taus`: the primary, then the candidates as given,
+            without those that could not be ranked.
         task_taus: float array of shape (T, T), all task-task correlations; None where the ranker
             has none.
         null_taus: taus of the primary with candidates whose labels were shuffled: what no

@@ -19,6 +19,7 @@ from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError, nearest
 from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import JsonObject, to_json
+from gradts_plugin.ranking.by_value import with_unranked
 from gradts_plugin.records import Outcome, Ranking, Selection, TrainingPlan, Trial
 from gradts_plugin.stores.files import write_json_atomic
 
@@ -93,7 +94,9 @@ def rank(engine: Engine) -> Ranking:
     if ranker.needs_probes:
         engine.probes.of_tasks()  # before, so that it is a phase of its own
     with session.phase("rank", 1), _selection_errors(session):
-        ranking = ranker.rank(Context(engine), own)
+        ranking = with_unranked(
+            ranker.rank(Context(engine, rankable_only=True), own), session.nothing_to_learn
+        )
         session.hook.after_candidates_ranked(ranking=ranking)
     return ranking
 

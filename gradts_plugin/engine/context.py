@@ -28,10 +28,18 @@ from gradts_plugin.settings.selection import GradTSSettings
 
 @dataclass(frozen=True)
 class Context:
-    """An `offers.SelectionContext` of one run."""
+    """An `offers.SelectionContext` of one run.
+
+    Attributes:
+        engine: the run.
+        known_ranking: for methods that need one.
+        rankable_only: only the candidates from which something can be learned are known, for
+            rankers.
+    """
 
     engine: Engine
     known_ranking: Ranking | None = None
+    rankable_only: bool = False
 
     @property
     def primary_task(self) -> str:
@@ -46,7 +54,8 @@ class Context:
     @property
     def tasks(self) -> Mapping[str, TaskInfo]:
         """The primary and the candidates."""
-        return self.engine.session.tasks
+        session = self.engine.session
+        return session.rankable if self.rankable_only else session.tasks
 
     @property
     def settings(self) -> GradTSSettings:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from gradts_plugin.engine.probes import Probes
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings
@@ -58,6 +60,9 @@ class Engine:
         """
         settings = self.session.settings
         sources: Mapping[str, Sequence[ImportanceSource]] = self.probes.of_tasks()
+        if task_name not in sources:  # nothing to learn from it, as its note in the ranking says
+            num_train = self.session.tasks[task_name].num_train
+            return np.arange(num_train), np.zeros(num_train)
         return instance_taus(
             sources[settings.primary_task],
             self.probes.whole(task_name) if complete else sources[task_name],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.gains.gain import pooled_spread
 from gradts_plugin.records import Selection, Trial
@@ -76,7 +77,22 @@ def notes_on(engine: Engine, selection: Selection) -> tuple[str, ...]:
         kept, ratios = selection.kept_instances, selection.mixing_ratios
         trained.append(TrialRequest(selection.auxiliary_tasks, seeds, kept, ratios))
     starved = exposure_note(engine, trained)
-    return (*([starved] if starved else []), *training_notes(trials))
+    return (
+        *unranked_notes(engine.session),
+        *([starved] if starved else []),
+        *training_notes(trials),
+    )
+
+
+def unranked_notes(session: Session) -> list[str]:
+    """Says which candidates cannot be ranked, where candidates are ranked."""
+    if not session.method[0].needs_ranking:
+        return []
+    return [
+        f"{name} cannot be ranked and is put last: {why}."
+        for name, why in session.nothing_to_learn.items()
+        if name != session.settings.primary_task
+    ]
 
 
 def training_notes(trials: Sequence[Trial]) -> list[str]:

@@ -53,13 +53,13 @@ class Probes:
     def needed(self) -> list[ProbeRequest]:
         """The probes that a ranking by heads needs, seed by seed; the primary's first."""
         probing = self._session.settings.probing
-        infos = self._session.tasks.values()
+        infos = self._session.rankable.values()
         return [ProbeRequest(info, seed, probing) for seed in self._seeds() for info in infos]
 
     def needed_controls(self) -> list[ProbeRequest]:
         """The candidates' probes with shuffled labels; empty where none are asked for."""
         settings = self._session.settings
-        _, *candidates = self._session.tasks.values()
+        _, *candidates = self._session.rankable.values()
         return [
             ProbeRequest(info, self._seeds()[0], settings.probing, shuffle_seed)
             for shuffle_seed in range(1, settings.probing.shuffled_controls + 1)
@@ -88,7 +88,7 @@ class Probes:
             session = self._session
             session.hook.after_tasks_loaded(tasks=tuple(session.tasks.values()))
             needed, controls = self.needed(), self.needed_controls()
-            found: dict[str, list[StoredImportance]] = {name: [] for name in session.tasks}
+            found: dict[str, list[StoredImportance]] = {name: [] for name in session.rankable}
             with session.phase("probe", len(needed) + len(controls)):
                 for request, record in zip(needed, self.all_of(needed), strict=True):
                     found[request.info.name].append(record)

@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from gradts_plugin.engine.accounts import Accounts
-from gradts_plugin.errors import ConfigError, nearest
+from gradts_plugin.errors import ConfigError, SelectionError, nearest
 from gradts_plugin.offers import Method, Ranker
 from gradts_plugin.plugins import Registry
 from gradts_plugin.protocols import Host
@@ -103,6 +103,35 @@ class Session:
         infos = {info.name: info for info in self.host.tasks()}
         names = (self.settings.primary_task, *candidate_tasks(self.settings, list(infos)))
         return {name: infos[name] for name in names}
+
+    @cached_property
+    def nothing_to_learn(self) -> dict[str, str]:
+        """Task -> why nothing can be learned from the instances that a ranking looks at."""
+        probing, (ranker, _) = self.settings.probing, self.ranker
+        limit = probing.max_instances if ranker.needs_probes else None
+        found = {
+            name: self.host.nothing_to_learn(name, max_instances=limit, seed=probing.seed)
+            for name in self.tasks
+        }
+        return {name: why for name, why in found.items() if why is not None}
+
+    @cached_property
+    def rankable(self) -> dict[str, TaskInfo]:
+        """The primary and the candidates that can be ranked, by name; the primary first.
+
+        Raises:
+            SelectionError: nothing can be learned from the primary, or from any candidate.
+        """
+        why, primary = self.nothing_to_learn, self.settings.primary_task
+        if primary in why:
+            raise SelectionError(
+                f"candidates cannot be ranked for the primary task {primary!r}: {why[primary]}"
+            )
+        found = {name: info for name, info in self.tasks.items() if name not in why}
+        if len(found) == 1:
+            listed = "; ".join(f"{name}: {reason}" for name, reason in why.items())
+            raise SelectionError(f"there is no candidate to rank for {primary!r}: {listed}")
+        return found
 
     def with_settings(self, settings: GradTSSettings, *, output_dir: Path | None = None) -> Session:
         """Another run on the same host and stores, with accounts of its own.

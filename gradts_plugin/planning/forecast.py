@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gradts_plugin import run
 from gradts_plugin.engine.accounts import Accounts
+from gradts_plugin.engine.notes import unranked_notes
 from gradts_plugin.engine.session import Session
 from gradts_plugin.planning.booking import FINAL_TRAININGS, BookingEngine, NotStoredError
 from gradts_plugin.planning.books import Books
@@ -69,7 +70,11 @@ def forecast(
         auxiliary_tasks=first.selection if len(selections) == 1 and first.is_known else None,
         made_up=frozenset(phase for way in found for phase in way.made_up),
         unknown=frozenset(phase for way in found for phase in way.unknown),
-        notes=tuple(dict.fromkeys(note for way in found for note in way.notes)),
+        notes=tuple(
+            dict.fromkeys(
+                (*unranked_notes(session), *(note for way in found for note in way.notes))
+            )
+        ),
     )
 
 

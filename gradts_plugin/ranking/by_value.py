@@ -1,7 +1,8 @@
-"""What the rankers share: a ranking from one figure per candidate."""
+"""What the rankers share: a ranking from one figure per candidate, and who stands at its end."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -58,3 +59,15 @@ def ranked_in_order(
         ranker=ranker,
         measure=measure,
     )
+
+
+def with_unranked(ranking: Ranking, why: Mapping[str, str]) -> Ranking:
+    """A ranking with the candidates that could not be ranked at its end.
+
+    Args:
+        ranking: of the others.
+        why: candidate -> why it could not be ranked.
+    """
+    lowest = min(-1.0, *(candidate.tau for candidate in ranking.candidates))
+    last = (RankedTask(name, lowest, None, None, note) for name, note in why.items())
+    return dataclasses.replace(ranking, candidates=(*ranking.candidates, *last))

@@ -81,18 +81,19 @@ def require_rankable(matrix: FloatArray, task_name: str) -> None:
         DegenerateImportanceError: says whether the matrix is not finite, has one head per layer,
             is all zero, or is constant within every layer.
     """
-    reason = _why_unrankable(np.asarray(matrix, dtype=np.float64))
+    reason = why_matrix_is_unrankable(np.asarray(matrix, dtype=np.float64))
     if reason:
         raise DegenerateImportanceError(f"task {task_name!r} cannot be ranked: {reason}")
 
 
-def _why_unrankable(matrix: FloatArray) -> str | None:
+def why_matrix_is_unrankable(matrix: FloatArray) -> str | None:
+    """What leaves nothing to rank in raw importances of shape (L, H); None: nothing does."""
     if not np.isfinite(matrix).all():
         return "its head importance contains NaN or infinity"
     if matrix.shape[-1] == 1:
         return "the encoder has one head per layer, and each head is compared with its own layer"
     if not matrix.any():
-        return "its head importance is zero everywhere (no gradient reached the encoder)"
+        return "its head importance is zero everywhere: nothing is learned from its instances"
     if not layer_normal(matrix).any():
         return "all heads of a layer have the same importance, in every layer"
     return None

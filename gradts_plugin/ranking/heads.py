@@ -10,6 +10,7 @@ import numpy as np
 from gradts_plugin.errors import SelectionError
 from gradts_plugin.offers import Correlation, Ranker, RankingContext
 from gradts_plugin.protocols import ImportanceSource
+from gradts_plugin.ranking.by_value import with_unranked
 from gradts_plugin.ranking.correlation import (
     layer_normal,
     layer_shares,
@@ -29,6 +30,7 @@ from gradts_plugin.ranking.taus import (
     mean_taus,
     null_taus,
     task_taus,
+    why_unrankable,
 )
 from gradts_plugin.records import RankedTask, Ranking
 from gradts_plugin.settings.parsing import NoSettings
@@ -182,12 +184,21 @@ def rank_by_heads(context: RankingContext, _settings: NoSettings) -> Ranking:
         context: probes the tasks; `settings.ranking` steers taus and intervals.
 
     Returns:
-        The ranking, with intervals (see `ranking.rank_candidates`).
+        The ranking, with intervals (see `ranking.rank_candidates`); candidates whose importance
+        leaves nothing to rank are its last.
     """
     settings = context.settings.ranking
+    sources = context.probes()
+    unrankable = {
+        name: why
+        for name, of_task in sources.items()
+        if name != context.primary_task and (why := why_unrankable(of_task))
+    }
+    if len(unrankable) == len(sources) - 1:
+        unrankable = {}  # then the error says why
     ranking = rank_candidates(
         context.primary_task,
-        context.probes(),
+        {name: of_task for name, of_task in sources.items() if name not in unrankable},
         correlation=context.correlation,
         bootstrap=settings.bootstrap,
         confidence=settings.confidence,
@@ -196,8 +207,8 @@ def rank_by_heads(context: RankingContext, _settings: NoSettings) -> Ranking:
         controls=context.controls(),
     )
     if context.settings.probing.model == "frozen":
-        return dataclasses.replace(ranking, num_seeds=0)
-    return ranking
+        ranking = dataclasses.replace(ranking, num_seeds=0)
+    return with_unranked(ranking, unrankable)
 
 
 RANKER = Ranker(

@@ -17,6 +17,7 @@ from gradts_plugin.ranking.correlation import (
     layer_normal,
     layer_shares,
     require_rankable,
+    why_matrix_is_unrankable,
     without_common,
 )
 from gradts_plugin.records import FloatArray, IntArray
@@ -101,6 +102,12 @@ def _profiles(
     if common is not None:
         return without_common(layer_shares(np.stack(matrices)).reshape(len(matrices), -1), common)
     return layer_normal(np.stack(matrices)).reshape(len(matrices), -1)
+
+
+def why_unrankable(sources: Sequence[ImportanceSource]) -> str | None:
+    """Why a task's importances leave nothing to rank; None where they can be ranked."""
+    reasons = (why_matrix_is_unrankable(mean_importance(source)) for source in sources)
+    return next((reason for reason in reasons if reason), None)
 
 
 def null_taus(

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from gradts_plugin.records import Outcome, Ranking, Selection
+from gradts_plugin.records import Outcome, RankedTask, Ranking, Selection
 from gradts_plugin.scores import score_difference, shown_duration, shown_score
 from gradts_plugin.terminal.words import describe_tasks, shown_path
 
@@ -19,27 +20,38 @@ def ranking_table(ranking: Ranking) -> Table:
     """The ranking, one row per candidate."""
     percent = f"{ranking.confidence:.0%}"
     with_intervals = any(candidate.interval for candidate in ranking.candidates)
-    table = Table(title=f"Candidates for {ranking.primary_task}, best first", title_justify="left")
+    unranked = [candidate for candidate in ranking.candidates if candidate.note]
+    table = Table(
+        title=f"Candidates for {ranking.primary_task}, best first",
+        title_justify="left",
+        caption="\n".join(f"{each.task_name}: {escape(each.note or '')}" for each in unranked),
+        caption_justify="left",
+    )
     table.add_column("#", justify="right")
     table.add_column("task")
     table.add_column(ranking.measure, justify="right")
     if not with_intervals:
         for position, candidate in enumerate(ranking.candidates, start=1):
-            table.add_row(str(position), candidate.task_name, f"{candidate.tau:.3f}")
+            table.add_row(str(position), candidate.task_name, _figure(candidate))
         return table
     table.add_column(f"{percent} interval", justify="center")
     table.add_column("P(above next)", justify="right")
     for position, candidate in enumerate(ranking.candidates, start=1):
         low, high = candidate.interval or (math.nan, math.nan)
         above = candidate.probability_above_next
+        interval = f"[{low:.3f}, {high:.3f}]".replace("[", r"\[") if candidate.interval else ""
         table.add_row(
             str(position),
             candidate.task_name,
-            f"{candidate.tau:.3f}",
-            f"[{low:.3f}, {high:.3f}]".replace("[", r"\["),
+            _figure(candidate),
+            interval,
             "" if above is None else f"{above:.2f}",
         )
     return table
+
+
+def _figure(candidate: RankedTask) -> str:
+    return "-" if candidate.note else f"{candidate.tau:.3f}"
 
 
 def coverage_note(ranking: Ranking) -> str:

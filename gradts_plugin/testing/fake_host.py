@@ -77,6 +77,15 @@ class FakeHost:
         self.asked["tasks"] += 1
         return [_info(task) for task in self.planted_tasks]
 
+    def nothing_to_learn(
+        self, task_name: str, *, max_instances: int | None, seed: int
+    ) -> str | None:
+        """The label that all of a planted task's instances were given, if any."""
+        del max_instances, seed
+        self.asked["nothing_to_learn"] += 1
+        (task,) = (each for each in self.planted_tasks if each.name == task_name)
+        return "all instances have the same label" if task.one_label else None
+
     def recipe(
         self,
         settings: TrainingSettings,

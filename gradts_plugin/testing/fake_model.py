@@ -40,6 +40,7 @@ class FakeTask:
         topic: decides which words make which label: tasks of one topic are related; empty: the
             task's own.
         has_test: a labelled test split is scored after each training, too.
+        one_label: all training instances have one label.
     """
 
     name: str
@@ -48,6 +49,7 @@ class FakeTask:
     num_dev: int = 6
     topic: str = ""
     has_test: bool = False
+    one_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def planted(task: FakeTask, phase: Phase) -> Instances:
         return Instances(tokens, tags.masked_fill(tokens == _PADDING, _NO_TAG))
     if task.kind == "multiple_choice":
         return Instances(tokens, values.argmax(dim=-1))
+    if task.one_label:
+        values = torch.ones_like(values)
     return Instances(tokens, values if task.kind == "regression" else (values > 0).long())
 
 

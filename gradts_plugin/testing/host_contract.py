@@ -307,3 +307,10 @@ class HostContract:
         texts = opened.host.instance_texts(name, ids)
         assert sorted(texts) == ids
         assert all(texts.values())
+
+    def test_there_is_something_to_learn(self, opened: OpenedHost) -> None:
+        """Nothing is said of tasks whose instances differ, however many are looked at."""
+        for info in opened.host.tasks():
+            for limit in (None, info.num_train):
+                why = opened.host.nothing_to_learn(info.name, max_instances=limit, seed=0)
+                assert why is None

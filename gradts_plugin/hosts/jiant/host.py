@@ -27,7 +27,7 @@ from gradts_plugin.hosts.jiant.encoder import (
 )
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.launch import training_command
-from gradts_plugin.hosts.jiant.lending import LentModel
+from gradts_plugin.hosts.jiant.lending import LentModel, shared_by_all
 from gradts_plugin.hosts.jiant.original_config import original_parts
 from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.reading import describe_task, read_texts
@@ -137,6 +137,13 @@ class JiantHost:
     def tasks(self) -> Sequence[TaskInfo]:
         """Training tasks of the container config, and what the settings name, in its order."""
         return self._infos
+
+    def nothing_to_learn(
+        self, task_name: str, *, max_instances: int | None, seed: int
+    ) -> str | None:
+        """What all instances of a task have in common, by its cached rows."""
+        folder = self._config["task_cache_config_dict"][task_name]["train"]
+        return shared_by_all(self._tasks[task_name], folder, max_instances, seed)
 
     def recipe(
         self,

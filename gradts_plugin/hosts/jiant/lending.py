@@ -10,6 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
+from gradts_plugin.hosts.jiant.compat import apply_mends
+
+apply_mends()  # jiant cannot be imported before its breaks are mended
+
+# ruff: noqa: E402
+from jiant.tasks.core import TaskTypes
+
 from gradts_plugin.hosts.jiant.caches import open_cache
 from gradts_plugin.hosts.jiant.faults.batch_length import trim_batch
 from gradts_plugin.hosts.jiant.losses import hidden_states, instance_losses, labels_of
@@ -71,6 +78,54 @@ def sample_indices(num_rows: int, max_instances: int | None, seed: int, task_nam
         return np.arange(num_rows)
     generator = np.random.default_rng([seed, zlib.crc32(task_name.encode())])
     return np.sort(generator.choice(num_rows, size=max_instances, replace=False))
+
+
+def shared_by_all(task: Any, folder: str, max_instances: int | None, seed: int) -> str | None:
+    """What all instances of a sample have in common (see `protocols.Host.nothing_to_learn`).
+
+    Args:
+        task: jiant's task.
+        folder: of its cached training rows.
+        max_instances: size of the sample.
+        seed: of the sample.
+    """
+    cache = open_cache(task.name, "train", folder)
+    wanted = set(sample_indices(len(cache), max_instances, seed, task.name).tolist())
+    texts: set[bytes] = set()
+    labels: set[Any] = set()
+    for number, datum in enumerate(cache.iter_all()):
+        if number not in wanted:
+            continue
+        row = datum["data_row"]
+        known = _labels_of(task, row)
+        if known is None or not hasattr(row, "input_ids"):
+            return None
+        labels |= known
+        texts.add(np.asarray(row.input_ids).tobytes())
+        if len(texts) > 1 and len(labels) > 1:
+            return None
+    if len(wanted) < 2:
+        return None  # one instance has everything in common with itself
+    what = f"all {len(wanted)} instances that are looked at have the same"
+    if len(texts) == 1:
+        return f"{what} text"
+    if len(labels) > 1:
+        return None
+    kind = "score" if task.TASK_TYPE == TaskTypes.REGRESSION else "label"
+    return f"{what} {kind}{''.join(f', {label!r}' for label in labels)}"
+
+
+def _labels_of(task: Any, row: Any) -> set[Any] | None:
+    """Names of a row's labels, or its score; None where they say nothing of what can be learned."""
+    if task.TASK_TYPE == TaskTypes.REGRESSION:
+        return {float(row.label)}
+    names = getattr(task, "ID_TO_LABEL", {})
+    if task.TASK_TYPE == TaskTypes.TAGGING:
+        return {names.get(label, label) for label in row.label_ids[row.label_mask == 1].tolist()}
+    if task.TASK_TYPE == TaskTypes.CLASSIFICATION:
+        label = int(row.label_id)
+        return {names.get(label, label)}
+    return None
 
 
 def _row_length(row: Mapping[str, Any]) -> int:
