@@ -154,7 +154,7 @@ def test_broken_rows_are_left_out_where_that_is_asked(tmp_path):
         assert pairs(config, tmp_path) == TWO
     (tmp_path / "rows.jsonl").write_text('{"text_a": "x", "label": "a"}\n{"te\n[]\n')
     config = task(train="rows.jsonl", labels=["a", "b"], on_bad_rows="skip")
-    assert read_split(config, "train", tmp_path).num_bad == 2
+    assert len(read_split(config, "train", tmp_path).bad) == 2
 
 
 def test_a_header_in_the_middle_is_said(tmp_path):

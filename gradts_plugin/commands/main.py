@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "rank": ("jiant_rank", "rank the candidates, with confidence intervals"),
     "select": ("jiant_select", "select auxiliaries and write a new jiant config"),
     "compare": ("compare", "selection methods side by side on your tasks: scores, costs, regret"),
+    "task": ("task", "what a task config reads: rows, labels, lengths, and what is left out"),
     "data": ("data", "task data from the hub or a folder, as files"),
     "export": ("export", "a finished selection for another framework"),
     "report": ("report", "the report of a finished run or comparison, drawn again"),

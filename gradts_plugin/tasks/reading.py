@@ -47,25 +47,26 @@ class SplitRead:
 
     Attributes:
         examples: those that are kept, before any sampling.
-        num_unlabelled: rows without a label that were left out (of a test split: that are kept).
-        num_bad: rows whose form is broken, which were left out.
+        unlabelled: places of rows without a label, which were left out (of a test split: kept).
+        bad: places of rows whose form is broken, which were left out, each with its problem.
         num_words_unlabelled: words of kept rows that are without a label.
     """
 
     examples: list[Example]
-    num_unlabelled: int
-    num_bad: int
+    unlabelled: list[str]
+    bad: list[str]
     num_words_unlabelled: int
 
     def left_out(self, split: Split) -> list[str]:
         """What was left out, each kind in a few words."""
         found = []
-        if self.num_unlabelled and split != "test":
-            found.append(f"rows without a label, left out: {self.num_unlabelled}")
+        if self.unlabelled and split != "test":
+            count = len(self.unlabelled)
+            found.append(f"rows without a label, left out: {count} (first {self.unlabelled[0]})")
         if self.num_words_unlabelled and split != "test":
             found.append(f"words without a label, ignored: {self.num_words_unlabelled}")
-        if self.num_bad:
-            found.append(f"broken rows, left out: {self.num_bad}")
+        if self.bad:
+            found.append(f"broken rows, left out: {len(self.bad)} (first {self.bad[0]})")
         return found
 
 
@@ -174,6 +175,12 @@ def _check_inferred(config: TaskConfig, found: set[str]) -> None:
         )
 
 
+def sources_of(config: TaskConfig, split: Split, data_folder: Path) -> tuple[str, ...]:
+    """What a split is read from: files side by side, or a dataset's split; none: no such."""
+    settled = settled_paths(config, data_folder)
+    return tuple(_place(settled, name) for name in _sources(settled, split))
+
+
 def _sources(config: TaskConfig, split: Split) -> tuple[str, ...]:
     """What a settled config calls a split: its files side by side, or a dataset's split."""
     if config.paths is not None:
@@ -200,25 +207,27 @@ def _parsed(config: TaskConfig, split: Split, labels: tuple[str, ...] | None) ->
     unlabelled_too = split == "test"
     parser = RowParser(config, config.field_names(), labels, unlabelled=unlabelled_too)
     examples: list[Example] = []
-    num_bad = num_unlabelled = 0
+    bad: list[str] = []
+    without: list[str] = []
     index = -1
     for place, row in _rows(config, split):
         if isinstance(row, BadRow):
             if config.on_bad_rows == "error":
                 raise DataError(f"{place}: {row.problem}; 'on_bad_rows': 'skip' leaves it out")
-            num_bad += 1
+            bad.append(f"{place}: {row.problem}")
             continue
         index += 1
         example = parser.example(index, place, row)
-        num_unlabelled += not example.is_labelled
+        if not example.is_labelled:
+            without.append(place)
         if example.is_labelled or unlabelled_too:
             examples.append(example)
     if not examples:
         where = _place(config, (*_sources(config, split), "")[0])
-        what = "has no row with a label" if num_unlabelled else "is empty"
+        what = "has no row with a label" if without else "is empty"
         raise DataError(f"{where}: the {split} split {what}")
     words = sum(label is None for each in examples for label in each.labels)
-    return SplitRead(examples, num_unlabelled, num_bad, words)
+    return SplitRead(examples, without, bad, words)
 
 
 def _rows(config: TaskConfig, split: Split) -> Iterator[Row]:

@@ -1,0 +1,246 @@
+"""What a task config reads: rows, labels and lengths of each split, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gradts_plugin.errors import ConfigError, GradTSError
+from gradts_plugin.tasks.examples import Example, sampled
+from gradts_plugin.tasks.kinds import Split
+from gradts_plugin.tasks.reading import SplitRead, read_split, sources_of, task_labels
+from gradts_plugin.tasks.task_configs import SPLITS, TaskConfig
+
+#: Rows whose length is measured, at most.
+_MEASURED: Final = 2000
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of a split's rows, special tokens included.
+
+    Attributes:
+        shortest: of all.
+        median: of all.
+        most: 95 of 100 rows are no longer.
+        longest: of all.
+        num_cut: rows beyond the maximum length, which are cut; None where no tokens were counted.
+        num_rows: how many rows were measured.
+    """
+
+    shortest: int
+    median: int
+    most: int
+    longest: int
+    num_cut: int | None
+    num_rows: int
+
+
+@dataclass(frozen=True)
+class SplitOverview:
+    """One split.
+
+    Attributes:
+        split: train, val or test.
+        source: its files, or its place in a dataset.
+        problem: why it cannot be read; None: it can.
+        num_rows: rows that are kept.
+        num_trained: training rows after `max_train_examples`.
+        left_out: what was left out or ignored, and why.
+        labels: label -> how many rows (of tags: words) have it; rows without one under "".
+        scores: lowest, mean and highest score of a regression task.
+        lengths: of its rows.
+        rows: the first rows as the encoder reads them, each with its label.
+    """
+
+    split: str
+    source: str
+    problem: str | None = None
+    num_rows: int = 0
+    num_trained: int = 0
+    left_out: tuple[str, ...] = ()
+    labels: Mapping[str, int] | None = None
+    scores: tuple[float, float, float] | None = None
+    lengths: Lengths | None = None
+    rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskOverview:
+    """A task as it was read.
+
+    Attributes:
+        name: the task.
+        kind: its kind.
+        metric: what it is scored by.
+        labels: in the order of their ids.
+        unit: of the lengths: `tokens` of the encoder, or `words` where none was named.
+        splits: those that the config names.
+    """
+
+    name: str
+    kind: str
+    metric: str
+    labels: tuple[str, ...]
+    unit: str
+    splits: tuple[SplitOverview, ...]
+
+
+#: A row's texts, to how long it is and how it is read.
+_Reading = Callable[[Example], tuple[int, str]]
+
+
+def overview(
+    config: TaskConfig,
+    data_folder: Path,
+    *,
+    encoder: str | None = None,
+    max_seq_length: int = 128,
+    num_rows: int = 3,
+) -> TaskOverview:
+    """Reads all splits of a task, and says what was found.
+
+    Args:
+        config: the task.
+        data_folder: where relative paths of the config start.
+        encoder: name or folder of an encoder, whose tokens are counted; None: words are.
+        max_seq_length: rows beyond are cut.
+        num_rows: how many rows of each split are shown.
+
+    Raises:
+        ConfigError: the config does not fit its data, or there is no such encoder.
+        DataError: the training split cannot be read.
+    """
+    labels = task_labels(config, data_folder)
+    reading = _as_words if encoder is None else _as_tokens(encoder, max_seq_length)
+    limit = None if encoder is None else max_seq_length
+    return TaskOverview(
+        name=config.name,
+        kind=config.kind,
+        metric=config.metric,
+        labels=labels,
+        unit="words" if encoder is None else "tokens",
+        splits=tuple(
+            _split(config, split, data_folder, labels, reading, limit, num_rows)
+            for split in SPLITS
+            if sources_of(config, split, data_folder)
+        ),
+    )
+
+
+def _split(
+    config: TaskConfig,
+    split: Split,
+    data_folder: Path,
+    labels: tuple[str, ...],
+    reading: _Reading,
+    limit: int | None,
+    num_rows: int,
+) -> SplitOverview:
+    source = ", ".join(sources_of(config, split, data_folder))
+    try:
+        found = read_split(config, split, data_folder, labels=labels)
+    except GradTSError as error:
+        if split == "train":
+            raise
+        return SplitOverview(split, source, problem=str(error))
+    examples = found.examples
+    measured = [reading(each)[0] for each in sampled(examples, _MEASURED, seed=0)]
+    cap = config.max_train_examples if split == "train" else None
+    return SplitOverview(
+        split=split,
+        source=source,
+        num_rows=len(examples),
+        num_trained=min(len(examples), cap or len(examples)) if split == "train" else 0,
+        left_out=tuple(found.left_out(split)),
+        labels=None if config.kind == "regression" else _counted(found, labels),
+        scores=_scores(examples) if config.kind == "regression" else None,
+        lengths=_lengths(measured, limit),
+        rows=tuple(
+            f"{reading(each)[1]}  =>  {_shown_label(each, labels)}" for each in examples[:num_rows]
+        ),
+    )
+
+
+def _counted(found: SplitRead, labels: Sequence[str]) -> dict[str, int]:
+    """Label -> how often it is there, in the order of their ids; "": rows or words without one."""
+    counts: Counter[str] = Counter()
+    for example in found.examples:
+        if example.tokens:
+            given = example.labels or (None,) * len(example.tokens)
+            counts.update(label or "" for label in given)
+        elif isinstance(example.label, int):  # of multiple choice: a position
+            counts[labels[example.label]] += 1
+        else:
+            counts["" if example.label is None else str(example.label)] += 1
+    named = {label: counts[label] for label in labels}
+    return named | ({"": counts[""]} if counts[""] else {})
+
+
+def _scores(examples: Iterable[Example]) -> tuple[float, float, float] | None:
+    scores = [each.label for each in examples if isinstance(each.label, float)]
+    return (min(scores), sum(scores) / len(scores), max(scores)) if scores else None
+
+
+def _lengths(measured: Sequence[int], limit: int | None) -> Lengths:
+    ordered = sorted(measured)
+    last = len(ordered) - 1
+    return Lengths(
+        shortest=ordered[0],
+        median=ordered[last // 2],
+        most=ordered[round(0.95 * last)],
+        longest=ordered[-1],
+        num_cut=None if limit is None else sum(length > limit for length in ordered),
+        num_rows=len(ordered),
+    )
+
+
+def _shown_label(example: Example, labels: Sequence[str]) -> str:
+    if example.tokens:
+        return " ".join(label or "-" for label in example.labels) or "no label"
+    if isinstance(example.label, int):
+        return f"{labels[example.label]} ({example.choices[example.label]})"
+    return "no label" if example.label is None else str(example.label)
+
+
+def _texts(example: Example) -> list[tuple[str, str | None]]:
+    """What the encoder is given of a row: one text or pair, or one for each choice."""
+    if example.choices:
+        prompt = " ".join(text for text in (example.text_a, example.text_b) if text)
+        return [(prompt, choice) for choice in example.choices]
+    return [(" ".join(example.tokens) or example.text_a, example.text_b)]
+
+
+def _as_words(example: Example) -> tuple[int, str]:
+    """Words between white space, and the texts apart by bars."""
+    texts = [" | ".join(text for text in pair if text is not None) for pair in _texts(example)]
+    longest = max(sum(len((text or "").split()) for text in pair) for pair in _texts(example))
+    return longest, " || ".join(texts)
+
+
+def _as_tokens(encoder: str, max_seq_length: int) -> _Reading:
+    """The tokens of an encoder, and what they spell once they are cut.
+
+    Raises:
+        ConfigError: there is no such encoder.
+    """
+    from transformers import AutoTokenizer  # takes seconds to import
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(encoder)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ConfigError(f"encoder {encoder!r}: {first_line}") from error
+
+    def reading(example: Example) -> tuple[int, str]:
+        ids = [tokenizer(*pair, verbose=False)["input_ids"] for pair in _texts(example)]
+        cut = [
+            tokenizer(*pair, truncation=True, max_length=max_seq_length)["input_ids"]
+            for pair in _texts(example)
+        ]
+        return max(map(len, ids)), " || ".join(tokenizer.decode(each) for each in cut)
+
+    return reading
