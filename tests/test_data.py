@@ -9,7 +9,7 @@ import datasets
 import pytest
 from tiny_runs import files_below, run_command
 
-from gradts_plugin.errors import ConfigError, DataError
+from gradts_plugin.errors import ConfigError, DataError, LeftOutWarning
 from gradts_plugin.tasks import download
 from gradts_plugin.tasks.download import write_data
 from gradts_plugin.tasks.reading import read_examples
@@ -224,6 +224,23 @@ def test_a_tagging_set_gets_a_config_with_the_sets_own_labels(tmp_path):
         tmp_path / "data",
     )
     assert files_below(tmp_path / "data") == before
+
+
+def test_words_without_a_tag_stay_without_one(tmp_path):
+    features = datasets.Features(
+        {
+            "tokens": datasets.Sequence(datasets.Value("string")),
+            "labels": datasets.Sequence(datasets.ClassLabel(names=["N", "V"])),
+        }
+    )
+    split = split_of(3, features, tokens=lambda i: ["Ada", "ran"], labels=lambda i: [-1, i % 2])
+    datasets.DatasetDict(train=split, validation=split).save_to_disk(str(tmp_path / "people"))
+    with pytest.warns(LeftOutWarning, match="words without a label, ignored: 3"):
+        write_data(DataRequest(str(tmp_path / "people"), kind="tagging"), tmp_path / "data")
+    config = read_task_config(tmp_path / "data/people.json")
+    with pytest.warns(LeftOutWarning, match="words without a label, ignored: 3"):
+        (example, *_) = read_examples(config, "train", tmp_path / "data")
+    assert example.labels == (None, "N")
 
 
 def test_a_folder_of_json_files_with_named_splits(tmp_path):

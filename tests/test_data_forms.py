@@ -112,6 +112,12 @@ def test_empty_cells_behind_the_columns_are_nothing(tmp_path):
     assert pairs(table(tmp_path, "text_a,label\nx,a,,\ny,b\n"), tmp_path) == TWO
 
 
+def test_rows_of_empty_cells_are_nothing(tmp_path):
+    assert pairs(table(tmp_path, ",\ntext_a,label\nx,a\n , \ny,b\n,\n,\n"), tmp_path) == TWO
+    tsv = "text_a\tlabel\n\t\nx\ta\ny\tb\n\n"
+    assert pairs(table(tmp_path, tsv, "train.tsv"), tmp_path) == TWO
+
+
 def test_columns_by_number_need_no_names(tmp_path):
     fields = {"text_a": 2, "label": -1}
     config = table(tmp_path, "1,,x,a\n2,,y,b\n", fields=fields)
@@ -302,6 +308,18 @@ def test_ranges_and_empty_nodes_of_conllu_are_no_words(tmp_path):
     assert words(config, tmp_path) == [(("bo", "do", "s"), ("A", "B", "A"))]
 
 
+def test_ids_that_are_not_named_so_are_ids_too(tmp_path):
+    text = "1\tbo\tA\n2-3\tdos\t_\n2\tdo\tB\n2.1\tx\tB\n3\ts\tA\n"
+    for keys in ({"columns": ["i", "tokens", "labels"]}, {"fields": {"tokens": 1, "labels": 2}}):
+        config = conll(tmp_path, text, **keys)
+        assert words(config, tmp_path) == [(("bo", "do", "s"), ("A", "B", "A"))]
+    times = "0.5\tbo\tA\n1.5\tdo\tB\n"
+    config = conll(tmp_path, times, columns=["time", "tokens", "labels"])
+    assert words(config, tmp_path) == [(("bo", "do"), ("A", "B"))]
+    numbers = "1-2\tA\n7\tB\n"
+    assert words(conll(tmp_path, numbers), tmp_path) == [(("1-2", "7"), ("A", "B"))]
+
+
 def test_conllu_plus_names_its_own_columns(tmp_path):
     text = "# global.columns = ID FORM NE\n1\tAda\tB\n2\tran\tO\n"
     config = conll(tmp_path, text, "train.conllup", fields={"labels": "ne"})
@@ -338,6 +356,14 @@ def test_test_files_may_be_without_tags(tmp_path):
     (tmp_path / "test.conll").write_text("a\nb\n")
     paths = {"train": "train.conll", "val": "train.conll", "test": "test.conll"}
     config = conll(tmp_path, "a N\nb V\n", paths=paths)
+    assert words(config, tmp_path, "test") == [(("a", "b"), ())]
+
+
+def test_an_empty_list_of_tags_is_none(tmp_path):
+    jsonl(tmp_path, [{"tokens": ["a", "b"], "labels": []}], name="test.jsonl")
+    paths = {"train": "train.jsonl", "val": "train.jsonl", "test": "test.jsonl"}
+    rows = [{"tokens": ["a", "b"], "labels": ["N", "V"]}]
+    config = jsonl(tmp_path, rows, "tagging", paths=paths)
     assert words(config, tmp_path, "test") == [(("a", "b"), ())]
 
 
@@ -382,6 +408,26 @@ def test_what_may_be_a_class_or_no_label_is_asked(tmp_path):
     assert len(pairs(parse_task_config(values, where="here"), tmp_path)) == 3
     polarity = [{"text_a": "x", "label": -1}, {"text_a": "y", "label": 1}]
     assert task_labels(jsonl(tmp_path, polarity), tmp_path) == ("-1", "1")
+
+
+@pytest.mark.parametrize("mark", ["nan", "NaN", -1, "_"])
+def test_other_marks_that_may_be_classes(tmp_path, mark):
+    rows = [{"tokens": ["a", "b", "c"], "labels": ["N", mark, "V"]}]
+    assert "is a class in some sets and means no label" in problem(
+        jsonl(tmp_path, rows, "tagging"), tmp_path
+    )
+    config = jsonl(tmp_path, rows, "tagging", no_label=[mark])
+    with pytest.warns(LeftOutWarning):
+        assert words(config, tmp_path)[0][1] == ("N", None, "V")
+
+
+def test_what_is_named_is_added_to_what_never_is_a_label(tmp_path):
+    rows = [{"tokens": ["a", "b", "c", "d"], "labels": ["N", -100, "V", "?"]}]
+    with pytest.warns(LeftOutWarning, match="ignored: 2"):
+        found = words(jsonl(tmp_path, rows, "tagging", no_label=["?"]), tmp_path)
+    assert found[0][1] == ("N", None, "V", None)
+    config = jsonl(tmp_path, rows, "tagging", labels=["-100", "N", "V", "?"])
+    assert words(config, tmp_path)[0][1] == ("N", "-100", "V", "?")
 
 
 def test_unlabelled_test_rows_as_glue_marks_them(tmp_path):
@@ -550,6 +596,23 @@ def test_cells_of_a_folder_of_tables_are_read_as_they_stand(tmp_path):
     for split in ("train", "validation"):
         (tmp_path / "t" / f"{split}.tsv").write_text("text_a\tlabel\n1\ta\nNA\tb\n")
     assert pairs(folder_task("t"), tmp_path) == [("1", "a"), ("NA", "b")]
+
+
+def test_tables_of_a_folder_may_have_other_columns_in_other_splits(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "train.csv").write_text("text_a,label,more\nx,a,1\ny,b,2\n")
+    (tmp_path / "d" / "test.csv").write_text("id,text_a\n1,z\n")
+    source = {"path": "d", "splits": {"train": "train", "val": "train[1:]", "test": "test"}}
+    config = task(paths=None, dataset=source)
+    assert pairs(config, tmp_path) == TWO
+    assert pairs(config, tmp_path, "val") == TWO[1:]
+    assert pairs(config, tmp_path, "test") == [("z", None)]
+    config = task(paths=None, dataset={"path": "d"})
+    assert problem(config, tmp_path, "val") == (
+        f"dataset {tmp_path}/d: no split 'validation'; valid: test, train"
+    )
+    config = task(paths=None, dataset={"path": "d", "splits": {"val": "train[x:]"}})
+    assert problem(config, tmp_path, "val").startswith(f"dataset {tmp_path}/d: split 'train[x:]': ")
 
 
 def test_a_single_saved_dataset_is_its_training_split(tmp_path):

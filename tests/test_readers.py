@@ -344,7 +344,7 @@ def test_scores_that_are_no_finite_number(tmp_path, label):
         ({"tokens": [], "labels": []}, "field 'tokens' has no words"),
         ({"tokens": "a b", "labels": ["N"]}, "field 'tokens' is no list of texts but 'a b'"),
         ({"tokens": ["a"], "labels": "N"}, "field 'labels' is no list but 'N'"),
-        ({"tokens": ["a"], "labels": [[]]}, "a label is text or a number, not list: []"),
+        ({"tokens": ["a"], "labels": [[1]]}, "a label is text or a number, not list: [1]"),
         ({"token": ["a"], "labels": ["N"]}, "field 'tokens' is missing; did you mean 'token'?"),
     ],
 )

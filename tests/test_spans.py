@@ -18,6 +18,7 @@ from gradts_plugin.tasks.spans import check_spans, span_tags
         ),
         (["a-b-B", "a-b-I"], ["B-a-b", "I-a-b"]),
         (["b_S", "i_S", "o"], ["B-S", "I-S", "O"]),
+        (["B:a", "I:a", "O"], ["B-a", "I-a", "O"]),
         (["B", "M", "E", "S"], ["B-_", "I-_", "E-_", "S-_"]),
         (["B-", "O"], ["B-_", "O"]),
     ],

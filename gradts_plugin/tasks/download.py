@@ -17,7 +17,7 @@ from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.stores.files import write_json_atomic
 from gradts_plugin.tasks.examples import Example, sampled
-from gradts_plugin.tasks.kinds import Split
+from gradts_plugin.tasks.kinds import IGNORED, Split
 from gradts_plugin.tasks.reading import read_examples
 from gradts_plugin.tasks.requests import DataRequest, new_config, shipped_configs
 from gradts_plugin.tasks.task_configs import TaskConfig, parse_task_config, to_json_values
@@ -111,7 +111,8 @@ def _row(example: Example) -> JsonObject:
     """An example as a row with the roles' own names."""
     if example.tokens:
         row: JsonObject = {"tokens": list(example.tokens)}
-        return {**row, "labels": list(example.labels)} if example.labels else row
+        labels = [IGNORED if label is None else label for label in example.labels]
+        return {**row, "labels": labels} if labels else row
     row = {"text_a": example.text_a}
     if example.text_b is not None:
         row["text_b"] = example.text_b

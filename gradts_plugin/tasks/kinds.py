@@ -60,10 +60,10 @@ IGNORED = "-100"
 
 #: What data write where there is no label, by kind of task; in some sets these are classes.
 NO_LABELS: Mapping[str, tuple[str, ...]] = {
-    "single": (IGNORED, "-1", "-"),
-    "pair": (IGNORED, "-1", "-"),
+    "single": (IGNORED, "-1", "-", "nan", "NaN"),
+    "pair": (IGNORED, "-1", "-", "nan", "NaN"),
     "regression": (),
-    "tagging": (IGNORED, "-1", "_"),
+    "tagging": (IGNORED, "-1", "_", "nan", "NaN"),
     "multiple_choice": (IGNORED, "-1"),
 }
 

@@ -91,14 +91,15 @@ class RowParser:
         if not self._is_empty(value):
             return value
         name = self.names[role]
-        what = "empty" if isinstance(value, str) else "null"
+        what = "empty" if isinstance(value, str | list) else "null"
         self._check_may_lack(place, f"field {name!r} is {what}")
         return None
 
     def _is_empty(self, value: Any) -> bool:
-        """True for what data have where nothing was written: null, NaN, an empty text."""
-        empty = isinstance(value, str) and not value.strip() and value not in self.config.label_map
-        return value is None or empty or (isinstance(value, float) and math.isnan(value))
+        """True for what data have where nothing was written: null, NaN, an empty text or list."""
+        if isinstance(value, str):
+            return not value.strip() and value not in self.config.label_map
+        return value is None or value == [] or (isinstance(value, float) and math.isnan(value))
 
     def _check_may_lack(self, place: str, problem: str) -> None:
         if not self.unlabelled and "" not in (self.config.no_label or ()):
@@ -118,13 +119,13 @@ class RowParser:
     @cached_property
     def _no_labels(self) -> frozenset[str]:
         config = self.config
-        if config.no_label is not None:
-            return frozenset(config.no_label)
-        usual = NO_LABELS[config.kind] if self.labels is not None else (IGNORED,)
-        known = {*(self.labels or ()), *config.label_map}
-        if isinstance(config.labels, tuple):
-            known |= {*config.labels}
-        return frozenset(usual) - known if config.kind != "regression" else frozenset()
+        given = frozenset(config.no_label or ())
+        if config.kind == "regression":
+            return given
+        usual = {IGNORED}
+        if config.no_label is None and self.labels is not None:
+            usual |= {*NO_LABELS[config.kind]}
+        return given | (usual - {*(self.labels or ()), *config.label_map})
 
     def _label(self, value: Any, choices: tuple[str, ...], place: str) -> str | float | int:
         if self.config.kind == "regression":

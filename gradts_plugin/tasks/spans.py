@@ -1,7 +1,8 @@
 """Tags that mark spans, in every scheme in use, and as the one that spans are counted in.
 
 Known are B, I and O; E, S, L, U, M and W for the ends, single words and middles of IOBES, BILOU,
-BMES and BMEWO; before the type (`B-per`, `B_per`) or after it (`per-B`), or without one (`B`).
+BMES and BMEWO; before the type (`B-per`, `B_per`, `B:per`) or after it (`per-B`), or without one
+(`B`).
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def _matched(pattern: re.Pattern[str], label: str) -> str | None:
 _READINGS = [
     partial(_matched, re.compile(form.replace("LETTER", f"(?P<letter>{_LETTERS})"), re.I | re.S))
     for form in (
-        *("LETTER-(?P<type>.*)", "LETTER_(?P<type>.*)"),
-        *("(?P<type>.*)-LETTER", "(?P<type>.*)_LETTER"),
+        *(f"LETTER[{separator}](?P<type>.*)" for separator in "-_:./|"),
+        *(f"(?P<type>.*)[{separator}]LETTER" for separator in "-_:./|"),
         "LETTER",
     )
 ]

@@ -35,6 +35,10 @@ _OWN_COLUMNS = "# global.columns ="
 _NO_WORD = re.compile(r"[0-9]+[-.][0-9]+")
 
 
+#: A line's number, and its columns.
+_Line = tuple[int, list[str]]
+
+
 @dataclass(frozen=True)
 class _Form:
     """How the lines of a file are read.
@@ -65,7 +69,7 @@ def read_conll(source: Source) -> Iterator[Row]:
     broken: its words would be taken for tags.
     """
     form = _form(source)
-    sentence: list[tuple[int, list[str]]] = []
+    sentence: list[_Line] = []
     for number, line in numbered_lines(source):
         text = line.strip("\r\n").removeprefix(BYTE_ORDER_MARK)
         if form.universal and text.startswith(_OWN_COLUMNS):
@@ -74,7 +78,7 @@ def read_conll(source: Source) -> Iterator[Row]:
         if not text.strip(_WHITE) or _DOCUMENT_START in cells:
             yield from _sentence(source, form, sentence)
             sentence = []
-        elif not (form.comment and text.startswith(form.comment)) and _is_word(form, cells):
+        elif not (form.comment and text.startswith(form.comment)):
             sentence.append((number, cells))
     yield from _sentence(source, form, sentence)
 
@@ -89,13 +93,19 @@ def _form(source: Source) -> _Form:
     return _Form(columns, config.separator, config.comment, universal=False)
 
 
-def _is_word(form: _Form, cells: list[str]) -> bool:
-    names = form.columns or ()
-    place = names.index("id") if "id" in names else len(cells)
-    return place >= len(cells) or _NO_WORD.fullmatch(cells[place]) is None
+def _words(source: Source, form: _Form, lines: list[_Line]) -> list[_Line]:
+    """The lines that are words, by their ids: a column `id`, or a first one of whole numbers."""
+    names, used = form.columns or (), source.config.used_fields()
+    place = names.index("id") if "id" in names else 0
+    ids = [cells[place] if place < len(cells) else "" for _, cells in lines]
+    counted = place == 0 and not {0, *names[:1]} & {*used} and any(each.isdigit() for each in ids)
+    if not counted and "id" not in names:
+        return lines
+    return [line for line, each in zip(lines, ids, strict=True) if not _NO_WORD.fullmatch(each)]
 
 
-def _sentence(source: Source, form: _Form, lines: list[tuple[int, list[str]]]) -> Iterator[Row]:
+def _sentence(source: Source, form: _Form, lines: list[_Line]) -> Iterator[Row]:
+    lines = _words(source, form, lines)
     if not lines:
         return
     widths = Counter(len(cells) for _, cells in lines)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import DataError, nearest
 from gradts_plugin.tasks.formats.rows import Row, Source
+from gradts_plugin.tasks.formats.table import read_table
 from gradts_plugin.tasks.kinds import IGNORED
 from gradts_plugin.tasks.sources import DatasetSource
 
@@ -19,8 +21,12 @@ def read_dataset(source: Source) -> Iterator[Row]:
     origin = source.config.dataset
     if origin is None:  # the table of readers has seen to it
         return
-    dataset = load_dataset_split(origin, source.name)
     place = origin.place(source.name)
+    tables = _tables(origin)
+    if tables:
+        yield from _read_tables(source, tables)
+        return
+    dataset = load_dataset_split(origin, source.name)
     wanted = {
         name.split(".")[0] if name not in dataset.column_names else name
         for name in map(str, source.config.used_fields())
@@ -48,7 +54,7 @@ def load_dataset_split(source: DatasetSource, split: str) -> Any:
         if saved is not None:
             return _part_of(saved, split, f"dataset {source.path}")
         return datasets.load_dataset(
-            source.path, source.name, split=split, revision=source.revision, **_as_text(source)
+            source.path, source.name, split=split, revision=source.revision
         )
 
 
@@ -79,50 +85,65 @@ def _saved(source: DatasetSource) -> Mapping[str, Any] | None:
 
 
 def _part_of(saved: Mapping[str, Any], split: str, where: str) -> Any:
-    """A split of a saved dataset, or a slice of one.
+    """A split of a saved dataset, or a slice of one."""
+    import datasets
+
+    if split in saved:
+        return saved[split]
+    sizes = {name: len(part) for name, part in saved.items()}
+    return datasets.concatenate_datasets(
+        [saved[name].select(range(sizes[name])[part]) for name, part in _parts(split, sizes, where)]
+    )
+
+
+def _parts(split: str, sizes: Mapping[str, int], where: str) -> list[tuple[str, slice]]:
+    """The parts of splits that an instruction such as `train[:90%]` names.
 
     Raises:
         DataError: there is no such split; says what there is.
     """
     import datasets
 
-    sizes = {name: len(part) for name, part in saved.items()}
-    if split in sizes:
-        return saved[split]
     name = split.partition("[")[0]
     if "+" not in split and name not in sizes:
         hint = "; 'train[:90%]' and 'train[90%:]' divide it" if len(sizes) == 1 else ""
         raise DataError(f"{where}: no split {name!r}; {nearest(name, sizes)}{hint}")
-    parts = datasets.ReadInstruction.from_spec(split).to_absolute(sizes)
-    return datasets.concatenate_datasets(
-        [
-            saved[part.splitname].select(range(sizes[part.splitname])[part.from_ : part.to])
-            for part in parts
-        ]
-    )
+    try:
+        parts = datasets.ReadInstruction.from_spec(split).to_absolute(dict(sizes))
+    except (ValueError, AssertionError) as error:
+        raise DataError(f"{where}: split {split!r}: {error}") from error
+    return [(part.splitname, slice(part.from_, part.to)) for part in parts]
 
 
-def _as_text(source: DatasetSource) -> dict[str, Any]:
-    """What makes `datasets` read the cells of a folder of tables as they stand.
-
-    Left alone, pandas takes None, NA and null for no value, and 01 for a number.
-    """
+def _tables(source: DatasetSource) -> Mapping[str, Sequence[str]]:
+    """The files of a folder of tables, split by split; none where it is no such folder."""
     import datasets
-    import pandas as pd
 
     folder = Path(source.path)
-    if not any(path.suffix in (".csv", ".tsv") for path in folder.rglob("*") if path.is_file()):
+    suffixes = {suffix for path in folder.rglob("*") for suffix in path.suffixes}
+    if not suffixes & {".csv", ".tsv"}:
         return {}
-    builder = datasets.load_dataset_builder(source.path, source.name)
-    config = builder.config
-    if not hasattr(config, "keep_default_na"):
-        return {}
-    kept: dict[str, Any] = {"keep_default_na": False}
-    if config.features is None:
-        first = next(iter(config.data_files.values()))[0]
-        names = pd.read_csv(first, sep=config.sep, nrows=0).columns
-        kept["features"] = datasets.Features(dict.fromkeys(names, datasets.Value("string")))
-    return kept
+    with _dataset_errors(source):
+        config = datasets.load_dataset_builder(source.path, source.name).config
+    is_table = hasattr(config, "keep_default_na") and config.data_files
+    return {str(split): files for split, files in config.data_files.items()} if is_table else {}
+
+
+def _read_tables(source: Source, tables: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """Reads a folder's tables as files are read.
+
+    What `datasets` reads them with takes None, NA and null for no value, and 01 for a number.
+    """
+    names = {part.partition("[")[0] for part in source.name.split("+")}
+    rows = {
+        name: [row for file in files for row in read_table(replace(source, name=str(file)))]
+        for name, files in tables.items()
+        if name in names
+    }
+    sizes = {name: len(rows.get(name, ())) for name in tables}
+    path = source.config.dataset.path if source.config.dataset else ""
+    for name, part in _parts(source.name, sizes, f"dataset {path}"):
+        yield from rows[name][part]
 
 
 @contextlib.contextmanager

@@ -21,7 +21,9 @@ def read_table(source: Source) -> Iterator[Row]:
     """
     is_tsv = source.config.file_format(source.name) == "tsv"
     separator = source.config.separator or ("\t" if is_tsv else ",")
-    rows = _plain(source, separator) if is_tsv else _quoted(source, separator)
+    lines = _plain(source, separator) if is_tsv else _quoted(source, separator)
+    # Sheets end in rows of empty cells.
+    rows = (row for row in lines if any(cell.strip() for cell in row[1]))
     columns: Sequence[str] | None = source.columns
     if columns is None and not all(isinstance(name, int) for name in source.config.used_fields()):
         start, columns = next(rows, (1, None))
@@ -49,8 +51,7 @@ def _plain(source: Source, separator: str) -> Iterator[_Cells]:
     """
     for number, line in numbered_lines(source):
         text = line.removesuffix("\n").removesuffix("\r")
-        if text:
-            yield number, text.split(separator)
+        yield number, text.split(separator)
 
 
 def _quoted(source: Source, separator: str) -> Iterator[_Cells]:
@@ -72,8 +73,7 @@ def _quoted(source: Source, separator: str) -> Iterator[_Cells]:
     )
     try:
         for values in reader:
-            if values:
-                yield start, values
+            yield start, values
             start = before + reader.line_num + 1
     except csv.Error as error:
         problem = str(error)
