@@ -80,12 +80,14 @@ def label_name(value: object) -> str:
     Raises:
         ValueError: the value is neither text nor a number.
     """
+    if isinstance(value, str):
+        name = value.strip()
+        whole = _WHOLE_NUMBER.fullmatch(name) if name.endswith("0") else None
+        return whole[1] if whole else name
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    if isinstance(value, (str, int, float)):
-        name = str(value).strip()
-        whole = _WHOLE_NUMBER.fullmatch(name)
-        return whole[1] if whole else name
+    if isinstance(value, (int, float)):
+        return str(value)
     raise ValueError(f"a label is text or a number, not {type(value).__name__}")

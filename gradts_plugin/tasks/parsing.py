@@ -43,14 +43,11 @@ class RowParser:
         if self.config.kind == "multiple_choice":
             choices = self._choices(row, place)
         text_b = self._text(row, "text_b", place) if "text_b" in self.names else None
-        value = self._given(row, "label", place)
-        if value is not None and self._is_no_label(value, choices):
-            value = None
         return Example(
             index=index,
             text_a=self._text(row, "text_a", place),
             text_b=text_b,
-            label=None if value is None else self._label(value, choices, place),
+            label=self._label(row, choices, place),
             choices=choices,
         )
 
@@ -65,14 +62,11 @@ class RowParser:
             _fail(place, f"field {self.names['labels']!r} is no list but {value!r:.60}")
         if len(value) != len(tokens):
             _fail(place, f"{len(tokens)} words, but {len(value)} labels")
-        places = (
-            row.places
-            if isinstance(row, Sentence)
-            else [f"{place}, word {number}" for number in range(1, 1 + len(tokens))]
-        )
         labels = tuple(
-            self._tag(item, f"{where} ({word!r:.40})")
-            for item, word, where in zip(value, tokens, places, strict=True)
+            self._known[tag]
+            if isinstance(tag, str) and tag in self._known
+            else self._tag(tag, _place_of_word(row, place, number, tokens[number]))
+            for number, tag in enumerate(value)
         )
         known = any(label is not None for label in labels)
         return Example(index=index, tokens=tokens, labels=labels if known else ())
@@ -83,7 +77,18 @@ class RowParser:
         if self._is_empty(value):
             self._check_may_lack(place, f"there is no label but {value!r}")
             return None
-        return None if self._is_no_label(value) else self._class_label(value, place)
+        label = None if self._is_no_label(value) else self._class_label(value, place)
+        return self._remembered(value, label)
+
+    @cached_property
+    def _known(self) -> dict[str, str | None]:
+        """Classes and tags that were read before: millions of rows have few of them."""
+        return {}
+
+    def _remembered(self, value: Any, label: str | None) -> str | None:
+        if isinstance(value, str):
+            self._known[value] = label
+        return label
 
     def _given(self, row: Values, role: str, place: str) -> Any:
         """The value of a label field; None where there is none and may be none."""
@@ -127,12 +132,17 @@ class RowParser:
             usual |= {*NO_LABELS[config.kind]}
         return given | (usual - {*(self.labels or ()), *config.label_map})
 
-    def _label(self, value: Any, choices: tuple[str, ...], place: str) -> str | float | int:
+    def _label(self, row: Values, choices: tuple[str, ...], place: str) -> str | float | int | None:
+        value = self._given(row, "label", place)
+        if isinstance(value, str) and value in self._known and not choices:
+            return self._known[value]
+        if value is None or self._is_no_label(value, choices):
+            return None
         if self.config.kind == "regression":
             return self._score(value, place)
         if self.config.kind == "multiple_choice":
             return self._right_choice(value, choices, place)
-        return self._class_label(value, place)
+        return self._remembered(value, self._class_label(value, place))
 
     def _class_label(self, value: Any, place: str) -> str:
         name = self._named(value, place)
@@ -233,6 +243,13 @@ class RowParser:
 def positions(count: int) -> tuple[str, ...]:
     """The choices of a multiple-choice task as labels: "0", "1", ..."""
     return tuple(str(position) for position in range(count))
+
+
+def _place_of_word(row: Values, place: str, number: int, word: str) -> str:
+    """Where a word stands, counted from 0."""
+    if isinstance(row, Sentence):
+        return f"{row.file}, line {row.lines[number]} ({word!r:.40})"
+    return f"{place}, word {number + 1} ({word!r:.40})"
 
 
 def _lookup(row: Values, name: FieldName, place: str, *, optional: bool = False) -> Any:

@@ -243,11 +243,14 @@ def _rows(config: TaskConfig, split: Split) -> Iterator[Row]:
             for name, column in zip(names, columns, strict=True)
         ]
     readers = [_reader(config, name)(source) for name, source in zip(names, sources, strict=True)]
-    for parts in zip_longest(*readers):
-        place, row = _together(names, parts)
+    rows = readers[0]
+    if len(readers) > 1:
+        rows = (_together(names, parts) for parts in zip_longest(*readers))
+    for place, row in rows:
+        whole = row
         for division in config.divisions:
-            row = row if isinstance(row, BadRow) else _divided(row, division)
-        yield place, row
+            whole = whole if isinstance(whole, BadRow) else _divided(whole, division)
+        yield place, whole
 
 
 def _together(names: tuple[str, ...], parts: tuple[Row | None, ...]) -> Row:

@@ -26,7 +26,7 @@ def read_columnar(source: Source) -> Iterator[Row]:
     except (pa.ArrowException, OSError) as error:
         first_line = str(error).splitlines()[0]
         raise DataError(f"{source.name}: cannot be read as {kind}: {first_line}") from error
-    wanted = {str(name).partition(".")[0] for name in source.config.used_fields()}
+    wanted = {str(name).partition(".")[0] for name in source.used}
     if wanted <= {*table.column_names}:
         table = table.select(sorted(wanted))  # columns nobody asked for may be pictures
     features = _features(table.schema)

@@ -75,7 +75,7 @@ def read_conll(source: Source) -> Iterator[Row]:
         if form.universal and text.startswith(_OWN_COLUMNS):
             form = replace(form, columns=tuple(text[len(_OWN_COLUMNS) :].lower().split()))
         cells = form.cells(text)
-        if not text.strip(_WHITE) or _DOCUMENT_START in cells:
+        if _DOCUMENT_START in cells or not text.strip(_WHITE):
             yield from _sentence(source, form, sentence)
             sentence = []
         elif not (form.comment and text.startswith(form.comment)):
@@ -95,7 +95,7 @@ def _form(source: Source) -> _Form:
 
 def _words(source: Source, form: _Form, lines: list[_Line]) -> list[_Line]:
     """The lines that are words, by their ids: a column `id`, or a first one of whole numbers."""
-    names, used = form.columns or (), source.config.used_fields()
+    names, used = form.columns or (), source.used
     place = names.index("id") if "id" in names else 0
     ids = [cells[place] if place < len(cells) else "" for _, cells in lines]
     counted = place == 0 and not {0, *names[:1]} & {*used} and any(each.isdigit() for each in ids)
@@ -108,38 +108,47 @@ def _sentence(source: Source, form: _Form, lines: list[_Line]) -> Iterator[Row]:
     lines = _words(source, form, lines)
     if not lines:
         return
-    widths = Counter(len(cells) for _, cells in lines)
-    width = widths.most_common(1)[0][0]
-    for number, cells in lines:
-        if len(cells) != width:
-            problem = f"{_shown(cells)}, where other lines of its sentence have {width}"
-            yield f"{source.name}, line {number}", BadRow(f"{problem}; {_HINT}")
-            return
-    place = f"{source.name}, line {lines[0][0]}"
-    names = form.columns
-    if names is not None and width == len(names) - 1 and names[-1] in source.config.used_fields():
+    names, width = form.columns, len(lines[0][1])
+    if names is not None and width == len(names) - 1 and names[-1] in source.used:
         names = names[:-1]  # a test file without labels; elsewhere they are said to be missing
-    if names is not None and width != len(names):
-        problem = f"{_shown(lines[0][1])}, {len(names)} are named ({', '.join(names)})"
-        yield (
-            place,
-            BadRow(f"{problem}; name each in 'columns', or say numbers in 'fields'; {_HINT}"),
-        )
+    wrong = _ragged(lines) or _misnamed(names, lines)
+    if wrong:
+        yield f"{source.name}, line {wrong[0]}", BadRow(f"{wrong[1]}; {_HINT}")
         return
-    row = Sentence(
-        {
-            name: [_cell(form, name, cells[i]) for _, cells in lines]
-            for i, name in enumerate(names or ())
-        }
-    )
-    numbered = [source.numbered(cells) for _, cells in lines]
-    row |= {number: [cells[number] for cells in numbered] for number in numbered[0]}
-    row.places = [f"{source.name}, line {number}" for number, _ in lines]
-    words = row.get(source.config.field_names()["tokens"], ())
-    if "" in words:
-        yield row.places[list(words).index("")], BadRow("the word is empty")
+    columns = [[cells[place] for _, cells in lines] for place in range(width)]
+    if form.universal:
+        spelt = [name in ("form", "lemma") for name in form.columns or ()]
+        columns = [
+            column if own else _given(column) for column, own in zip(columns, spelt, strict=False)
+        ]
+    row = Sentence(zip(names or (), columns, strict=False))
+    row |= {number: columns[number] for number in source.numbers if -width <= number < width}
+    row.file, row.lines = source.name, [number for number, _ in lines]
+    tokens = row.get(source.tokens, [])
+    if "" in tokens:
+        yield f"{source.name}, line {row.lines[tokens.index('')]}", BadRow("the word is empty")
         return
-    yield place, row
+    yield f"{source.name}, line {row.lines[0]}", row
+
+
+def _ragged(lines: list[_Line]) -> tuple[int, str] | None:
+    """The first line that has not as many columns as most, and what is wrong with it."""
+    widths = Counter(len(cells) for _, cells in lines)
+    ((width, _), *others) = widths.most_common()
+    if not others:
+        return None
+    number, cells = next(line for line in lines if len(line[1]) != width)
+    return number, f"{_shown(cells)}, where other lines of its sentence have {width}"
+
+
+def _misnamed(names: tuple[str, ...] | None, lines: list[_Line]) -> tuple[int, str] | None:
+    """The first line where it has not as many columns as are named, and what is wrong with it."""
+    number, cells = lines[0]
+    if names is None or len(cells) == len(names):
+        return None
+    named = f"{len(names)} are named ({', '.join(names)})"
+    hint = "name each in 'columns', or say numbers in 'fields'"
+    return number, f"{_shown(cells)}, {named}; {hint}"
 
 
 _HINT: Final = "comment lines begin with 'comment', columns with spaces in them need 'separator'"
@@ -150,6 +159,6 @@ def _shown(cells: list[str]) -> str:
     return f"{count} ({' | '.join(cells[:12])}{' | ...' if len(cells) > 12 else ''})"
 
 
-def _cell(form: _Form, name: str, value: str) -> str:
-    """A cell; what CoNLL-U leaves open is no label."""
-    return IGNORED if form.universal and value == "_" and name not in ("form", "lemma") else value
+def _given(cells: list[str]) -> list[str]:
+    """Cells of CoNLL-U, in which an underscore is no label."""
+    return [IGNORED if cell == "_" else cell for cell in cells]

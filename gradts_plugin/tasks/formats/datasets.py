@@ -29,7 +29,7 @@ def read_dataset(source: Source) -> Iterator[Row]:
     dataset = load_dataset_split(origin, source.name)
     wanted = {
         name.split(".")[0] if name not in dataset.column_names else name
-        for name in map(str, source.config.used_fields())
+        for name in map(str, source.used)
     }
     if wanted <= set(dataset.column_names):
         # Columns nobody asked for (images, sound) are expensive to decode.

@@ -5,15 +5,18 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import DataError
 from gradts_plugin.tasks.kinds import Split
+from gradts_plugin.tasks.sources import FieldName
 from gradts_plugin.tasks.task_configs import TaskConfig
 
 #: The fields of a row as they were read; columns by their numbers, too, where those are asked for.
@@ -35,10 +38,12 @@ class Sentence(dict[Any, Any]):
     """A row of words.
 
     Attributes:
-        places: of its words.
+        file: where it stands.
+        lines: numbers of its words' lines.
     """
 
-    places: Sequence[str] = ()
+    file: str
+    lines: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,20 @@ class Source:
     name: str
     columns: tuple[str, ...] | None
 
-    @property
-    def numbers(self) -> list[int]:
+    @cached_property
+    def used(self) -> tuple[FieldName, ...]:
+        """The fields of a row that are read."""
+        return tuple(self.config.used_fields())
+
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
         """Numbers of the columns that are read by number."""
-        return [name for name in self.config.used_fields() if isinstance(name, int)]
+        return tuple(name for name in self.used if isinstance(name, int))
+
+    @cached_property
+    def tokens(self) -> FieldName | tuple[FieldName, ...]:
+        """The field of a tagging task's words."""
+        return self.config.field_names()["tokens"]
 
     def numbered(self, values: list[str]) -> dict[Any, str]:
         """The columns that are read by number, as far as a row has them."""
@@ -142,8 +157,8 @@ def numbered_lines(source: Source) -> Iterator[tuple[int, str]]:
     text = read_text(source.config, source.name).removeprefix(BYTE_ORDER_MARK)
     if "\n" not in text:
         text = text.replace("\r", "\n")
-    lines = text.split("\n")
-    ends = len(lines) - 1
-    for number, line in enumerate(lines, start=1):
-        if number > source.config.skipped_rows(source.split) and (line or number <= ends):
-            yield number, line + "\n" if number <= ends else line
+    first = source.config.skipped_rows(source.split)
+    # At line feeds alone: `splitlines` takes a dozen other characters for the end of a line.
+    for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
+        if number > first:
+            yield number, line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 from gradts_plugin.errors import DataError
 from gradts_plugin.tasks.formats.rows import BYTE_ORDER_MARK, BadRow, Row, Source, numbered_lines
@@ -23,9 +24,9 @@ def read_table(source: Source) -> Iterator[Row]:
     separator = source.config.separator or ("\t" if is_tsv else ",")
     lines = _plain(source, separator) if is_tsv else _quoted(source, separator)
     # Sheets end in rows of empty cells.
-    rows = (row for row in lines if any(cell.strip() for cell in row[1]))
+    rows = (row for row in lines if "".join(row[1]).strip())
     columns: Sequence[str] | None = source.columns
-    if columns is None and not all(isinstance(name, int) for name in source.config.used_fields()):
+    if columns is None and not all(isinstance(name, int) for name in source.used):
         start, columns = next(rows, (1, None))
         if columns is None:
             return
@@ -39,9 +40,13 @@ def read_table(source: Source) -> Iterator[Row]:
         problem = _problem(values, columns, width, open_ended or (columns is None and is_tsv))
         if problem and position == 0 and len(values) == width + 1 and source.columns is None:
             problem += "; where the header is one name short, name all 'columns' and 'skip_rows': 1"
-        named = dict(zip(columns or (), values, strict=False))
-        row = BadRow(problem) if problem else {**named, **source.numbered(values)}
-        yield f"{source.name}, line {number}", row
+        if problem:
+            yield f"{source.name}, line {number}", BadRow(problem)
+            continue
+        named: dict[Any, str] = dict(zip(columns or (), values, strict=False))
+        if source.numbers:
+            named |= source.numbered(values)
+        yield f"{source.name}, line {number}", named
 
 
 def _plain(source: Source, separator: str) -> Iterator[_Cells]:
@@ -86,7 +91,7 @@ def _problem(
     values: list[str], columns: Sequence[str] | None, width: int, open_ended: bool
 ) -> str | None:
     """What is wrong with the form of a row; None: nothing."""
-    if columns is not None and len(values) == len(columns):
+    if columns is not None and values[-1].strip() == columns[-1]:
         stripped = [value.strip().removeprefix(BYTE_ORDER_MARK) for value in values]
         if stripped == list(columns):
             return "repeats the header"
@@ -97,6 +102,6 @@ def _problem(
 
 
 def _check_header(source: Source, columns: Sequence[str], place: str) -> None:
-    for name in source.config.used_fields():
+    for name in source.used:
         if columns.count(str(name).strip()) > 1:
             raise DataError(f"{place}: column {str(name)!r} appears twice in the header")
