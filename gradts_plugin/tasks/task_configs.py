@@ -178,8 +178,6 @@ class TaskConfig(Settings):
                 raise ValueError(f"paths.{split}: conll files hold tagging tasks, not {self.kind}")
             if file_format in ("csv", "tsv", "lines") and self.kind == "tagging":
                 raise ValueError(f"paths.{split}: tagging tasks come as jsonl or conll files")
-            if self.columns and file_format in NAMED_FIELDS:
-                raise ValueError(f"columns: {file_format} rows name their own fields")
             numbers = [number for number in self.used_fields() if isinstance(number, int)]
             if numbers and file_format not in NUMBERED_COLUMNS:
                 raise ValueError(
@@ -193,6 +191,9 @@ class TaskConfig(Settings):
             return self
         for split in SPLITS:
             files, columns = self.paths.of(split), self.columns_of(split)
+            formats = {self.file_format(file) for file in files}
+            if isinstance(self.columns, tuple) and split == "train" and formats <= {*NAMED_FIELDS}:
+                raise ValueError(f"columns: {formats.pop()} rows name their own fields")
             lines = [file for file in files if self.file_format(file) == "lines"]
             if len(files) > 1 and lines and len(columns or ()) != len(files):
                 raise ValueError(
