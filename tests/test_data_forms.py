@@ -621,12 +621,25 @@ def test_cells_of_a_folder_of_tables_are_read_as_they_stand(tmp_path):
     rows = 'text_a,label\n12,01\nNA,None\n"x, y",null\n'
     for split in ("train", "validation"):
         (tmp_path / "d" / f"{split}.csv").write_text(rows)
+    datasets.load_dataset(str(tmp_path / "d"))  # what it infers and remembers does not matter
     config = folder_task("d")
     assert pairs(config, tmp_path) == [("12", "01"), ("NA", "None"), ("x, y", "null")]
     (tmp_path / "t").mkdir()
     for split in ("train", "validation"):
         (tmp_path / "t" / f"{split}.tsv").write_text("text_a\tlabel\n1\ta\nNA\tb\n")
     assert pairs(folder_task("t"), tmp_path) == [("1", "a"), ("NA", "b")]
+
+
+def test_a_folders_card_may_name_the_classes(tmp_path):
+    (tmp_path / "d").mkdir()
+    card = {"dtype": {"class_label": {"names": {"0": "a", "1": "b"}}}, "name": "label"}
+    features = [{"name": "text_a", "dtype": "string"}, card]
+    head = json.dumps({"dataset_info": {"features": features}})  # JSON is YAML
+    (tmp_path / "d" / "README.md").write_text(f"---\n{head}\n---\n")
+    for split in ("train", "validation"):
+        (tmp_path / "d" / f"{split}.csv").write_text("text_a,label\nx,0\ny,1\n")
+    for _ in range(2):  # `datasets` remembers what it once read
+        assert pairs(folder_task("d"), tmp_path) == TWO
 
 
 def test_tables_of_a_folder_may_have_other_columns_in_other_splits(tmp_path):
