@@ -63,15 +63,14 @@ class RankingResult(_Shown, Ranking):
         return Group(ranking_table(self), Text(coverage_note(self), style="dim"))
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per candidate: task, tau, low, high, probability_above_next."""
+        """One row per candidate: task, tau (or none), low, high, probability_above_next."""
         import pandas as pd
 
         rows = []
         for candidate in self.candidates:
             low, high = candidate.interval or (None, None)
-            rows.append(
-                (candidate.task_name, candidate.tau, low, high, candidate.probability_above_next)
-            )
+            tau = None if candidate.note else candidate.tau
+            rows.append((candidate.task_name, tau, low, high, candidate.probability_above_next))
         columns = ["task", "tau", "low", "high", "probability_above_next"]
         numbers = dict.fromkeys(columns[1:], float)
         return pd.DataFrame(rows, columns=columns).astype(numbers)
