@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from gradts_plugin.errors import DataError
-from gradts_plugin.tasks.formats.rows import BYTE_ORDER_MARK, BadRow, Row, Source, numbered_lines
+from gradts_plugin.tasks.formats.rows import BadRow, Row, Source, numbered_lines
 
 #: A line's number, and its cells.
 _Cells = tuple[int, list[str]]
@@ -92,8 +92,7 @@ def _problem(
 ) -> str | None:
     """What is wrong with the form of a row; None: nothing."""
     if columns is not None and values[-1].strip() == columns[-1]:
-        stripped = [value.strip().removeprefix(BYTE_ORDER_MARK) for value in values]
-        if stripped == list(columns):
+        if [value.strip() for value in values] == list(columns):
             return "repeats the header"
     if len(values) == width or (len(values) > width and (open_ended or not any(values[width:]))):
         return None
