@@ -91,9 +91,9 @@ def _problem(
     values: list[str], columns: Sequence[str] | None, width: int, open_ended: bool
 ) -> str | None:
     """What is wrong with the form of a row; None: nothing."""
-    if columns is not None and values[-1].strip() == columns[-1]:
-        if [value.strip() for value in values] == list(columns):
-            return "repeats the header"
+    ends_alike = columns is not None and values[-1].strip() == columns[-1]
+    if ends_alike and [value.strip() for value in values] == list(columns or ()):
+        return "repeats the header"
     if len(values) == width or (len(values) > width and (open_ended or not any(values[width:]))):
         return None
     named = f" ({', '.join(columns)})" if columns is not None else ""
