@@ -169,6 +169,22 @@ def test_broken_rows_are_left_out_where_that_is_asked(tmp_path):
     assert len(read_split(config, "train", tmp_path).bad) == 2
 
 
+def test_joined_files_keep_no_byte_order_mark(tmp_path):
+    config = table(tmp_path, '\ufeffx,a\n\ufeff"y",b\n', columns=["text_a", "label"])
+    assert pairs(config, tmp_path) == TWO
+    rows = "".join("\ufeff" + json.dumps(row) + "\n" for row in ROWS)
+    (tmp_path / "train.jsonl").write_text(rows)
+    assert pairs(task(), tmp_path) == TWO
+
+
+def test_where_all_rows_are_broken_the_first_is_shown(tmp_path):
+    config = table(tmp_path, "text_a,label\nx\ny\n", on_bad_rows="skip")
+    assert problem(config, tmp_path) == (
+        f"train.csv: the train split has no row that is whole; {tmp_path}/train.csv, line 2: 1 "
+        "columns, 2 are expected (text_a, label)"
+    )
+
+
 def test_a_header_in_the_middle_is_said(tmp_path):
     config = table(tmp_path, "text_a,label\nx,a\n\ufefftext_a,label\ny,b\n")
     assert problem(config, tmp_path).startswith("train.csv, line 3: repeats the header")

@@ -12,6 +12,7 @@ from tiny_encoders import SENTENCES, save_tiny_encoder
 
 from gradts_plugin.errors import ConfigError, DataError, HostError, LeftOutWarning
 from gradts_plugin.hosts.jiant.losses import instance_losses
+from gradts_plugin.hosts.jiant.preparing import task_values
 from gradts_plugin.hosts.jiant.tasks import attaching, custom, evaluation, examples
 
 from jiant.proj.main import runner, tokenize_and_cache  # isort: skip  # after the mends
@@ -518,3 +519,23 @@ def test_the_config_is_not_changed_and_missing_data_are_said(tmp_path, folder):
     assert json.dumps(config) == before
     with pytest.raises(DataError, match=r"single_train\.jsonl: no such file"):
         custom.create_task(config, tmp_path)
+
+
+def test_a_test_split_is_scored_with_the_labels_of_all_splits(tmp_path):
+    for split, label in (("train", "a"), ("val", "c"), ("test", "d")):
+        rows = [{"text_a": "x", "label": label}, {"text_a": "y", "label": "b"}]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    values = {
+        "name": "mine",
+        "kind": "single",
+        "metric": "accuracy",
+        "labels": "infer_all",
+        "paths": {split: str(tmp_path / f"{split}.jsonl") for split in ("train", "val", "test")},
+        "skip_rows": {"test": 1},
+    }
+    as_dev = task_values.test_as_dev(values)
+    assert as_dev["skip_rows"] == {"val": 1}
+    trained, scored = (custom.create_task(each, tmp_path) for each in (values, as_dev))
+    assert trained.LABELS == ["a", "b", "c"]  # the one skipped row has d
+    assert scored.LABELS == trained.LABELS
+    assert [example.text_a for example in scored.get_val_examples()] == ["y"]

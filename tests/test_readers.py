@@ -643,7 +643,8 @@ def test_shipped_configs_read_the_real_data(name):
 
 # --- properties --------------------------------------------------------------------------------
 
-line = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+# A byte order mark at the start of a line is none of the text.
+line = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\ufeff"), max_size=20)
 
 
 @given(st.lists(st.tuples(line, st.sampled_from("ab")), min_size=1, max_size=8))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from tiny_encoders import SENTENCES, save_tiny_encoder
-from tiny_runs import run_command
+from tiny_runs import run_command, write_run_file, write_task
 
 
 def write(folder, rows, **changes):
@@ -120,3 +120,17 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(tmp_path):
     said = run_command("task", path)
     assert (said.code, said.out) == (2, "")
     assert said.err == f"gradts-select: {tmp_path}/train.jsonl: the train split is empty\n"
+
+
+def test_a_plan_tells_what_is_left_out_once(tmp_path):
+    encoder = save_tiny_encoder("bert", tmp_path / "bert")
+    path = write_run_file(tmp_path, encoder, ("topic", "match"))
+    write_task(tmp_path / "tasks", "topic", no_label=["?"], num_train=16)
+    rows = tmp_path / "tasks" / "topic_train.jsonl"
+    rows.write_text('{"text_a": "who knows", "label": "?"}\n' + rows.read_text())
+    planned = run_command("plan", "--no-measure", "--quiet", path)
+    assert planned.code == 0
+    assert planned.err.splitlines() == [
+        "gradts-select: task 'topic', train split: rows without a label, left out: 1 (first "
+        f"{rows}, line 1)"
+    ]

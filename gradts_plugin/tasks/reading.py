@@ -243,6 +243,8 @@ def _parsed(config: TaskConfig, split: Split, labels: tuple[str, ...] | None) ->
     if not examples:
         where = _place(config, (*_sources(config, split), "")[0])
         what = "has no row with a label" if without else "is empty"
+        if bad:
+            what = f"has no row that is whole; {bad[0]}"
         raise DataError(f"{where}: the {split} split {what}")
     words = sum(label is None for each in examples for label in each.labels)
     return SplitRead(examples, without, bad, words)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gradts_plugin.tasks.formats.rows import (
-    BYTE_ORDER_MARK,
     BadRow,
     Row,
     Sentence,
@@ -71,7 +70,7 @@ def read_conll(source: Source) -> Iterator[Row]:
     form = _form(source)
     sentence: list[_Line] = []
     for number, line in numbered_lines(source):
-        text = line.strip("\r\n").removeprefix(BYTE_ORDER_MARK)
+        text = line.strip("\r\n")
         if form.universal and text.startswith(_OWN_COLUMNS):
             form = replace(form, columns=tuple(text[len(_OWN_COLUMNS) :].lower().split()))
         cells = form.cells(text)

@@ -19,8 +19,7 @@ from gradts_plugin.tasks.formats.rows import (
 
 def read_json_lines(source: Source) -> Iterator[Row]:
     """Yields the objects of a file; blank lines are skipped."""
-    for number, line in numbered_lines(source):
-        text = line.removeprefix(BYTE_ORDER_MARK)
+    for number, text in numbered_lines(source):
         if not text.strip():
             continue
         place = f"{source.name}, line {number}"

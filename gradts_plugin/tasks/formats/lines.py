@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gradts_plugin.tasks.formats.rows import BYTE_ORDER_MARK, Row, Source, numbered_lines
+from gradts_plugin.tasks.formats.rows import Row, Source, numbered_lines
 
 
 def read_lines(source: Source) -> Iterator[Row]:
@@ -14,6 +14,6 @@ def read_lines(source: Source) -> Iterator[Row]:
     """
     name = source.columns[0] if source.columns else "line"
     for number, text in numbered_lines(source):
-        line = text.rstrip("\r\n").removeprefix(BYTE_ORDER_MARK)
+        line = text.rstrip("\r\n")
         if line.strip() or not source.config.divisions:
             yield f"{source.name}, line {number}", {name: line}

@@ -152,13 +152,13 @@ def numbered_lines(source: Source) -> Iterator[tuple[int, str]]:
     """The lines of a file and their numbers from 1, without those that are skipped.
 
     Lines end in a line feed, and keep it; in the files of old Macs, which have none, they end in a
-    carriage return. A byte order mark at the start of the first line is none of it.
+    carriage return. A byte order mark at the start of a line is none of it; files were joined.
     """
-    text = read_text(source.config, source.name).removeprefix(BYTE_ORDER_MARK)
+    text = read_text(source.config, source.name)
     if "\n" not in text:
         text = text.replace("\r", "\n")
     first = source.config.skipped_rows(source.split)
     # At line feeds alone: `splitlines` takes a dozen other characters for the end of a line.
     for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
         if number > first:
-            yield number, line
+            yield number, line.removeprefix(BYTE_ORDER_MARK)

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from gradts_plugin.errors import DataError
-from gradts_plugin.tasks.formats.rows import BYTE_ORDER_MARK, BadRow, Row, Source, numbered_lines
+from gradts_plugin.tasks.formats.rows import BadRow, Row, Source, numbered_lines
 
 #: A line's number, and its cells.
 _Cells = tuple[int, list[str]]
@@ -91,10 +91,9 @@ def _problem(
     values: list[str], columns: Sequence[str] | None, width: int, open_ended: bool
 ) -> str | None:
     """What is wrong with the form of a row; None: nothing."""
-    if columns is not None and values[-1].strip() == columns[-1]:
-        stripped = [value.strip().removeprefix(BYTE_ORDER_MARK) for value in values]
-        if stripped == list(columns):
-            return "repeats the header"
+    ends_alike = columns is not None and values[-1].strip() == columns[-1]
+    if ends_alike and [value.strip() for value in values] == list(columns or ()):
+        return "repeats the header"
     if len(values) == width or (len(values) > width and (open_ended or not any(values[width:]))):
         return None
     named = f" ({', '.join(columns)})" if columns is not None else ""
