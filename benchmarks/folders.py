@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -34,12 +35,17 @@ from provenance import markdown_table, provenance, write_results
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from fake_runs import TASKS as FAKE_TASKS
+from fake_runs import fake_file
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import TRAINING, write_run_file
 
+from gradts_plugin import plugins
 from gradts_plugin.commands import main as command_line
 from gradts_plugin.hosts.jiant import host as _imported_before_forking  # noqa: F401
 from gradts_plugin.report import writing
+from gradts_plugin.testing.fake_host import FakeHost
+from gradts_plugin.testing.fake_opening import FakeHostPlugin
 
 TASKS = ("topic", "match", "words")
 
@@ -259,27 +265,47 @@ def _readers(kind: str, run_file: Path, folder: Path) -> list[list[object]]:
 
 
 def kills(number: int, folder: Path) -> tuple[dict[str, int], list[str]]:
-    """Counts of kills, of runs, of what was lost and what was left."""
+    """Counts of kills, of runs, of what was lost and what was left; a tenth with jiant."""
     encoder = save_tiny_encoder("bert", folder / "bert")
-    more = {"method": {"name": "trial", "patience": 9, "confirm": 1}}
-    reference = write_run_file(_made(folder / "reference"), encoder, TASKS, **more)
+    method = {"name": "trial", "patience": 9, "confirm": 1}
+
+    def with_jiant(place: Path) -> Path:
+        return write_run_file(place, encoder, TASKS, method=method)
+
+    def with_fake(place: Path) -> Path:
+        values = fake_file(place, primary_task="goal", method=method, training_seeds=2)
+        path = place / "run.yaml"
+        path.write_text(json.dumps({**values, "output_dir": "out"}), encoding="utf-8")
+        return path
+
+    counts, bad = Counter[str](), list[str]()
+    for write, share in ((with_fake, 0.9), (with_jiant, 0.1)):
+        found, worse = killed_runs(round(number * share), folder / write.__name__, write)
+        counts.update(found)
+        bad += worse
+    return {name: counts[name] for name in ("kills", "runs", "lost", "leftovers")}, bad
+
+
+def killed_runs(
+    number: int, folder: Path, write: Callable[[Path], Path]
+) -> tuple[Counter[str], list[str]]:
+    """Kills runs of one host, and starts them again, until there were so many kills."""
+    reference = write(_made(folder / "reference"))
     begun = time.monotonic()
     if run(["run", reference, "--quiet"], folder).code:
-        raise SystemExit("the run itself fails")
+        raise SystemExit((folder / "stderr.txt").read_text(encoding="utf-8"))
     length, expected = time.monotonic() - begun, outcome_in(reference.parent / "out")
-    counts, bad, stream = Counter(kills=0, runs=0, lost=0, leftovers=0), [], random.Random(0)
+    counts, bad, stream = Counter[str](), list[str](), random.Random(0)
     while counts["kills"] < number:
         counts["runs"] += 1
-        path = write_run_file(_made(folder / str(counts["runs"])), encoder, TASKS, **more)
+        path = write(_made(folder / str(counts["runs"])))
         out, before = path.parent / "out", set[str]()
         for _ in range(stream.randrange(1, 6)):
             child = started(["run", path, "--quiet"], folder / "stderr.txt")
-            time.sleep(length * stream.random() ** 2)
+            time.sleep(length * stream.random())
             os.kill(child, signal.SIGKILL)
-            killed = answered(child, folder / "stderr.txt")
-            counts["kills"] += killed.code is None
+            counts["kills"] += answered(child, folder / "stderr.txt").code is None
             stored = {*_below(out, "store/*/*.json"), *_below(out, "store/*/*/metadata.json")}
-            stored -= set(_below(out, "store/importances/store.json"))
             counts["lost"] += len(before - stored)
             before = stored
         answer = run(["run", path, "--quiet"], folder)
@@ -292,7 +318,7 @@ def kills(number: int, folder: Path) -> tuple[dict[str, int], list[str]]:
         bad += [f"run {counts['runs']}: left {left[0]}"] if left else []
         shutil.rmtree(path.parent)
         _show(counts["kills"], number, bad)
-    return dict(counts), bad
+    return counts, bad
 
 
 def _same_scores(found: Any, expected: Any) -> bool:
@@ -350,6 +376,12 @@ def starts(number: int, folder: Path) -> tuple[dict[str, int], list[str]]:
 # --- the table ------------------------------------------------------------------------------------
 
 
+def _with_plugin(
+    make: Any, plugin: FakeHostPlugin, given: Sequence[object] = (), **more: Any
+) -> Any:
+    return make([*given, plugin], **more)
+
+
 def _show(done: int, number: int, bad: Sequence[str]) -> None:
     print(f"\r{done}/{number}, {len(bad)} bad", end="", file=sys.stderr, flush=True)
 
@@ -370,6 +402,8 @@ def main() -> None:
     arguments = parser.parse_args()
     writing.can_draw = lambda: False  # pages take seconds, and nothing is read from them
     os.environ["HF_HUB_OFFLINE"] = "1"
+    host = FakeHostPlugin(FakeHost(FAKE_TASKS, on_step=lambda *_: time.sleep(0.001)))
+    plugins.make_plugin_manager = functools.partial(_with_plugin, plugins.make_plugin_manager, host)
     source = provenance()
     campaigns: dict[str, tuple[Callable[[int, Path], Any], int]] = {
         "flips": (flips, 600),
