@@ -157,7 +157,11 @@ def of_meaning(config: Config) -> Iterator[tuple[str, Config]]:
 
 #: jiant's arguments: name -> values that cannot be used.
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
-    "model_load_mode": ("bogus", "", "from_transformer", "all", "partial_heads", "encoder_only"),
+    # The last of them are jiant's, but the weights are not.
+    "model_load_mode": (
+        *("bogus", "", "from_transformer"),
+        *("all", "encoder_only", "partial", "partial_heads", "partial_weights"),
+    ),
     "learning_rate": ("-1", "0", "nan", "inf", "x"),
     "max_grad_norm": ("-1", "0", "nan", "x"),
     "model_config_path": ("/gone/config.json", "/"),

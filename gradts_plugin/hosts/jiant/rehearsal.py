@@ -102,8 +102,7 @@ def rehearse_setup(config: ContainerConfig, arguments: HostArguments, *, alone: 
         weights = read_weights(arguments.model_path)
         model = _loaded(container.task_dict, container.taskmodels_config, arguments, weights)
         require_fitting_encoder(model, encoder)
-        if mode.startswith("from_transformers"):
-            _require_encoder_in(weights, model.encoder, arguments.model_path)
+        _require_encoder_in(weights, model.encoder, arguments)
         rows = {
             name: (task, _first_row(task, container.task_cache_dict[name]))
             for name, task in model.task_dict.items()
@@ -131,10 +130,12 @@ def _loaded(
     return model
 
 
-def _require_encoder_in(weights: Mapping[str, Any], encoder: Any, path: str) -> None:
+def _require_encoder_in(weights: Mapping[str, Any], encoder: Any, arguments: HostArguments) -> None:
     """Refuses weights of another encoder; jiant would leave them out without a word."""
-    kind = encoder.config.model_type
-    prefixes = {kind, kind.split("-")[0], encoder.base_model_prefix}
+    path, prefixes = arguments.model_path, {"encoder"}  # as jiant itself names them
+    if arguments.model_load_mode.startswith("from_transformers"):
+        kind = encoder.config.model_type
+        prefixes = {kind, kind.split("-")[0], encoder.base_model_prefix}
     named = [name.partition(".") for name in weights]
     inside = {name for prefix, _, name in named if prefix in prefixes}
     missing = [name for name in encoder.state_dict() if name not in inside and "pooler" not in name]
