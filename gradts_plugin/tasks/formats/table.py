@@ -20,11 +20,7 @@ def read_table(source: Source) -> Iterator[Row]:
     Columns that no field asks for may be unnamed, or named twice. A config whose fields are all
     numbers reads no header.
     """
-    is_tsv = source.config.file_format(source.name) == "tsv"
-    separator = source.config.separator or ("\t" if is_tsv else ",")
-    lines = _plain(source, separator) if is_tsv else _quoted(source, separator)
-    # Sheets end in rows of empty cells.
-    rows = (row for row in lines if "".join(row[1]).strip())
+    is_tsv, separator, rows = table_cells(source)
     columns: Sequence[str] | None = source.columns
     if columns is None and not all(isinstance(name, int) for name in source.used):
         start, columns = next(rows, (1, None))
@@ -47,6 +43,15 @@ def read_table(source: Source) -> Iterator[Row]:
         if source.numbers:
             named |= source.numbered(values)
         yield f"{source.name}, line {number}", named
+
+
+def table_cells(source: Source) -> tuple[bool, str, Iterator[_Cells]]:
+    """Whether quotation marks are ordinary, the separator, and (line number, cells) of each row."""
+    is_tsv = source.config.file_format(source.name) == "tsv"
+    separator = source.config.separator or ("\t" if is_tsv else ",")
+    lines = _plain(source, separator) if is_tsv else _quoted(source, separator)
+    # Sheets end in rows of empty cells.
+    return is_tsv, separator, (row for row in lines if "".join(row[1]).strip())
 
 
 def _plain(source: Source, separator: str) -> Iterator[_Cells]:
