@@ -305,7 +305,7 @@ def _no_label(draft: _Draft, reasons: list[str]) -> dict[str, Any]:
         reasons.append("-1 is taken for a class, the opposite of 1")
         return {"no_label": []}
     none = [*unclear, *empty]
-    shown = ", ".join(value or "an empty cell" for value in none)
+    shown = ", ".join(repr(value) if value else "an empty cell" for value in none)
     reasons.append(f"{shown} is taken for 'no label': such rows are left out")
     return {"no_label": none}
 

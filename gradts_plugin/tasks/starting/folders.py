@@ -19,8 +19,8 @@ _DEPTH: Final = 3
 #: Words of file names -> the split that they mean.
 _SPLITS: Final[Mapping[str, Split]] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("val", "dev", "valid", "validation", "development"), "val"),
-    **dict.fromkeys(("test", "testing", "tst"), "test"),
+    **dict.fromkeys(("val", "dev", "valid", "validation", "development", "testa"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "testb"), "test"),
 }
 
 #: Words of file names that say nothing of the task.
@@ -89,7 +89,7 @@ def find_tasks(folder: Path, *, output: Path) -> FoundTasks:
     for task in sorted(tasks, key=lambda task: task.name):
         if task.name in names:
             where = task.dataset or next(iter(task.files.values()))[0]
-            problems.append(f"{where}: not used: there is another task {task.name!r}; rename one")
+            problems.append(f"{where}: there is another task {task.name!r}; rename one")
         names.setdefault(task.name, task)
     return FoundTasks(tuple(names.values()), tuple(problems))
 
@@ -127,10 +127,10 @@ def _may_be_data(path: Path, problems: list[str]) -> bool:
     if suffix in _NO_DATA_SUFFIXES or _NO_DATA_NAMES.fullmatch(path.name):
         return False
     if "mismatched" in _words(path):
-        problems.append(f"{path}: not used: beside the matched split")
+        problems.append(f"{path}: beside the matched split")
         return False
     if suffix == ".json" and path.stat().st_size < 100_000 and _is_task_config(path):
-        problems.append(f"{path}: not used: it is a task config; name it in the run file's tasks")
+        problems.append(f"{path}: is a task config; name it in the run file's tasks")
         return False
     return True
 
@@ -171,7 +171,7 @@ def _of_files(
         alone = len(groups) == 1 or (above and len(divided) == 1)
         if above and key in unsplit and divided:
             for path in found["train"]:
-                problems.append(f"{path}: not used: its name says no split (train, dev or test)")
+                problems.append(f"{path}: its name says no split (train, dev or test)")
             continue
         name = task_name(*above, "" if alone and above else key) if above or key else ""
         yield from _one_task(
@@ -205,14 +205,14 @@ def _one_task(
 ) -> Iterator[FoundTask]:
     if "train" not in found:
         paths = [path for files in found.values() for path in files]
-        problems.append(f"{paths[0]}: not used: there is no training file beside it (train.*)")
+        problems.append(f"{paths[0]}: there is no training file beside it (train.*)")
         return
     files: dict[Split, tuple[Path, ...]] = {}
     for split, paths in found.items():
         kept = paths if side_by_side else paths[:1]
         files[split] = tuple(kept)
         problems += [
-            f"{path}: not used: {kept[0].name} is the {split} split of {name!r} already"
+            f"{path}: {kept[0].name} is the {split} split of {name!r} already"
             for path in paths[len(kept) :]
         ]
     yield FoundTask(name, files)

@@ -203,7 +203,12 @@ def _of_texts(columns: Sequence[Column]) -> Guess:
     kind: Kind = "regression" if is_score else "single" if pair is None else "pair"
     shown = " and ".join(_shown(column.name) for column in pair or (_best_text(texts),))
     what = "a score" if is_score else "a class"
+    read = {column.name for column in pair or (_best_text(texts),)}
+    unread = [
+        _shown(column.name) for column in texts if column.name not in read and column.words > 2
+    ]
     reasons = [f"{kind}: {_shown(label.name)} ({why}) is {what} of {shown}{_or_else(others)}"]
+    reasons += [f"not read, though they are texts: {', '.join(unread)}"] if unread else []
     metric, reason = ("pearson", "scores are to be ordered and spaced alike")
     if not is_score:
         metric, reason = _metric(label)
@@ -220,6 +225,8 @@ def _label(columns: Sequence[Column]) -> Column | None:
 
 
 def _label_score(column: Column, place: int, columns: Sequence[Column]) -> float:
+    if column.distinct < 2:
+        return -1
     rank = column.rank_in(LABEL_NAMES)
     score = 0.0 if rank is None else 8 - rank * 5 / len(LABEL_NAMES)
     if rank is None and {*column.plain.split("_")} & {"label", "class"}:
@@ -228,8 +235,6 @@ def _label_score(column: Column, place: int, columns: Sequence[Column]) -> float
         score -= 20
     if column.words > 4:
         score -= 6
-    if column.distinct < 2:
-        score -= 10
     repeated = 1 - column.distinct / len(column.values)
     if rank is not None:
         score += 3 if repeated > 0.5 else -3 if _is_text_like(column) else 0
@@ -242,7 +247,7 @@ def _label_score(column: Column, place: int, columns: Sequence[Column]) -> float
     else:
         score += 0 if column.is_numeric else -0.5
     # Labels stand at either end, texts between.
-    if place in (0, len(columns) - 1):
+    if rank is None and place in (0, len(columns) - 1):
         score += 1.0 if column.words <= 1.5 else 0.25
     return score + (0.1 if place else 0)
 
@@ -312,7 +317,13 @@ def _best_text(texts: Sequence[Column]) -> Column:
 
 def _named_pair(texts: Sequence[Column]) -> tuple[Column, Column] | None:
     by_name = {column.plain: column for column in texts}
-    for first, second in PAIRS:
+    alike = [
+        (name, f"{name[:-1]}{other}")
+        for name in by_name
+        for one, other in (("1", "2"), ("a", "b"))
+        if re.search(rf"(^|_){one}$", name)
+    ]
+    for first, second in (*PAIRS, *alike):
         if first in by_name and second in by_name:
             return by_name[first], by_name[second]
     return None
@@ -323,10 +334,15 @@ def _pair(texts: Sequence[Column]) -> tuple[Column, Column] | None:
     found = _named_pair(texts)
     if found is not None:
         return found
-    unnamed = [column for column in texts if isinstance(column.name, int)]
+    texts = [column for column in texts if column.distinct > 1]
+    unnamed = [column for column in texts if column.rank_in(TEXT_NAMES) is None]
     varied = [column for column in unnamed if column.distinct > len(column.values) / 2]
-    if len(varied) < 2 or len(varied) != len(texts):
+    if len(varied) < 2 or len(varied) != len(texts) or isinstance(varied[0].name, str):
         varied = [column for column in varied if column.words >= 3]
+    if len(unnamed) < len(texts):
+        return None  # one is the text by its name
+    if len({column.words > 1 for column in varied}) > 1:
+        return None  # a name beside a text
     if len(varied) == 2 and min(column.words for column in varied) * 8 > max(
         column.words for column in varied
     ):

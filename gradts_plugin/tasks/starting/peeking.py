@@ -81,8 +81,9 @@ def encoding_of(path: Path) -> dict[str, str]:
     raw = read_bytes(str(path))
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return {}
-    if b"\0" in raw[:200]:
-        return {"encoding": "utf-16-be" if raw[:1] == b"\0" else "utf-16-le"}
+    zeros = [raw[side:1000:2].count(0) / len(raw[side:1000:2] or b".") for side in (0, 1)]
+    if max(zeros) > 0.4 and min(zeros) < 0.1:  # letters of most of Europe have an empty half
+        return {"encoding": "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"}
     for encoding in ("utf-8", "cp1252"):
         try:
             raw.decode(encoding)
@@ -147,6 +148,8 @@ def peek_table(path: Path, expected: Format, encoding: Mapping[str, str]) -> Pee
     if not tried:
         if problem:
             raise DataError(problem)
+        if not read_bytes(str(path)).strip():
+            raise DataError(f"{path}: is empty")
         return None
     good = [found for found in tried if found[0] > 0.9] or tried
     form, rows = max(good, key=lambda found: (found[0] > 0.9 and found[1], found[0]))[2:]

@@ -67,7 +67,7 @@ def guess_conll(lines: Sequence[str], *, sure: bool) -> TextGuess | None:
     if width < 2 or not (sure or _is_conll(lines, rows, share=count / len(rows))):
         return None
     form: dict[str, Any] = {"separator": "\t"} if tabbed else {}
-    comment = _comment(kept, width, tabbed=tabbed)
+    comment = _comment(kept, width, {row[-1] for row in rows}, tabbed=tabbed)
     form |= {"comment": comment} if comment else {}
     columns = list(zip(*(row[: min(widths)] for row in rows), strict=False))
     return _columns_guess(form, columns, ragged=ragged)
@@ -94,13 +94,14 @@ def _counted(cells: Sequence[str]) -> bool:
     )
 
 
-def _comment(lines: Sequence[str], width: int, *, tabbed: bool) -> str | None:
+def _comment(lines: Sequence[str], width: int, tags: set[str], *, tabbed: bool) -> str | None:
     """How comments begin; `#` may also be a word."""
     marked = [line for line in lines if line.startswith("#")]
     odd = [
         line
         for line in marked
-        if len(_cells(line, tabbed=tabbed)) != width or ("\t" in line and not tabbed)
+        for cells in [_cells(line, tabbed=tabbed)]
+        if len(cells) != width or cells[-1] not in tags
     ]
     if not odd:
         return None
