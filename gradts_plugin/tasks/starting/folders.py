@@ -146,7 +146,8 @@ def _is_task_config(path: Path) -> bool:
 def _words(path: Path) -> list[str]:
     """The words of a file's name, small."""
     name = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
-    stem = re.sub(r"-\d+-of-\d+$", "", name.stem)
+    last = name.suffix.lower().lstrip(".")
+    stem = re.sub(r"-\d+-of-\d+$", "", name.name if last in _SPLITS else name.stem)
     return [word for word in re.split(r"[^A-Za-z0-9]+", stem) if word]
 
 
