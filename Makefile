@@ -43,12 +43,13 @@ lint: install
 	.venv/bin/python tools/house.py --check
 
 docs: $(UV)
-	@$(UV) sync --quiet --python $(PYTHON) --group docs
+	@$(UV) sync --quiet --inexact --python $(PYTHON) --group docs
 	.venv/bin/python docs/make_reference.py
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
 
 install: $(UV)
-	@$(UV) sync --quiet --python $(PYTHON)
+	@# --inexact: plugins that somebody installed beside it stay.
+	@$(UV) sync --quiet --inexact --python $(PYTHON)
 
 .uv/bin/uv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it"; exit 1; }

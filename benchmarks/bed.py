@@ -200,7 +200,7 @@ def restore(store: Path, primary: str) -> None:
         (folder / f"{line['name']}.json").write_text(json.dumps(line["record"]), encoding="utf-8")
         if line["predictions"]:
             content = base64.b85decode(line["predictions"])
-            (folder / f"{line['name']}.npz").write_bytes(content)
+            (folder / _beside(line["name"], line["record"])).write_bytes(content)
 
 
 def keep(store: Path, primary: str) -> None:
@@ -215,10 +215,16 @@ def keep(store: Path, primary: str) -> None:
                 continue
             record["result"] |= {"output_dir": None}
             record["sha256"] = digest_of(record["result"])
-            predictions = path.with_suffix(".npz")
+            predictions = path.with_name(_beside(path.stem, record))
             packed = base64.b85encode(predictions.read_bytes()) if predictions.exists() else b""
             line = {"name": path.stem, "record": record, "predictions": packed.decode()}
             file.write(json.dumps(line) + "\n")
+
+
+def _beside(name: str, record: dict[str, Any]) -> str:
+    """The file with a record's predictions; older ones are named by the record alone."""
+    checksum = record["result"].get("files_beside", {}).get(".npz")
+    return f"{name}.npz" if checksum is None else f"{name}.{checksum[:16]}.npz"
 
 
 def _lines(primary: str) -> list[dict[str, Any]]:
@@ -255,7 +261,8 @@ def trials_of(primary: str) -> dict[Set, Trial]:
             names = set_of(auxiliaries, recipe["mixing_ratios"])
             longer = not names and recipe["max_steps"] > TRAINING["max_steps"]
             result = from_json(TrainingResult, record["result"], where=path.name)
-            predictions = read_predictions(path.with_suffix(".npz"))
+            beside = path.with_name(_beside(path.stem, record))
+            predictions = read_predictions(beside) if beside.exists() else {}
             of_set = found.setdefault((names, longer), {})
             of_set[record["key"]["seed"]] = replace(result, predictions=predictions)
     trials = {}

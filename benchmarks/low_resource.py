@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import bed
+import bed_budget
 import bed_methods
 import numpy as np
 from provenance import markdown_table, provenance, write_results
@@ -73,7 +74,8 @@ def opened(arguments: argparse.Namespace, primary: str, **changes: Any) -> Itera
         prepared = bed.output_dir(arguments.work.absolute(), primary)
         there = prepared if prepared.is_dir() and prepared != run_file.output_dir else None
         plugins = make_plugin_manager([bed_methods.RecordedRankings()])
-        yield open_run_file(run_file, plugins, prepared_in=there)
+        with open_run_file(run_file, plugins, prepared_in=there) as engine:
+            yield engine
     finally:
         bed.keep(run_file.store, primary)
 
@@ -218,10 +220,9 @@ def report(arguments: argparse.Namespace) -> None:
     """Writes what committed records say of the bed."""
     found = {name: bed.trials_of(name) for name in arguments.primaries}
     complete = {
-        name: with_equal_seeds(trials)
+        name: with_equal_seeds(trials, needed)
         for name, trials in found.items()
-        if {((), False), ((), True), *(((one,), False) for one in bed.candidates_of(name))}
-        <= trials.keys()
+        if (needed := sets_of(name)) <= trials.keys()
     }
     sections = {name: primary_report(name, trials) for name, trials in complete.items()}
     summary = markdown_table(
@@ -238,7 +239,8 @@ def report(arguments: argparse.Namespace) -> None:
     ]
     rankings = rankings_report({name: each["results"] for name, each in sections.items()})
     methods = bed_methods.report(complete)
-    text += [*methods["text"], *rankings["text"]]
+    budget = bed_budget.report(complete, Path(__file__).parent / "results")
+    text += [*budget["text"], *methods["text"], *rankings["text"]]
     for name, section in sections.items():
         text += [f"## {name}", section["text"]]
     write_results(
@@ -249,14 +251,21 @@ def report(arguments: argparse.Namespace) -> None:
             "primaries": {name: section["results"] for name, section in sections.items()},
             "rankings": rankings["results"],
             "methods": methods["results"],
+            "budget": budget["results"],
         },
         text="\n\n".join(text),
     )
 
 
-def with_equal_seeds(trials: dict[bed.Set, Trial]) -> dict[bed.Set, Trial]:
-    """Trials with the seeds that all of them have."""
-    number = min(len(trial.scores) for trial in trials.values())
+def sets_of(primary: str) -> set[bed.Set]:
+    """What `train` trains: the primary alone at both lengths, and with every single candidate."""
+    singles: set[bed.Set] = {((one,), False) for one in bed.candidates_of(primary)}
+    return singles | {((), False), ((), True)}
+
+
+def with_equal_seeds(trials: dict[bed.Set, Trial], needed: set[bed.Set]) -> dict[bed.Set, Trial]:
+    """Trials with the seeds that all needed ones have; others are left out where they lack some."""
+    number = min(len(trials[what].scores) for what in needed)
     return {
         what: replace(
             trial,
@@ -265,6 +274,7 @@ def with_equal_seeds(trials: dict[bed.Set, Trial]) -> dict[bed.Set, Trial]:
             predictions=trial.predictions[:number],
         )
         for what, trial in trials.items()
+        if len(trial.scores) >= number
     }
 
 

@@ -26,7 +26,12 @@ from gradts_plugin.demo.tasks import write_demo_tasks
 PAGE: Final = Path(__file__).parent / "first_run.md"
 
 #: What is changed of the run file so that the session takes minutes.
-QUICK: Final = ("training.max_steps=30", "training.learning_rate=2e-4", "method.budget=8")
+QUICK: Final = (
+    "training.max_steps=12",
+    "training.batch_size=16",
+    "training.learning_rate=2e-4",
+    "method.budget=8",
+)
 
 #: What the temporary folder is called on the page.
 _HOME: Final = "/home/you"
@@ -194,7 +199,7 @@ After every change, until rows, labels and lengths are what you expect:
 
 ## 4. `plan`: what it would take
 
-Two hundred steps a training would be better; thirty are enough to see how it goes.
+The run file's two hundred steps a training are better; twelve are enough to see how it goes.
 
 [[plan]]
 
@@ -203,7 +208,7 @@ Two hundred steps a training would be better; thirty are enough to see how it go
 [[run]]
 
 The last line can be typed to train the selection with jiant itself. `report.html` is the page to
-open: [how to read it](report.md), and [how to read a gain](gains.md). After thirty steps a primary
+open: [how to read it](report.md), and [how to read a gain](gains.md). After twelve steps a primary
 has hardly begun to learn: trust no gain of so short a training.
 """
 

@@ -28,6 +28,7 @@ from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile, read_run_file, with_absolute_paths
 from gradts_plugin.terminal.progress import ProgressPlugin
 from gradts_plugin.terminal.tables import coverage_note, ranking_table
+from gradts_plugin.workers.making import executor_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,15 +61,14 @@ class RankingResult(_Shown, Ranking):
         return Group(ranking_table(self), Text(coverage_note(self), style="dim"))
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per candidate: task, tau, low, high, probability_above_next."""
+        """One row per candidate: task, tau (or none), low, high, probability_above_next."""
         import pandas as pd
 
         rows = []
         for candidate in self.candidates:
             low, high = candidate.interval or (None, None)
-            rows.append(
-                (candidate.task_name, candidate.tau, low, high, candidate.probability_above_next)
-            )
+            tau = None if candidate.note else candidate.tau
+            rows.append((candidate.task_name, tau, low, high, candidate.probability_above_next))
         columns = ["task", "tau", "low", "high", "probability_above_next"]
         numbers = dict.fromkeys(columns[1:], float)
         return pd.DataFrame(rows, columns=columns).astype(numbers)
@@ -290,7 +290,9 @@ class GradTS:
         progress = ProgressPlugin(terminal, quiet=not shown)
         manager = make_plugin_manager([progress, *self._plugins])
         try:
-            return work(open_run_file(self.settings, manager))
+            executor = executor_of(self.settings, self._plugins)
+            with open_run_file(self.settings, manager, executor=executor) as engine:
+                return work(engine)
         finally:
             progress.close()
 

@@ -13,6 +13,7 @@ from typing import Any
 import pluggy
 
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.jobs import Executor
 from gradts_plugin.engine.session import Session, Stores, candidate_tasks
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.json_forms import JsonObject
@@ -23,7 +24,9 @@ from gradts_plugin.run import RESULT
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.settings.selection import GradTSSettings
-from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.stores.checksums import check_sum
+from gradts_plugin.stores.files import TEMPORARY_PREFIX, write_json_atomic
+from gradts_plugin.stores.locks import LOCK, FolderLock, refuse_if_held
 
 #: Marks an output folder and says what run it holds.
 RUN_RECORD = "run.json"
@@ -38,19 +41,26 @@ def open_run_file(
     *,
     prepared_in: Path | None = None,
     check_task_names: Callable[[Sequence[str]], None] = lambda _: None,
+    executor: Executor | None = None,
 ) -> Engine:
     """Opens and prepares a run file's host, and the run on it.
+
+    The run has its output folder for itself until the end of `with`, or of the process.
 
     Args:
         run_file: the run, with absolute paths.
         manager: the plugins.
         prepared_in: another output folder, whose prepared tasks are used where they fit.
         check_task_names: may refuse the names of the tasks before anything is written.
+        executor: makes what can be made apart; None: this process makes everything.
 
     Raises:
         GradTSError: see the parts; nothing is lost.
     """
+    if not run_file.enabled:
+        raise ConfigError("enabled is false: nothing is run; leave the key out, or set it to true")
     check_names(manager, run_file)
+    refuse_if_held(run_file.output_dir)
     check_output_dir(run_file.output_dir, run_file)
     Stores.open(run_file.store or run_file.output_dir / "store")
     opening = _open_host(run_file, manager)
@@ -58,7 +68,39 @@ def open_run_file(
     candidate_tasks(run_file, opening.task_names)
     opening.check()
     # Only now is anything written.
-    claim_output_dir(run_file.output_dir, run_file)
+    lock = claim_output_dir(run_file.output_dir, run_file)
+    with lock.released_on_error():
+        return _prepared(run_file, manager, opening, lock, prepared_in, executor)
+
+
+def open_for_worker(run_file: RunFile, manager: pluggy.PluginManager, *, log_file: Path) -> Engine:
+    """Opens a run that another process has prepared, and has the folder of.
+
+    Args:
+        run_file: the run, with absolute paths.
+        manager: the plugins, none of which listens to the run.
+        log_file: where the host's output goes.
+
+    Raises:
+        GradTSError: see the parts.
+    """
+    host = _open_host(run_file, manager).prepare(log_file=log_file, prepared_in=None)
+    registry = check_names(manager, run_file)
+    stores = Stores.open(run_file.store or run_file.output_dir / "store")
+    settings = _settings_of(run_file)
+    session = Session(host, settings, manager, registry, stores, run_file.output_dir)
+    return Engine.of(session)
+
+
+def _prepared(
+    run_file: RunFile,
+    manager: pluggy.PluginManager,
+    opening: HostOpening,
+    lock: FolderLock,
+    prepared_in: Path | None,
+    executor: Executor | None,
+) -> Engine:
+    """The run, in its own folder."""
     attach_logs(manager, run_file, run_file.output_dir)
     manager.hook.before_phase(phase="load", num_units=len(opening.task_names))
     start = time.perf_counter()
@@ -66,12 +108,19 @@ def open_run_file(
     host = opening.prepare(log_file=log_file, prepared_in=prepared_in)
     seconds = time.perf_counter() - start
     manager.hook.after_phase(phase="load", seconds=seconds)
-    given = run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
-    given["training"] = run_file.training.model_dump(exclude_unset=True)  # its length at least
-    settings = GradTSSettings.model_validate(given)
-    engine = open_session(host, settings, manager, output_dir=run_file.output_dir)
+    settings = _settings_of(run_file)
+    engine = open_session(
+        host, settings, manager, output_dir=run_file.output_dir, lock=lock, executor=executor
+    )
     engine.session.accounts.seconds["load"] = seconds
     return engine
+
+
+def _settings_of(run_file: RunFile) -> GradTSSettings:
+    """The settings in a run file."""
+    given = run_file.model_dump(include=set(GradTSSettings.model_fields), exclude_unset=True)
+    given["training"] = run_file.training.model_dump(exclude_unset=True)  # its length at least
+    return GradTSSettings.model_validate(given)
 
 
 def _open_host(run_file: RunFile, manager: pluggy.PluginManager) -> HostOpening:
@@ -92,6 +141,8 @@ def open_session(
     manager: pluggy.PluginManager,
     *,
     output_dir: Path,
+    lock: FolderLock | None = None,
+    executor: Executor | None = None,
 ) -> Engine:
     """Opens a run on a host.
 
@@ -100,11 +151,15 @@ def open_session(
         settings: the settings.
         manager: the plugins.
         output_dir: where the run writes.
+        lock: of that folder, if it is to be given back with the run.
+        executor: makes what can be made apart; None: this process makes everything.
     """
     registry = check_names(manager, settings)
     stores = Stores.open(settings.store or output_dir / "store")
     attach_logs(manager, settings, output_dir)
-    session = Session(host, settings, manager, registry, stores, output_dir)
+    session = Session(
+        host, settings, manager, registry, stores, output_dir, lock=lock, executor=executor
+    )
     return Engine.of(session, delivered=_delivered_in(output_dir))
 
 
@@ -146,9 +201,10 @@ def run_file_to_plan(
         elsewhere = run_file.model_copy(
             update={"output_dir": Path(folder), "store": run_file.store or output_dir / "store"}
         )
-        yield open_run_file(
+        with open_run_file(
             elsewhere, manager, prepared_in=output_dir, check_task_names=check_task_names
-        )
+        ) as engine:
+            yield engine
 
 
 def check_names(manager: pluggy.PluginManager, settings: GradTSSettings) -> Registry:
@@ -168,6 +224,9 @@ def check_output_dir(folder: Path, run_file: RunFile) -> None:
     Raises:
         ConfigError: the folder holds another run, a run of another version, or other files.
     """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"output_dir {folder}: {path.name} is a device, pipe or socket")
     wanted = _identity(run_file)
     record = folder / RUN_RECORD
     if record.exists():
@@ -189,18 +248,28 @@ def check_output_dir(folder: Path, run_file: RunFile) -> None:
         return
     if folder.is_file():
         raise ConfigError(f"output_dir {folder} is a file")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(not _is_passing(path) for path in folder.iterdir()):
         raise ConfigError(f"output_dir {folder} holds other files; choose an empty or new folder")
 
 
-def claim_output_dir(folder: Path, run_file: RunFile) -> None:
-    """Marks an output folder as this run's (see `check_output_dir`).
+def claim_output_dir(folder: Path, run_file: RunFile) -> FolderLock:
+    """Marks an output folder as this run's (see `check_output_dir`), and takes it for itself.
 
     Raises:
-        StoreError: the disk is full, read-only or not permitted.
+        ConfigError: somebody else has marked it in the meantime.
+        StoreError: a run is in progress in it; the disk is full, read-only or not permitted.
     """
-    if not (folder / RUN_RECORD).exists():
-        write_json_atomic(folder / RUN_RECORD, _identity(run_file))
+    lock = FolderLock(folder)
+    with lock.released_on_error():
+        check_output_dir(folder, run_file)
+        if not (folder / RUN_RECORD).exists():
+            write_json_atomic(folder / RUN_RECORD, _identity(run_file))
+    return lock
+
+
+def _is_passing(path: Path) -> bool:
+    """True for what lies in a folder only while somebody takes it."""
+    return path.name.startswith((LOCK, TEMPORARY_PREFIX))
 
 
 def _identity(run_file: RunFile) -> JsonObject:
@@ -216,10 +285,12 @@ def _short(value: Any) -> str:
 
 def _delivered_in(folder: Path) -> list[Path]:
     """Weights that earlier results in an output folder delivered."""
-    if not (folder / RESULT).exists():
+    path = folder / RESULT
+    if not path.exists():
         return []
-    found = read_json(folder / RESULT)
+    check_sum(path, "remove it and run again: weights of an earlier selection may then go")
+    found = read_json(path)
     if not isinstance(found, dict):
         return []
     listed = [*found.get("weights", []), *found.get("earlier_weights", [])]
-    return [Path(path) for path in listed]
+    return [Path(path) for path in dict.fromkeys(listed)]

@@ -189,6 +189,7 @@ class TrainingResult:
         scheduler_state: what the run's scheduler knew in the end; None without one.
         predictions: "dev" and "test" -> what the score of the best evaluation follows from; absent
             where the host cannot say.
+        weights_sha256: of the host's file of weights; empty where none was kept.
     """
 
     score: Score
@@ -200,6 +201,7 @@ class TrainingResult:
     output_dir: Path | None
     scheduler_state: JsonObject | None = None
     predictions: Mapping[str, Predictions] = field(default_factory=dict, compare=False, repr=False)
+    weights_sha256: str = ""
 
     unwritten: ClassVar[tuple[str, ...]] = ("predictions",)  # large; beside the record
 
@@ -296,6 +298,9 @@ class Ranking:
             relatedness looks like; empty where no such controls were probed.
         ranker: name of the ranker; `heads` is GradTS.
         measure: what `tau` is, in a word or two.
+        ceiling: tau to which two samples of the primary's instances would agree; None where the
+            ranker has none.
+        num_instances: probed of the task of which the fewest were; None likewise.
     """
 
     primary_task: str
@@ -309,6 +314,8 @@ class Ranking:
     null_taus: tuple[float, ...] = ()
     ranker: str = "heads"
     measure: str = "tau"
+    ceiling: float | None = None
+    num_instances: int | None = None
 
     derived: ClassVar[tuple[str, ...]] = ("null_sd",)
 

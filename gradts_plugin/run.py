@@ -21,7 +21,8 @@ from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.ranking.by_value import with_unranked
 from gradts_plugin.records import Outcome, Ranking, Selection, TrainingPlan, Trial
-from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.stores.checksums import write_summed
+from gradts_plugin.stores.files import json_bytes, remove_abandoned, write_json_atomic
 
 #: Name of the rewritten host configuration in the output folder.
 REWRITTEN_CONFIG = "selected_config.json"
@@ -54,7 +55,7 @@ def run(engine: Engine) -> Outcome:
         test_gain=test_gain,
         notes=(*notes_on(engine, outcome.selection), *gain_notes(gain)),
     )
-    _write_result(engine.session, outcome)
+    write_result(engine.session, outcome)
     return outcome
 
 
@@ -86,7 +87,7 @@ def choose(engine: Engine, config_path: Path | None = None) -> Outcome:
         earlier_weights=engine.trainings.weights.delivered_before,
         notes=notes_on(engine, selection),
     )
-    _write_result(session, outcome)
+    write_result(session, outcome)
     return outcome
 
 
@@ -136,7 +137,10 @@ def rewrite(engine: Engine, selection: Selection, ranking: Ranking | None, path:
                 "recipe": to_json(recipe),
             },
         }
-        write_json_atomic(path, config)
+        if path.parent == session.output_dir:
+            write_summed(path, json_bytes(config))
+        else:  # in a folder of the user's
+            write_json_atomic(path, config)
         session.hook.after_config_rewritten(path=path)
     return path
 
@@ -168,12 +172,16 @@ def train_selection(engine: Engine, selection: Selection) -> tuple[Trial, Trial]
     seeds = trainings.trial_seeds(
         max(session.settings.training_seeds, 0 if tried is None else len(tried.scores))
     )
+    final, of_alone = _final_request(selection, seeds), TrialRequest((), seeds)
     with session.phase("train", 2 * len(seeds)):
-        selected = trainings.score(_final_request(selection, seeds))
+        trainings.make_ahead([final, of_alone] if selection.auxiliary_tasks else [final])
+        selected = trainings.score(final)
         trainings.weights.deliver(selected)
         if not selection.auxiliary_tasks:
             return selected, selected
-        return selected, trainings.score(TrialRequest((), seeds))
+        alone = trainings.score(of_alone)
+        trainings.weights.remove_all()  # a killed run may have left others
+        return selected, alone
 
 
 def final_plan(engine: Engine, selection: Selection) -> TrainingPlan:
@@ -202,8 +210,11 @@ def _is_longer(selection: Selection) -> bool | None:
     return tried is not None and tried.longer
 
 
-def _write_result(session: Session, outcome: Outcome) -> None:
-    write_json_atomic(session.output_dir / RESULT, to_json(outcome))
+def write_result(session: Session, outcome: Outcome) -> None:
+    """Writes what a run came to into its output folder."""
+    write_summed(session.output_dir / RESULT, json_bytes(to_json(outcome)))
+    for folder in (session.output_dir, session.stores.root):
+        remove_abandoned(folder)  # what runs left that were killed
 
 
 @contextlib.contextmanager

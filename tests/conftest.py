@@ -30,5 +30,5 @@ def imported_modules_are_no_garbage() -> None:
 def without_pages() -> Iterator[None]:
     """Runs write `report.json` only, as where matplotlib is missing: drawing takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gradts_plugin.report.writing._can_draw", lambda: False)
+        patch.setattr("gradts_plugin.report.writing.can_draw", lambda: False)
         yield

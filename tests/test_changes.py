@@ -117,7 +117,7 @@ def test_run_and_plan_take_changes(run_file, monkeypatch, capsys):
         ("tasks=goal", "tasks: a list is needed, found 'goal'"),
         ("tasks=[goal]", r"tasks: at least 2 are needed, found \['goal'\]"),
         ("primary_task=3", "primary_task: a text is needed, found 3"),
-        ("training=3", "training: a section of settings is needed, key: value, found 3"),
+        ("training=3", "training: a mapping of keys is needed, found 3"),
     ],
 )
 def test_a_wrong_value_is_told_in_words_of_the_settings(run_file, change, said):

@@ -111,6 +111,21 @@ def works_tokenizer_classes(folder):
     return found == ["bert", "roberta"]
 
 
+def works_encoder_loading(folder):
+    import jiant.proj.main.export_model as export_model
+    import jiant.proj.main.modeling.model_setup as model_setup
+    import transformers
+
+    path = save_tiny_encoder("bert", folder / "encoder")
+    transformers.AutoModel.from_pretrained(path).half().save_pretrained(path)
+    export_model.export_model(str(path), str(folder / "exported"))
+    exported = torch.load(folder / "exported" / "model" / "model.p", weights_only=True)
+    config = model_setup.container_setup.TaskmodelsConfig({})
+    encoder = model_setup.setup_jiant_model(str(path), None, {}, config).encoder
+    types = {weight.dtype for weight in (*exported.values(), *encoder.parameters())}
+    return types == {torch.float32}
+
+
 def outcome(name, folder, *, left_out):
     """ "works", or what went wrong, with all mends but those left out."""
     compat._apply(mend for mend in MENDS if mend.name not in left_out)
@@ -128,6 +143,7 @@ SYMPTOMS = {
     "hidden_states": "wrong result",
     "batch_fields": "TypeError",
     "tokenizer_classes": "AssertionError",
+    "encoder_loading": "wrong result",
 }
 
 

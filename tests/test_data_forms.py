@@ -154,6 +154,12 @@ def test_a_header_that_is_one_name_short(tmp_path):
     assert pairs(config, tmp_path) == TWO
 
 
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+def test_a_header_that_is_one_column_asks_for_the_separator(tmp_path, separator):
+    text = separator.join(("text_a", "label")) + "\nx\n"
+    assert problem(table(tmp_path, text), tmp_path).endswith(f"is the 'separator' {separator!r}?")
+
+
 def test_broken_rows_are_left_out_where_that_is_asked(tmp_path):
     config = table(tmp_path, "text_a,label\nx,a\nx,y,z\ntext_a,label\ny,b\n", on_bad_rows="skip")
     with pytest.warns(LeftOutWarning, match="task 'task', train split: broken rows, left out: 2"):
@@ -255,6 +261,17 @@ def test_lines_of_a_sentence_have_the_same_columns(tmp_path):
     assert "line 1: 5 columns (# | text |" in problem(conll(tmp_path, text), tmp_path)
     config = conll(tmp_path, text, comment="#")
     assert words(config, tmp_path) == [(("the", "dog"), ("DT", "NN"))]
+
+
+def test_a_comment_of_two_words_is_no_word_with_a_tag(tmp_path):
+    text = "# newdoc\nthe DT\ndog NN\n"
+    assert problem(conll(tmp_path, text), tmp_path) == (
+        "train.conll: only a # at the start of a sentence has the tag 'newdoc'; where that is a "
+        "comment say 'comment': '#', else list the labels"
+    )
+    assert words(conll(tmp_path, text, comment="#"), tmp_path)[0][0] == ("the", "dog")
+    for tags in ("# NN\nthe DT\ndog NN\n", "# #\nthe DT\ndog NN\n"):
+        assert words(conll(tmp_path, tags), tmp_path)[0][0] == ("#", "the", "dog")
 
 
 def test_columns_beyond_those_that_are_named_are_shown(tmp_path):
@@ -514,6 +531,7 @@ def test_json_files_that_are_json_lines_or_broken(tmp_path):
         ('{"train": [{}], "dev": [{}]}', "train.json: no array of objects; its keys: train, dev"),
         ("3", "train.json: expected a JSON array or object, found int"),
         ("[3]", "train.json, row 0: expected a JSON object, found int"),
+        ("[[]]", "train.json, row 0: expected a JSON object, found list; 'format'"),
     ):
         (tmp_path / "train.json").write_text(content)
         assert problem(task(train="train.json"), tmp_path).startswith(expected)
@@ -578,6 +596,19 @@ def test_texts_and_labels_in_two_files(tmp_path):
     )
 
 
+def test_a_table_and_a_file_of_labels(tmp_path):
+    (tmp_path / "text.csv").write_text("text_a,n\nx,1\ny,2\n")
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    paths = {split: ["text.csv", "labels.txt"] for split in ("train", "val")}
+    assert pairs(task(paths=paths, columns=["text_a", "label"]), tmp_path) == TWO
+
+
+def test_a_choice_that_is_a_number_is_no_position(tmp_path):
+    rows = [{"text_a": "x", "choices": ["1.0", "2.5"], "label": "1.0"}]
+    (example,) = read_examples(jsonl(tmp_path, rows, "multiple_choice"), "train", tmp_path)
+    assert example.label == 0
+
+
 # --- folders of `datasets` ----------------------------------------------------------------------
 
 
@@ -590,12 +621,25 @@ def test_cells_of_a_folder_of_tables_are_read_as_they_stand(tmp_path):
     rows = 'text_a,label\n12,01\nNA,None\n"x, y",null\n'
     for split in ("train", "validation"):
         (tmp_path / "d" / f"{split}.csv").write_text(rows)
+    datasets.load_dataset(str(tmp_path / "d"))  # what it infers and remembers does not matter
     config = folder_task("d")
     assert pairs(config, tmp_path) == [("12", "01"), ("NA", "None"), ("x, y", "null")]
     (tmp_path / "t").mkdir()
     for split in ("train", "validation"):
         (tmp_path / "t" / f"{split}.tsv").write_text("text_a\tlabel\n1\ta\nNA\tb\n")
     assert pairs(folder_task("t"), tmp_path) == [("1", "a"), ("NA", "b")]
+
+
+def test_a_folders_card_may_name_the_classes(tmp_path):
+    (tmp_path / "d").mkdir()
+    card = {"dtype": {"class_label": {"names": {"0": "a", "1": "b"}}}, "name": "label"}
+    features = [{"name": "text_a", "dtype": "string"}, card]
+    head = json.dumps({"dataset_info": {"features": features}})  # JSON is YAML
+    (tmp_path / "d" / "README.md").write_text(f"---\n{head}\n---\n")
+    for split in ("train", "validation"):
+        (tmp_path / "d" / f"{split}.csv").write_text("text_a,label\nx,0\ny,1\n")
+    for _ in range(2):  # `datasets` remembers what it once read
+        assert pairs(folder_task("d"), tmp_path) == TWO
 
 
 def test_tables_of_a_folder_may_have_other_columns_in_other_splits(tmp_path):

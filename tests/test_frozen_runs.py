@@ -10,7 +10,7 @@ import torch
 import yaml
 from fake_runs import open_fake
 from tiny_encoders import save_tiny_encoder
-from tiny_runs import Recorder, run_command, with_plugins, write_run_file
+from tiny_runs import Recorder, run_command, with_plugins, write_run_file, write_task
 
 from gradts_plugin import run
 from gradts_plugin.hosts.jiant.training.recipe import resolve_precision
@@ -177,8 +177,10 @@ def test_auto_precision_is_bf16_only_where_the_processor_has_it(monkeypatch):
     assert resolve_precision("fp32", no_cuda=True) == "fp32"
 
 
-def test_the_test_split_is_scored_and_does_not_select(tmp_path, encoder):
-    run_file = write_run_file(tmp_path, encoder, ["topic", "match"], score_test=True)
+@pytest.mark.parametrize("other", ["match", "test"])
+def test_the_test_split_is_scored_and_does_not_select(tmp_path, encoder, other):
+    write_task(tmp_path / "tasks", other, like="match")
+    run_file = write_run_file(tmp_path, encoder, ["topic", other], score_test=True)
     config_path = tmp_path / "tasks" / "topic.json"
     config = json.loads(config_path.read_text())
     # The dev rows as test split: the same score.
@@ -188,7 +190,7 @@ def test_the_test_split_is_scored_and_does_not_select(tmp_path, encoder):
     for trained in (found["alone"], found["selected"]):
         assert trained["test_scores"] == trained["scores"]
     container = json.loads((tmp_path / "out" / "container_config.json").read_text())
-    assert "test_labels" not in container["task_cache_config_dict"]["match"]
+    assert "test_labels" not in container["task_cache_config_dict"][other]
 
 
 def test_test_scores_that_are_asked_for_later_are_made(tmp_path, encoder):

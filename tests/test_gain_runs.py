@@ -117,7 +117,7 @@ def test_the_terminal_says_the_gain(tmp_path):
     shown = printed(summary_table(dataclasses.replace(outcome, gain=GAIN, test_gain=None)))
     assert re.search(r"│ gain +│ \+0\.041, 95 % interval \[\+0\.012, \+0\.069\], helps", shown)
     assert "test gain" not in shown
-    assert "│ test gain │" in printed(summary_table(outcome))
+    assert "│ test gain  │" in printed(summary_table(outcome))
 
 
 def test_python_has_the_gain(tmp_path):

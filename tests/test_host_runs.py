@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 import shutil
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import torch
 import yaml
 from tiny_encoders import save_tiny_encoder
 from tiny_jiant import TASKS, export_weights, losses, write_setup
-from tiny_runs import TRAINING, Recorder, files_below, run_command, with_plugins
+from tiny_runs import TRAINING, Recorder, files_below, run_command, with_plugins, write_run_file
 
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.hosts.jiant.arguments import HostArguments
@@ -127,6 +128,11 @@ def test_the_rewritten_config_trains_the_selection_and_nothing_else_changed(sele
     in_order = [name for name in TASKS if name in auxiliaries]
     expected["task_run_config"]["train_task_list"] = ["cola", *in_order]
     expected["task_run_config"]["train_val_task_list"] = ["cola"]
+    for key in ("val_task_list", "test_task_list"):
+        expected["task_run_config"][key] = ["cola", *in_order]
+    heads = expected["taskmodels_config"]["task_to_taskmodel_map"]
+    for name in set(heads) - {"cola", *in_order}:
+        del heads[name]
     del expected["gradts"]
     record = after.pop("gradts")
     assert after == expected
@@ -138,6 +144,7 @@ def test_the_rewritten_config_trains_the_selection_and_nothing_else_changed(sele
         "sampler_config": before["sampler_config"],
         "global_train_config": before["global_train_config"],
         "task_specific_configs_dict": before["task_specific_configs_dict"],
+        "taskmodels_config": before["taskmodels_config"],
         "train_caches": {},
     }
 
@@ -172,11 +179,13 @@ def test_selecting_on_the_rewritten_config_gives_the_identical_file(setup, selec
 
 def test_a_record_without_batch_sizes_changed_none(selected):
     config = json.loads(selected.path.read_text())
-    del config["gradts"]["selection"]["original"]["task_specific_configs_dict"]
+    for key in ("task_specific_configs_dict", "taskmodels_config"):
+        del config["gradts"]["selection"]["original"][key]
     older = selected.path.with_name("older.json")
     older.write_text(json.dumps(config))
     restored, _ = read_container_config(older)
-    assert restored["task_specific_configs_dict"] == config["task_specific_configs_dict"]
+    for key in ("task_specific_configs_dict", "taskmodels_config"):
+        assert restored[key] == config[key]
     original = json.loads(selected.before.read_text())
     assert restored["global_train_config"] == original["global_train_config"]
 
@@ -203,7 +212,7 @@ def test_plain_jiant_accepts_and_trains_the_rewritten_config(setup, selected):
     steps = losses(output)
     assert len(steps) == 6
     assert {task for task, _ in steps} <= set(trained)
-    assert list(json.loads((output / "val_metrics.json").read_text())) == ["aggregated", *TASKS]
+    assert list(json.loads((output / "val_metrics.json").read_text())) == ["aggregated", *trained]
 
 
 def test_rank_prints_json_and_nothing_else(setup, selected):
@@ -402,8 +411,57 @@ def test_an_enabled_run_selects_and_then_trains_as_jiant_does(setup, tmp_path):
         if call["plan"].purpose == "training"
     ]
     assert seen == steps
+    gradts = tmp_path / "out" / "gradts"
+    result = json.loads((gradts / "result.json").read_text())
+    fine_tuning = sum(
+        call["plan"].purpose == "fine-tuning" for call in recorder.of("after_train_step")
+    )
+    assert result["done"]["training_steps"] == 6 + fine_tuning
+    assert result["seconds"]["train"] > 0
+    assert json.loads((gradts / "report.json").read_text())
+    assert f"Report: {gradts}/report." in answer.out.replace("\n", "")
+    assert f"{6 + fine_tuning} training steps in" in answer.out
+    command = answer.out.split("Next:")[1]
+    assert "--do_save_best" in command  # it kept no weights
     phases = [call["phase"] for call in recorder.of("after_phase")]
     assert phases == ["probe", "rank", "select", "rewrite", "train"]
+
+
+def test_what_a_run_prints_next_predicts_with_its_weights(setup, tmp_path):
+    config = config_with(setup, tmp_path / "c.json", SETTINGS)
+    answer = run_command("run", *run_arguments(setup, config, tmp_path / "out", "--do_save_best"))
+    assert answer.code == 0, answer.err
+    command = shlex.split(answer.out.split("Next:")[1].replace("\\\n", ""))
+    assert command[0] == "gradts-select"
+    predicted = run_command(*command[1:])
+    assert predicted.code == 0, predicted.err
+    assert (tmp_path / "out" / "predictions" / "val_preds.p").is_file()
+    scored = [
+        json.loads((tmp_path / "out" / where / "val_metrics.json").read_text())
+        for where in (".", "predictions")
+    ]
+    assert scored[0]["aggregated"] == pytest.approx(scored[1]["aggregated"], abs=1e-5)
+    trained = json.loads((tmp_path / "out" / "gradts" / "selected_config.json").read_text())
+    assert set(scored[0]) == {"aggregated", *trained["task_run_config"]["train_task_list"]}
+
+
+def test_weights_of_a_run_file_predict_with_its_rewritten_config(setup, tmp_path):
+    # As the FAQ says; one candidate is not selected, and has no head.
+    tasks, method = ("topic", "match", "degree"), {"name": "top", "k": 1}
+    path = write_run_file(tmp_path, setup.encoder, tasks, method=method)
+    assert run_command("run", path, "--quiet").code == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    answer = run_command(
+        *("host", "-m", "jiant.proj.main.runscript", "run", "--no_cuda"),
+        *("--jiant_task_container_config_path", tmp_path / "out" / "selected_config.json"),
+        *("--output_dir", tmp_path / "predictions", "--model_load_mode", "all"),
+        *("--hf_pretrained_model_name_or_path", setup.encoder),
+        *("--model_path", result["weights"][0], "--do_val", "--write_val_preds"),
+    )
+    assert answer.code == 0, answer.err
+    scores = json.loads((tmp_path / "predictions" / "val_metrics.json").read_text())
+    (trained,) = result["selected"]["scores"]
+    assert scores["topic"]["metrics"]["major"] == pytest.approx(trained)
 
 
 def test_settings_can_come_from_a_file_and_finished_runs_are_not_repeated(setup, tmp_path):

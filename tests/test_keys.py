@@ -117,6 +117,13 @@ OTHER_OF_FILE = {
     "score_test": True,
 }
 
+#: Of a run file alone, too: who makes things changes nothing.
+OTHER_OF_EXECUTOR = {
+    "executor.kind": "processes",
+    "executor.jobs": 3,
+    "executor.threads": 2,
+}
+
 #: Of rankers.
 OTHER_OF_RANKERS = {"max_instances": 5, "linear_map": True, "scale": 0.3, "looks": 1}
 OTHER_OF_RANKERS |= {"batch_size": 4, "step_size": 0.1, "sparsity": 0.5}
@@ -194,7 +201,7 @@ AFFECTED = {key: set(kinds.split()) for kinds, changes in OTHER.items() for key 
 
 def test_every_setting_is_looked_at():
     assert AFFECTED == SETTINGS
-    assert {*VALUES, *OTHER_OF_FILE} == set(dict(leaves(RunFile)))
+    assert {*VALUES, *OTHER_OF_FILE, *OTHER_OF_EXECUTOR} == set(dict(leaves(RunFile)))
 
 
 @pytest.fixture(scope="module")
@@ -236,9 +243,9 @@ def test_a_setting_makes_another_run_where_it_says_so(tmp_path, key):
 
     base = TOGETHER.get(key, {})
     claim_output_dir(tmp_path, run_file(base))
-    changed = run_file({**base, key: {**VALUES, **OTHER_OF_FILE}[key]})
+    changed = run_file({**base, key: {**VALUES, **OTHER_OF_FILE, **OTHER_OF_EXECUTOR}[key]})
     # What only a run file has is of the host: it says by recipes and fingerprints what it changes.
-    affected = AFFECTED.get(key, {"run"})
+    affected = set() if key in OTHER_OF_EXECUTOR else AFFECTED.get(key, {"run"})
     assert dict(leaves(RunFile))[key] == affected
     if "run" in affected:
         with pytest.raises(ConfigError, match=f"another run: its {key.partition('.')[0]} "):

@@ -13,9 +13,11 @@ from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
 from gradts_plugin import run
+from gradts_plugin.api import RankingResult
 from gradts_plugin.errors import SelectionError
 from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.ranking.by_value import with_unranked
+from gradts_plugin.report.figures.ranking import ranking_picture
 from gradts_plugin.testing.fake_host import FakeHost
 from gradts_plugin.testing.fake_model import FakeTask
 
@@ -59,6 +61,15 @@ def test_a_method_may_still_choose_it(tmp_path):
     ids, taus = engine.instance_taus("dull", complete=True)
     assert len(ids) == 12
     assert not taus.any()
+
+
+def test_it_has_no_place_among_the_figures(tmp_path):
+    engine = opened(tmp_path)
+    ranking = run.rank(engine)
+    picture = ranking_picture(ranking, run.select(engine, ranking))
+    assert [row[1] for row in picture.table.rows] == list(ranking.task_order[:-1])
+    table = RankingResult(**vars(ranking)).to_pandas()
+    assert table["tau"].isna().tolist() == [False, False, True]
 
 
 def test_where_nobody_is_left_that_is_said(tmp_path):

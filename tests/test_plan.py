@@ -18,6 +18,7 @@ from gradts_plugin.planning.work import FORWARD_SHARE, PROBE_SHARE
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Selection
 from gradts_plugin.settings.run_file import read_run_file
+from gradts_plugin.stores.checksums import made_from
 
 pytestmark = pytest.mark.usefixtures("without_pages")
 
@@ -364,7 +365,7 @@ def test_select_can_be_planned_too(finished, folder):
         "--jiant_task_container_config_path",
         folder / "out" / "container_config.json",
         "--hf_pretrained_model_name_or_path",
-        json.loads((folder / "out" / "encoder" / "origin.json").read_text())["encoder"],
+        made_from(folder / "out" / "encoder")["encoder"],
         "--model_path",
         folder / "out" / "encoder" / "model" / "model.p",
         "--primary_task",

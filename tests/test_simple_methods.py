@@ -135,7 +135,7 @@ def test_top_says_what_the_candidates_were_ranked_by():
 
 
 def test_top_needs_a_task_to_take(tmp_path):
-    with pytest.raises(ConfigError, match=r"method: k: .*greater than 0"):
+    with pytest.raises(ConfigError, match=r"method: k: must be above 0"):
         open_fake(tmp_path, {"method": {"name": "top", "k": 0}})
 
 

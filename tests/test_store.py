@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from gradts_plugin.errors import ConfigError, DegenerateImportanceError, StoreError
 from gradts_plugin.records import Cost
-from gradts_plugin.stores import importances as store_module
+from gradts_plugin.stores.checksums import SEAL, sealed, sha256_of_file
 from gradts_plugin.stores.files import (
     check_folder_name,
     folder_in_the_making,
@@ -235,7 +235,9 @@ def found_again(record):
 
 def change_metadata(record, **changes):
     path = record.folder / "metadata.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    values = {**json.loads(path.read_text()), **changes}
+    del values[SEAL]
+    path.write_text(json.dumps(sealed(values)))
 
 
 def test_one_changed_byte_is_an_error_that_says_what_to_do(record):
@@ -271,11 +273,36 @@ def test_broken_metadata_is_an_error(record):
 
 def test_metadata_without_a_key_is_an_error(record):
     metadata = json.loads((record.folder / "metadata.json").read_text())
-    del metadata["sha256"]
-    (record.folder / "metadata.json").write_text(json.dumps(metadata))
+    del metadata["sha256"], metadata[SEAL]
+    (record.folder / "metadata.json").write_text(json.dumps(sealed(metadata)))
     with pytest.raises(
         StoreError, match=r"metadata.json is damaged: sha256: field required; remove this folder"
     ):
+        found_again(record)
+
+
+def test_each_changed_bit_of_the_metadata_is_an_error_or_no_value(record):
+    path = record.folder / "metadata.json"
+    whole = path.read_bytes()
+    found = found_again(record).metadata
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert found_again(record).metadata == found
+        except StoreError:
+            pass
+        else:
+            assert chr(whole[place]).isspace()
+
+
+def test_a_record_of_before_has_no_checksum_of_its_metadata_and_is_found(record):
+    path = record.folder / "metadata.json"
+    values = json.loads(path.read_text())
+    del values[SEAL]
+    path.write_text(json.dumps(values))
+    assert found_again(record).metadata == record.metadata
+    path.write_text(json.dumps({**values, f"{SEAL}?": ""}))
+    with pytest.raises(StoreError, match="does not match its checksum"):
         found_again(record)
 
 
@@ -287,7 +314,7 @@ def test_a_shape_that_does_not_fit_the_file_is_an_error(record):
 
 def test_a_file_that_is_no_arrow_file_is_an_error_even_with_a_right_checksum(record):
     (record.folder / "importances.arrow").write_bytes(b"hello")
-    checksum = store_module._sha256_of_file(record.folder / "importances.arrow")
+    checksum = sha256_of_file(record.folder / "importances.arrow")
     change_metadata(record, sha256=checksum)
     with pytest.raises(StoreError, match="damaged"):
         found_again(record)

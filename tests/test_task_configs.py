@@ -126,7 +126,12 @@ def test_labels_may_be_written_as_numbers():
         ),
         (
             {"encoding": "utf8-x"},
-            "encoding: unknown encoding 'utf8-x'; did you mean 'utf-8'?, found 'utf8-x'",
+            "encoding: no encoding of texts; did you mean 'utf-8'?, found 'utf8-x'",
+        ),
+        (
+            {"encoding": "base64"},
+            "encoding: no encoding of texts; valid: cp1252, gb18030, latin-1, shift_jis, utf-16, "
+            "utf-8, found 'base64'",
         ),
         ({"labels": ["a", "-1"], "no_label": [-1]}, "no_label: '-1' is a label"),
     ],

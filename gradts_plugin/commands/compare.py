@@ -16,26 +16,32 @@ if TYPE_CHECKING:
 
 @click.command(cls=options.Command)
 @options.argument("compare_file", "YAML compare file")
-@options.takes(options.Shown, options.Changed, options.Planned)
+@options.takes(options.Shown, options.Changed, options.Executed, options.Planned)
 def command(
-    shown: options.Shown, changed: options.Changed, planned: options.Planned, *, compare_file: Path
+    shown: options.Shown,
+    changed: options.Changed,
+    executed: options.Executed,
+    planned: options.Planned,
+    *,
+    compare_file: Path,
 ) -> int:
     """Compares, writes the page, and prints the tables; or only plans that."""
     if planned.dry_run:
         return plan_compare_file(compare_file, shown, changed, no_measure=planned.no_measure)
     from gradts_plugin.settings.compare_file import read_compare_file
 
-    read = read_compare_file(compare_file, changed.changes)
+    read = executed.applied_to(read_compare_file(compare_file, changed.changes))
     from rich.console import Console
 
     from gradts_plugin.commands.showing import print_json, progress_shown, training_command
-    from gradts_plugin.comparison.compare import compare
+    from gradts_plugin.comparison.compare import compare, of_all_tasks
     from gradts_plugin.comparison.results import COMPARISON
     from gradts_plugin.comparison.tables import COMPARISON_TABLES
     from gradts_plugin.report.writing import write_comparison_report
     from gradts_plugin.run import REWRITTEN_CONFIG
     from gradts_plugin.terminal.comparison_progress import ComparisonProgress
     from gradts_plugin.terminal.comparison_tables import print_comparison
+    from gradts_plugin.workers.making import executor_of
 
     opened: list[Session] = []
     with progress_shown(shown, ComparisonProgress) as (manager, progress):
@@ -45,6 +51,7 @@ def command(
             report=progress.say,
             expect=progress.expect_trainings,
             on_opened=opened.append,
+            executor=executor_of(of_all_tasks(read)),
         )
     folder = read.output_dir
     page = write_comparison_report(folder)

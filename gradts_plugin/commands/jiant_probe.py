@@ -17,8 +17,7 @@ def command(shown: options.Shown, setup: JiantSetup) -> int:
     from gradts_plugin.commands.showing import expect, print_json, progress_shown
     from gradts_plugin.terminal.tables import print_next
 
-    with progress_shown(shown) as (manager, progress):
-        engine = setup.open(manager)
+    with progress_shown(shown) as (manager, progress), setup.open(manager) as engine:
         expect(progress, engine, "probe")
         sources = engine.probes.of_tasks()
     session = engine.session

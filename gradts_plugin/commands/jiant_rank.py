@@ -15,8 +15,7 @@ def command(shown: options.Shown, setup: JiantSetup) -> int:
     from gradts_plugin import run
     from gradts_plugin.commands.showing import expect, progress_shown, show_ranking
 
-    with progress_shown(shown) as (manager, progress):
-        engine = setup.open(manager)
+    with progress_shown(shown) as (manager, progress), setup.open(manager) as engine:
         expect(progress, engine, "probe", "rank")
         ranking = run.rank(engine)
     show_ranking(ranking, engine.session.output_dir, shown, same_arguments("select"))

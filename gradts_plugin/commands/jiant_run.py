@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from gradts_plugin.errors import ConfigError
 if TYPE_CHECKING:
     import pluggy
 
+    from gradts_plugin.engine.engine import Engine
     from gradts_plugin.hosts.jiant.container import ContainerConfig
     from gradts_plugin.records import Outcome, TrainStep
     from gradts_plugin.settings.selection import GradTSSettings
@@ -22,26 +24,39 @@ if TYPE_CHECKING:
 
 @click.command(cls=options.UnreadCommand, add_help_option=False)
 def command(*, arguments: tuple[str, ...]) -> int:
-    """Trains, and prints what was selected before."""
+    """Selects and trains, writes the report, and prints what it came to."""
     for flag in ("--dry-run", "--json", "--no-measure"):
         if flag in arguments:
             raise ConfigError(
                 f"{flag} needs a run file; for a jiant set-up: gradts-select select {flag} "
                 "with the same arguments"
             )
-    from rich.console import Console
-
-    from gradts_plugin.commands.showing import progress_shown
-    from gradts_plugin.terminal.tables import print_outcome
+    from gradts_plugin.commands.showing import print_result, progress_shown
 
     own = {name: f"--{name}" in arguments for name in ("quiet", "plain", "tensorboard")}
     tensorboard = own.pop("tensorboard")
     given = [each for each in arguments if each not in ("--quiet", "--plain", "--tensorboard")]
-    with progress_shown(options.Shown(**own)) as (manager, progress):
-        outcome = _run(given, manager, progress, tensorboard=tensorboard)
-    if outcome is not None:
-        print_outcome(Console(), outcome)
+    shown = options.Shown(**own)
+    with progress_shown(shown) as (manager, progress):
+        ran = _run(given, manager, progress, tensorboard=tensorboard)
+    if ran is not None:
+        print_result(ran.engine, ran.outcome, shown, ran.following)
     return 0
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """A selection that jiant trained.
+
+    Attributes:
+        engine: the run.
+        outcome: what it came to.
+        following: what to type next; None where no weights were kept.
+    """
+
+    engine: Engine
+    outcome: Outcome
+    following: str | None
 
 
 def _run(
@@ -50,10 +65,10 @@ def _run(
     progress: ProgressPlugin,
     *,
     tensorboard: bool,
-) -> Outcome | None:
+) -> _Ran | None:
     """Selects and trains; None where nothing was selected: plain jiant, or a continued run."""
     from gradts_plugin import run
-    from gradts_plugin.commands.jiant_setup import open_setup
+    from gradts_plugin.commands.jiant_setup import open_setup, require_folder
     from gradts_plugin.commands.showing import expect
     from gradts_plugin.hosts.jiant import runs
     from gradts_plugin.hosts.jiant.opening import attach_tasks
@@ -74,24 +89,31 @@ def _run(
         runs.resume_mended(configuration, checkpoint_path, settings=settings)
         return None
     folder = Path(configuration.output_dir).absolute() / "gradts"
+    require_folder(folder)
     require_other_file(config_path, folder / run.REWRITTEN_CONFIG)
-    engine = open_setup(config, runs.host_arguments(configuration), settings, manager, folder)
-    expect(progress, engine, "probe", "rank", "select")
-    outcome = run.choose(engine)
-    plan = run.final_plan(engine, outcome.selection)
+    arguments_of_host = runs.host_arguments(configuration)
+    with open_setup(config, arguments_of_host, settings, manager, folder) as engine:
+        expect(progress, engine, "probe", "rank", "select")
+        outcome = run.choose(engine)
+        plan = run.final_plan(engine, outcome.selection)
+        steps: list[int] = []
 
-    def observe(step: TrainStep) -> None:
-        manager.hook.after_train_step(plan=plan, step=step)
+        def observe(step: TrainStep) -> None:
+            steps.append(step.global_step)
+            manager.hook.after_train_step(plan=plan, step=step)
 
-    with engine.session.phase("train", 1):
-        runs.run_mended(
-            mode,
-            configuration,
-            container_config_path=outcome.config_path,
-            settings=settings,
-            observe=observe,
-        )
-    return outcome
+        with engine.session.phase("train", 1):
+            runs.run_mended(
+                mode,
+                configuration,
+                container_config_path=outcome.config_path,
+                settings=settings,
+                observe=observe,
+            )
+        if steps:  # none where run_with_continue found a finished run
+            engine.session.accounts.training_ran(len(steps))
+        run.write_result(engine.session, outcome)  # its steps and times are complete now
+    return _Ran(engine, outcome, runs.following(configuration, outcome.config_path))
 
 
 def _read(

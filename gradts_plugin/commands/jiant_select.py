@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -30,11 +31,12 @@ def command(
 
     path = output_config_path or setup.folder / run.REWRITTEN_CONFIG
     require_other_file(setup.jiant_task_container_config_path, path)
-    with progress_shown(shown) as (manager, progress):
-        engine = setup.open(manager)
-        expect(progress, engine, "probe", "rank", "select")
-        outcome = run.choose(engine, path.absolute())
-    print_result(engine, outcome, shown)
+    with contextlib.ExitStack() as until_reported:
+        with progress_shown(shown) as (manager, progress):
+            engine = until_reported.enter_context(setup.open(manager))
+            expect(progress, engine, "probe", "rank", "select")
+            outcome = run.choose(engine, path.absolute())
+        print_result(engine, outcome, shown)
     return 0
 
 
@@ -44,8 +46,8 @@ def _plan(shown: options.Shown, setup: JiantSetup, *, no_measure: bool) -> int:
     with (
         progress_shown(shown) as (manager, _),
         tempfile.TemporaryDirectory(prefix="gradts-plan-") as folder,
+        setup.open(manager, looked_at_in=Path(folder)) as engine,
     ):
-        engine = setup.open(manager, looked_at_in=Path(folder))
         following = same_arguments("select")
         print_plan(engine, shown, following, final_training=False, no_measure=no_measure)
     return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradts_plugin.commands import options
+from gradts_plugin.errors import ConfigError
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class JiantSetup(options.Logged):
         flags["candidate_tasks"] = self.candidate_tasks and self.candidate_tasks.split(",")
         flags["tensorboard"] = self.tensorboard or None
         settings = merge_settings(block, self.gradts_config, flags, where=f"{path}: gradts")
+        require_folder(self.folder)
         folder = looked_at_in or self.folder
         if looked_at_in is not None:
             store = settings.store or self.folder / "store"
@@ -73,6 +75,17 @@ class JiantSetup(options.Logged):
         return open_setup(config, arguments, settings, manager, folder)
 
 
+def require_folder(path: Path) -> None:
+    """Refuses a place to write that is a file, or in one.
+
+    Raises:
+        ConfigError: it is.
+    """
+    for place in (path, *path.parents):
+        if place.is_file():
+            raise ConfigError(f"output_dir {path}: {place} is a file")
+
+
 def open_setup(
     config: HostConfig,
     arguments: HostArguments,
@@ -80,15 +93,18 @@ def open_setup(
     manager: pluggy.PluginManager,
     folder: Path,
 ) -> Engine:
-    """Opens jiant on a task-container config, and a run on it that writes into a folder."""
+    """Opens jiant on a task-container config, and a run on it that has a folder for itself."""
     from gradts_plugin import opening
 
     opening.check_names(manager, settings)
-    from gradts_plugin.hosts.jiant.opening import open_host
+    from gradts_plugin.hosts.jiant.opening import open_given
+    from gradts_plugin.stores.locks import FolderLock
 
-    log_file = folder / "host.log"
-    host = open_host(config, arguments, settings, manager.hook, work_dir=folder, log_file=log_file)
-    return opening.open_session(host, settings, manager, output_dir=folder)
+    log = folder / "host.log"
+    lock = FolderLock(folder)
+    with lock.released_on_error():
+        host = open_given(config, arguments, settings, manager.hook, work_dir=folder, log_file=log)
+        return opening.open_session(host, settings, manager, output_dir=folder, lock=lock)
 
 
 def same_arguments(name: str) -> str:

@@ -6,12 +6,17 @@ import dataclasses
 import functools
 import shlex
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import click
+
+if TYPE_CHECKING:
+    from gradts_plugin.settings.run_file import RunFile
+
+RunFileT = TypeVar("RunFileT", bound="RunFile")
 
 #: Paths as they were given; what is wrong with one is said where it is read.
 PATH = click.Path(path_type=Path)
@@ -79,6 +84,16 @@ def given(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def without_own(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Arguments without our own flags and options with a value, wherever they stand."""
+    valued = {place for place, each in enumerate(arguments) if each in ("--set", "--jobs")}
+    return [
+        argument
+        for place, argument in enumerate(arguments)
+        if argument not in flags and place not in valued and place - 1 not in valued
+    ]
+
+
 def takes(*records: type) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Decorates a command that is called with these records, made of the options they declare."""
 
@@ -141,6 +156,21 @@ class Changed:
     def typed(self) -> str:
         """As they are typed, with a blank before each; empty without any."""
         return "".join(f" --set {shlex.quote(change)}" for change in self.changes)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """How many processes make what is needed."""
+
+    jobs: int | None = given("make so many probes or trainings at a time, in processes", None)
+
+    def applied_to(self, run_file: RunFileT) -> RunFileT:
+        """A run file that says so, too."""
+        if self.jobs is None:
+            return run_file
+        given = {**run_file.executor.model_dump(), "kind": "processes", "jobs": self.jobs}
+        executor = type(run_file.executor).model_validate(given)
+        return run_file.model_copy(update={"executor": executor})
 
 
 @dataclass(frozen=True)

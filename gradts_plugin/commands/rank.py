@@ -23,27 +23,36 @@ class _Rank(options.Command):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Reads arguments that name a run file; others are those of a jiant set-up."""
-        if any(argument.startswith("--jiant_task_container_config_path") for argument in args):
-            return jiant_rank.command.make_context(info_name, args, parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
+        """Reads arguments that begin with a run file; others are those of a jiant set-up."""
+        own = options.without_own(args, ("--json", "--quiet", "--plain"))
+        if own and (not own[0].startswith("-") or own[0] in ("-h", "--help")):
+            return super().make_context(info_name, args, parent, **extra)
+        return jiant_rank.command.make_context(info_name, args, parent, **extra)
 
 
 @click.command(cls=_Rank, epilog=_EPILOG)
 @options.argument("run_file", "YAML run file, or jiant's own arguments")
-@options.takes(options.Shown, options.Changed)
-def command(shown: options.Shown, changed: options.Changed, *, run_file: Path) -> int:
+@options.takes(options.Shown, options.Changed, options.Executed)
+def command(
+    shown: options.Shown,
+    changed: options.Changed,
+    executed: options.Executed,
+    *,
+    run_file: Path,
+) -> int:
     """Probes and ranks what a run file names; its trials are left to `run`."""
     from gradts_plugin.commands.reading import read_checked
 
-    read = read_checked(run_file, changed.changes)
+    read = executed.applied_to(read_checked(run_file, changed.changes))
     from gradts_plugin import opening, run
     from gradts_plugin.commands.showing import expect, progress_shown, show_ranking
+    from gradts_plugin.workers.making import executor_of
 
     with progress_shown(shown) as (manager, progress):
-        engine = opening.open_run_file(read, manager)
+        engine = opening.open_run_file(read, manager, executor=executor_of(read))
         expect(progress, engine, "probe", "rank")
         ranking = run.rank(engine)
     following = f"gradts-select run {shlex.quote(str(run_file))}{changed.typed}"
-    show_ranking(ranking, engine.session.output_dir, shown, following)
+    with engine:
+        show_ranking(ranking, engine.session.output_dir, shown, following)
     return 0

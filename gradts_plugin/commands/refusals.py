@@ -14,15 +14,14 @@ from gradts_plugin.errors import GradTSError, LeftOutWarning, SettingsError
 
 PROGRAM = "gradts-select"
 
-#: What a disk refuses; every other OSError is a defect.
-_DISK_ERRORS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-}
+#: What a disk refuses to write.
+_NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+#: What it refuses to read or write; every other OSError is a defect.
+_NOT_OPENED = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EIO, errno.ELOOP}
+
+#: Characters of a message, and mistakes told at once.
+_MOST_CHARACTERS, _MOST_MISTAKES = 500, 20
 
 #: All that torch.save says of a file it could not write to its end.
 _TORCH_SAVE_ERRORS = ("inline_container", "PytorchStreamWriter", "iostream error")
@@ -30,7 +29,20 @@ _TORCH_SAVE_ERRORS = ("inline_container", "PytorchStreamWriter", "iostream error
 
 def say(first: str, *more: str) -> None:
     """Prints lines on stderr, the first with the program's name."""
-    click.echo("\n  ".join([f"{PROGRAM}: {first}", *more]), err=True)
+    lines = [f"{PROGRAM}: {first}", *more]
+    click.echo("\n  ".join(_shown(line) for line in lines), err=True)
+
+
+def _shown(line: str) -> str:
+    """A line that a terminal shows as it is, and that can be read."""
+    escaped = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in " ".join(line.split())
+    )
+    if len(escaped) <= _MOST_CHARACTERS:
+        return escaped
+    ending = _MOST_CHARACTERS // 3  # it says what to do
+    return f"{escaped[: _MOST_CHARACTERS - ending - 5]} ... {escaped[-ending:]}"
 
 
 def refusal(error: Exception) -> Sequence[str] | None:
@@ -40,15 +52,24 @@ def refusal(error: Exception) -> Sequence[str] | None:
         path = PROGRAM if command is None else command.command_path
         return [f"{error.format_message().rstrip('.')} (see {path} --help)"]
     if isinstance(error, SettingsError) and len(error.mistakes) > 1:
-        return [f"{error.where}: {len(error.mistakes)} mistakes", *error.mistakes]
+        told = error.mistakes[:_MOST_MISTAKES]
+        left = len(error.mistakes) - len(told)
+        more = [f"and {left} more"] if left else []
+        return [f"{error.where}: {len(error.mistakes)} mistakes", *told, *more]
     if isinstance(error, GradTSError):
-        return [" ".join(str(error).split())]
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-        return [f"cannot write {error.filename or 'a file'}: {error.strerror}"]
+        return [str(error)]
+    if isinstance(error, OSError) and error.errno in _NOT_WRITTEN | _NOT_OPENED:
+        from gradts_plugin.stores.files import disk_problem
+
+        doing = "write" if error.errno in _NOT_WRITTEN else "open"
+        return [f"cannot {doing} {error.filename or 'a file'}: {disk_problem(error)}"]
     if isinstance(error, OSError | RuntimeError) and any(
         words in str(error) for words in _TORCH_SAVE_ERRORS
     ):
-        return ["cannot write a file of weights or cached rows: the disk is full"]
+        return [
+            "cannot write a file of weights or cached rows: the disk is full, or the quota or the "
+            "largest size of a file is reached"
+        ]
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,13 +34,8 @@ class _Run(options.Command):
 
 
 def _names_run_file(arguments: Sequence[str]) -> bool:
-    """True for `run FILE [flags]`, False for jiant's arguments; help is ours."""
-    changes = [place for place, argument in enumerate(arguments) if argument == "--set"]
-    own = [
-        argument
-        for place, argument in enumerate(arguments)
-        if argument not in _OWN_FLAGS and place not in changes and place - 1 not in changes
-    ]
+    """True for `run FILE [options]`, False for jiant's arguments; help is ours."""
+    own = options.without_own(arguments, _OWN_FLAGS)
     if not own or any(argument in ("-h", "--help") for argument in own):
         return True
     # jiant's command line begins with its mode or an option, never with a file.
@@ -48,10 +44,11 @@ def _names_run_file(arguments: Sequence[str]) -> bool:
 
 @click.command(cls=_Run)
 @options.argument("run_file", "YAML run file, or jiant's own arguments")
-@options.takes(options.Shown, options.Changed, options.Logged, options.Planned)
+@options.takes(options.Shown, options.Changed, options.Executed, options.Logged, options.Planned)
 def command(
     shown: options.Shown,
     changed: options.Changed,
+    executed: options.Executed,
     logged: options.Logged,
     planned: options.Planned,
     *,
@@ -65,17 +62,21 @@ def command(
     read = read_checked(run_file, changed.changes)
     if logged.tensorboard:
         read = read.model_copy(update={"tensorboard": True})
-    return run_to_the_end(read, shown)
+    return run_to_the_end(executed.applied_to(read), shown)
 
 
 def run_to_the_end(run_file: RunFile, shown: options.Shown) -> int:
     """Runs a run file that was read, and prints what it came to."""
     from gradts_plugin import opening, run
     from gradts_plugin.commands.showing import expect, print_result, progress_shown
+    from gradts_plugin.workers.making import executor_of
 
-    with progress_shown(shown) as (manager, progress):
-        engine = opening.open_run_file(run_file, manager)
-        expect(progress, engine, "probe", "rank", "select", "train")
-        outcome = run.run(engine)
-    print_result(engine, outcome, shown)
+    with contextlib.ExitStack() as until_reported:
+        with progress_shown(shown) as (manager, progress):
+            engine = until_reported.enter_context(
+                opening.open_run_file(run_file, manager, executor=executor_of(run_file))
+            )
+            expect(progress, engine, "probe", "rank", "select", "train")
+            outcome = run.run(engine)
+        print_result(engine, outcome, shown)
     return 0

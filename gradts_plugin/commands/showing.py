@@ -88,8 +88,17 @@ def print_json(values: Any) -> None:
     sys.stdout.write(json.dumps(to_json(values), indent=2) + "\n")
 
 
-def print_result(engine: Engine, outcome: Outcome, shown: Shown) -> None:
-    """Writes the report of a run or selection, and prints what it came to."""
+def print_result(
+    engine: Engine, outcome: Outcome, shown: Shown, following: str | None = None
+) -> None:
+    """Writes the report of a run or selection, and prints what it came to.
+
+    Args:
+        engine: the run, after its last phase.
+        outcome: what it came to.
+        shown: how.
+        following: what to type next; None: what trains the rewritten configuration.
+    """
     from gradts_plugin.report.writing import write_report
     from gradts_plugin.terminal.tables import print_outcome
 
@@ -98,7 +107,7 @@ def print_result(engine: Engine, outcome: Outcome, shown: Shown) -> None:
         print_json(outcome)
     else:
         session = engine.session
-        following = training_command(session, outcome.config_path, session.output_dir)
+        following = following or training_command(session, outcome.config_path, session.output_dir)
         print_outcome(Console(), outcome, files={"Report": report}, next_commands=[following])
 
 

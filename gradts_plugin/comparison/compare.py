@@ -29,6 +29,7 @@ from gradts_plugin.comparison.results import (
 from gradts_plugin.comparison.tables import COMPARISON_TABLES, markdown
 from gradts_plugin.comparison.trainings_left import TrainingsLeft, shared_candidates
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.jobs import Executor
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.gains.gain import dev_and_test_gain
@@ -38,7 +39,8 @@ from gradts_plugin.plugins import collect_registry
 from gradts_plugin.records import Outcome, Ranking, Selection, Trial
 from gradts_plugin.scores import shown_score
 from gradts_plugin.settings.compare_file import CompareFile
-from gradts_plugin.stores.files import check_folder_name, write_bytes_atomic, write_json_atomic
+from gradts_plugin.stores.checksums import write_summed
+from gradts_plugin.stores.files import check_folder_name, json_bytes, write_bytes_atomic
 
 #: Told before each part: how many trainings are left at most, and what is done now.
 Expectation = Callable[[int, str], None]
@@ -51,6 +53,7 @@ def compare(
     report: Callable[[str], None] = lambda _: None,
     expect: Expectation = lambda _number, _what: None,
     on_opened: Callable[[Session], None] = lambda _: None,
+    executor: Executor | None = None,
 ) -> Comparison:
     """Runs every method for every primary; killed, it goes on where it stopped.
 
@@ -60,6 +63,7 @@ def compare(
         report: told a line about each finished method.
         expect: told before each part how many trainings are left at most, and what is done now.
         on_opened: told of the session on all tasks before any method runs.
+        executor: makes what can be made apart; None: this process makes everything.
 
     Returns:
         The comparison; also written to `comparison.json` and `comparison.md` after each primary.
@@ -68,12 +72,24 @@ def compare(
         ConfigError: a method's settings are wrong; nothing was run then.
     """
     settings = checked_settings(compare_file, manager)
-    first = open_run_file(
+    with open_run_file(
         of_all_tasks(compare_file),
         manager,
         check_task_names=functools.partial(check_tasks, compare_file, settings),
-    ).session
-    on_opened(first)
+        executor=executor,
+    ) as engine:
+        on_opened(engine.session)
+        return _compare(compare_file, engine.session, settings, report, expect)
+
+
+def _compare(
+    compare_file: CompareFile,
+    first: Session,
+    settings: MethodSettings,
+    report: Callable[[str], None],
+    expect: Expectation,
+) -> Comparison:
+    """Every primary, on the session on all tasks."""
     left = TrainingsLeft(first, compare_file, settings)
 
     def before(primary: str, part: str | None) -> None:
@@ -84,7 +100,7 @@ def compare(
         one = _OnePrimary(compare_file, primary, first, settings, report, before)
         finished[primary] = one.compare()
         comparison = Comparison(compare_file.evaluation_seeds, dict(finished))
-        write_json_atomic(compare_file.output_dir / COMPARISON, to_json(comparison))
+        write_summed(compare_file.output_dir / COMPARISON, json_bytes(to_json(comparison)))
         _write_tables(compare_file, comparison)
     return comparison
 
@@ -175,9 +191,12 @@ class _OnePrimary:
         self, scoring: Engine, rankings: list[Ranking]
     ) -> dict[tuple[str, ...], Trial]:
         candidates = shared_candidates(self.first, scoring.session.settings)
-        trials: dict[tuple[str, ...], Trial] = {(): evaluate_subset(scoring, ())}
         order = oracle_order(candidates, rankings)
-        for subset in oracle_subsets(candidates, order) if self.file.oracle else ():
+        subsets = oracle_subsets(candidates, order) if self.file.oracle else []
+        seeds = scoring.trainings.trial_seeds()
+        scoring.trainings.make_ahead([TrialRequest(subset, seeds) for subset in ((), *subsets)])
+        trials: dict[tuple[str, ...], Trial] = {(): evaluate_subset(scoring, ())}
+        for subset in subsets:
             trials[_key(subset)] = trial = evaluate_subset(scoring, subset)
             shown = shown_score(trial.score)
             self.report(f"{self.primary}, oracle: {', '.join(subset) or 'none'} {shown}")

@@ -45,6 +45,13 @@ class Engine:
         trainings = Trainings(session, Weights(session.host, session.output_dir, delivered))
         return cls(session, Probes(session, trainings), trainings, Values(session))
 
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives the output folder back to others."""
+        self.session.close()
+
     def instance_taus(
         self, task_name: str, *, complete: bool = False
     ) -> tuple[IntArray, FloatArray]:

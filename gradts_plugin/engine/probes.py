@@ -47,6 +47,7 @@ class Probes:
         self._trainings = trainings
         self._of_tasks: dict[str, list[StoredImportance]] | None = None
         self._controls: list[StoredImportance] = []
+        self._made_now: set[str] = set()  # digests, until they are used
 
     # --- what is needed --------------------------------------------------------------------------
 
@@ -118,14 +119,46 @@ class Probes:
 
     def all_of(self, requests: Sequence[ProbeRequest]) -> list[StoredImportance]:
         """The probes of each request, found or made."""
+        self._make_elsewhere(requests)
         return [self._find_or_make(request) for request in requests]
+
+    def make(self, request: ProbeRequest) -> None:
+        """Makes a probe, if it is missing; nothing is counted as used."""
+        key = self._key(request)
+        if self._session.stores.importances.find(key) is None:
+            self._make(request, key)
+
+    def _make_elsewhere(self, requests: Sequence[ProbeRequest]) -> None:
+        """Has several missing probes made at a time, where there is somebody to make them."""
+        session, executor = self._session, self._session.executor
+        if executor is None or executor.num_workers < 2:
+            return
+        missing = {self._key(each).digest: each for each in requests if self.find(each) is None}
+        if len(missing) < 2:
+            return
+        from gradts_plugin.engine.jobs import Job
+
+        jobs = [Job(session.settings, session.output_dir, each) for each in missing.values()]
+        counters = session.accounts.counters
+        made = executor.make(jobs)
+        for digest, request in missing.items():
+            try:
+                done = next(made)
+            except BaseException as error:
+                told = {"task_name": request.info.name, "seed": request.seed, "error": error}
+                session.hook.on_probing_error(**told)
+                raise
+            counters.training_runs += done.training_runs  # fine-tunings
+            counters.training_steps += done.training_steps
+            self._made_now.add(digest)
 
     def _find_or_make(self, request: ProbeRequest) -> StoredImportance:
         session, key = self._session, self._key(request)
         name = request.info.name
         try:
             found = session.stores.importances.find(key)
-            reused = found is not None
+            reused = found is not None and key.digest not in self._made_now
+            self._made_now.discard(key.digest)
             if found is None:
                 found = self._make(request, key)
         except BaseException as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -22,7 +22,11 @@ from gradts_plugin.settings.parsing import Settings
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.stores.computed import ComputedValues
 from gradts_plugin.stores.importances import GradientStore
+from gradts_plugin.stores.locks import FolderLock
 from gradts_plugin.stores.trainings import TrialLedger
+
+if TYPE_CHECKING:
+    from gradts_plugin.engine.jobs import Executor
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Session:
         stores: what runs share.
         output_dir: where this run writes.
         accounts: what was done, and what it costs.
+        lock: of the output folder; None where somebody else has it.
+        executor: makes what can be made apart; None: this process makes everything.
     """
 
     host: Host
@@ -77,6 +83,8 @@ class Session:
     stores: Stores
     output_dir: Path
     accounts: Accounts = field(default_factory=Accounts)
+    lock: FolderLock | None = None
+    executor: Executor | None = None
 
     @cached_property
     def method(self) -> tuple[Method[Any], Settings]:
@@ -147,7 +155,15 @@ class Session:
             self.registry,
             self.stores,
             output_dir or self.output_dir,
+            executor=self.executor,
         )
+
+    def close(self) -> None:
+        """Gives the output folder back, and lets workers go; so does the end of the process."""
+        if self.executor is not None:
+            self.executor.close()
+        if self.lock is not None:
+            self.lock.release()
 
     @contextlib.contextmanager
     def phase(self, name: str, num_units: int) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +80,7 @@ class Trainings:
         self._session = session
         self.weights = weights
         self.trials: list[Trial] = []
+        self._made_now: set[str] = set()  # digests, until their trial counts them
 
     # --- what is needed --------------------------------------------------------------------------
 
@@ -218,6 +220,7 @@ class Trainings:
         With equal exposure the primary alone is trained for as long as with auxiliaries, too, so
         that no gain is that of a longer training; of both lengths the better one counts.
         """
+        self.make_ahead([request])
         if not self._tries_both_lengths(request):
             return self._score(request)
         short, longer = (
@@ -240,8 +243,11 @@ class Trainings:
             training = self._training(self.trial_plan(request, seed, "trial"))
             found = session.stores.trainings.find(training.key_with_test)
             needs_weights = request.weights_needed and keeps_weights
+            is_new = training.digest in self._made_now
+            self._made_now.discard(training.digest)
             if found is None or (needs_weights and not self.weights.has(found)):
-                found = self._make(training)
+                found, is_new = self._make(training), True
+            if is_new:
                 trained += 1
                 if not keeps_weights:
                     self.weights.remove(found.output_dir)
@@ -269,7 +275,61 @@ class Trainings:
             at_most: how many trainings may be made from here on; only a plan looks at it.
         """
         del at_most
+        self.make_ahead(requests)
         return [self.score(request) for request in requests]
+
+    def make(self, request: TrialRequest) -> None:
+        """Makes those of a trial's trainings that are missing; it is no trial of this run."""
+        for seed in request.seeds:
+            training = self._training(self.trial_plan(request, seed, "trial"))
+            found = self._session.stores.trainings.find(training.key_with_test)
+            if found is None or (request.weights_needed and not self.weights.has(found)):
+                self._make(training)
+
+    def make_ahead(self, requests: Sequence[TrialRequest]) -> None:
+        """Has several missing trainings made at a time, where there is somebody to make them.
+
+        They are counted where they are asked for.
+        """
+        session, executor = self._session, self._session.executor
+        if executor is None or executor.num_workers < 2:
+            return
+        missing = dict(self._missing(requests))
+        if len(missing) < 2:
+            return
+        from gradts_plugin.engine.jobs import Job
+
+        jobs = [
+            Job(session.settings, session.output_dir, request) for request, _ in missing.values()
+        ]
+        made = executor.make(jobs)
+        for digest, (_, training) in missing.items():
+            with self._told(training.plan) as finish:
+                next(made)
+                result = session.stores.trainings.find(training.key_with_test)
+                assert result is not None
+                finish(result)
+            session.accounts.training_made(digest, result.cost)
+            self._made_now.add(digest)
+
+    def _missing(
+        self, requests: Sequence[TrialRequest]
+    ) -> Iterator[tuple[str, tuple[TrialRequest, _Training]]]:
+        """Digests of trainings that are to be made, each with its request of one seed."""
+        kept = self.trial_seeds()
+        for request in requests:
+            lengths = (False, True) if self._tries_both_lengths(request) else (request.longer,)
+            for longer, seed in itertools.product(lengths, request.seeds):
+                one = dataclasses.replace(
+                    request,
+                    seeds=range(seed, seed + 1),
+                    longer=longer,
+                    weights_needed=request.weights_needed and seed in kept,
+                )
+                training = self._training(self.trial_plan(one, seed, "trial"))
+                found = self._session.stores.trainings.find(training.key_with_test)
+                if found is None or (one.weights_needed and not self.weights.has(found)):
+                    yield training.digest, (one, training)
 
     def stored(self, request: TrialRequest) -> list[TrainingResult]:
         """Those of a trial's trainings that are stored; nothing is counted."""
@@ -321,6 +381,7 @@ class Trainings:
         with self._told(training.plan) as finish:
             made = session.host.train(training.plan, output_dir, schedule)
             finish(made)
+        made = dataclasses.replace(made, weights_sha256=self.weights.checksum_in(output_dir))
         ledger.record(training.key_with_test, made)
         if training.key_with_test != training.key:  # for runs that do not ask for test scores
             ledger.record(training.key, made)

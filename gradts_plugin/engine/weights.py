@@ -7,6 +7,8 @@ from pathlib import Path
 
 from gradts_plugin.protocols import Host
 from gradts_plugin.records import TrainingResult, Trial
+from gradts_plugin.stores.checksums import note_sum, sha256_of_file
+from gradts_plugin.stores.files import disk_errors
 
 #: How many of the best trials so far keep theirs: a new best that is not confirmed leaves it to the
 #: one before it.
@@ -35,11 +37,26 @@ class Weights:
         self._best: list[Trial] = []
         self._latest: Trial | None = None  # what was tried last may be selected, too
         self._is_selected = False
+        self._whole: dict[tuple[Path, int, int], str] = {}
 
     def has(self, result: TrainingResult) -> bool:
-        """True where a training's weights are still on disk."""
+        """True where a training's weights are still on disk, as they were written."""
         folder = result.output_dir
-        return folder is not None and self._host.weights_of(folder).exists()
+        if folder is None or not self._host.weights_of(folder).exists():
+            return False
+        return result.weights_sha256 in ("", self.checksum_in(folder))  # none in records of before
+
+    def checksum_in(self, folder: Path) -> str:
+        """sha256 (hex) of the weights in a training's folder; empty where there are none."""
+        path = self._host.weights_of(folder)
+        if not path.exists():
+            return ""
+        with disk_errors("read", path):
+            found = path.stat()
+            key = path, found.st_mtime_ns, found.st_size  # they are large, and plans ask often
+            if key not in self._whole:
+                self._whole[key] = sha256_of_file(path)
+        return self._whole[key]
 
     def paths_of(self, trial: Trial) -> tuple[Path, ...]:
         """The weights of a trial's first seeds."""
@@ -77,6 +94,9 @@ class Weights:
     def deliver(self, trial: Trial) -> None:
         """Keeps a trial's weights for good, whatever scores better later, and no others."""
         self._delivered |= {path.resolve() for path in self.paths_of(trial)}
+        for path in self._delivered:
+            if path.is_relative_to(self._own) and path.exists():
+                note_sum(path, self._own)
         self._best, self._is_selected = [], True
         self.remove_all()
 

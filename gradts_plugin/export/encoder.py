@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from gradts_plugin.errors import ConfigError, HostError
+from gradts_plugin.errors import ConfigError
 from gradts_plugin.export.finished import FinishedSelection
 
 #: MT-DNN's numbers of the encoder architectures both it and jiant have (its EncoderModelType).
@@ -46,14 +46,12 @@ def write_checkpoint(encoder: Path, path: Path) -> None:
     import torch
     from transformers import AutoModel
 
+    from gradts_plugin.hosts.jiant.pretrained import load_pretrained
     from gradts_plugin.hosts.jiant.quiet import silence_transformers
 
     restore = silence_transformers()
     try:
-        model = AutoModel.from_pretrained(str(encoder))
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise HostError(f"encoder {encoder} cannot be read: {first_line}") from error
+        model = load_pretrained(AutoModel, str(encoder))
     finally:
         restore()
     state = {f"bert.{name}": weights for name, weights in model.state_dict().items()}

@@ -14,6 +14,7 @@ from gradts_plugin.run import REWRITTEN_CONFIG
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.checksums import check_sum
 
 #: Of a selection's record.
 _NEEDED = {"primary_task", "auxiliary_tasks", "recipe", "encoder", "encoder_architecture"}
@@ -68,6 +69,7 @@ def read_selection(run: Path) -> FinishedSelection:
     if run.is_dir() and not path.exists():
         raise ConfigError(f"{run} holds no finished selection: there is no {REWRITTEN_CONFIG}")
     config = read_json(path)
+    check_sum(path, "select again")
     block = config.get("gradts") if isinstance(config, dict) else None
     if not isinstance(block, dict) or not isinstance(block.get("selection"), dict):
         raise ConfigError(f"{path} holds no selection; select first, or give the run's folder")

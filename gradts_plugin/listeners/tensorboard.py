@@ -71,6 +71,8 @@ class TensorBoardLog:
     def after_candidates_ranked(self, ranking: Ranking) -> None:
         """Adds the taus."""
         for candidate in ranking.candidates:
+            if candidate.note is not None:
+                continue
             tag = f"{ranking.measure}/{candidate.task_name}"
             self._selection().add_scalar(tag, candidate.tau, 0)
 

@@ -280,7 +280,7 @@ class BookingEngine(Engine):
             answer: makes scores up.
         """
         host: Any = _DryHost(session.host)
-        dry = dataclasses.replace(session, host=host)
+        dry = dataclasses.replace(session, host=host, executor=None)
         trainings = BookingTrainings(dry, _KeptWeights(host, dry.output_dir), books, answer)
         probes = BookingProbes(dry, trainings, books)
         return cls(dry, probes, trainings, BookingValues(dry, books))

@@ -17,7 +17,9 @@ from gradts_plugin.ranking.correlation import (
     without_common,
 )
 from gradts_plugin.ranking.intervals import (
-    centred,
+    agreements,
+    as_taus,
+    draws_for_all_rows,
     generator,
     probability_above,
     resampled_profiles,
@@ -57,17 +59,18 @@ def rank_candidates(
 
     - *Instances*: the instances of every task are resampled with replacement, and matrices and
       taus are computed again. All seeds of a task that were probed on the same instances get the
-      same resample. Each draw counts as its deviation from the mean of all draws, added to tau.
-      Recentred because a resample is noisier than the data, and noise in either matrix pulls tau
-      towards zero: the raw draws scatter around a value below the estimate itself.
+      same resample. Noise in either matrix pulls tau towards zero; how far is seen from what a
+      further resampling does, and the draws are those of the tau that all rows would give
+      (`intervals.draws_for_all_rows`).
     - *Fine-tuning seeds* (S > 1): the seeds of every task are resampled with replacement, and the
       pairs averaged again; deviations are scaled by sqrt(S / (S - 1)), because resampling S
       values scatters less than S new ones would. This part is usually the larger one; with one
       seed it is missing, and `covers` says so. With two or three seeds it is a rough guess.
 
-    An interval covers the tau that probing other instances (and fine-tuning with other seeds)
-    would give on average at this number of instances. It does not undo that noise pulls this
-    average towards zero, so few or noisy instances make all taus smaller.
+    An interval covers the tau that all rows of the tasks would give (and, fine-tuned with other
+    seeds, give on average). tau itself is that of the probed instances, which few or noisy ones
+    make smaller: it may stand at an interval's lower end. `ceiling` says what two samples of the
+    primary would agree to. Of fewer than 50 instances intervals are a rough guess.
 
     The random numbers of a task depend on `seed` and the task's name only: neither the order of
     the candidates nor who else is a candidate changes an interval.
@@ -110,15 +113,17 @@ def rank_candidates(
     )
     if remove_common:
         resampled = without_common(resampled, resampled.mean(axis=(0, 1)))
-    deviations = centred(
-        np.stack([mean_taus(correlation, draw) for draw in np.moveaxis(resampled, 2, 0)])
+    agreed = agreements(correlation, profiles, resampled)
+    draws = draws_for_all_rows(
+        taus,
+        np.stack([mean_taus(correlation, draw) for draw in np.moveaxis(resampled, 2, 0)]),
+        np.sqrt(agreed[0] * agreed[1:]),
+        np.stack([generator(seed, name, "noise").normal(size=bootstrap) for name in names[1:]], 1),
     )
     if num_seeds > 1:
-        deviations += seed_deviations(
-            first_with_others(correlation, profiles), names, bootstrap, seed
-        )
+        draws += seed_deviations(first_with_others(correlation, profiles), names, bootstrap, seed)
     # Rounded, so that the last bits of a mean do not decide which of two equal draws is above.
-    draws = np.round(taus + deviations, 12)
+    draws = np.round(draws, 12)
 
     tail = (1 - confidence) / 2
     low, high = np.clip(np.quantile(draws, [tail, 1 - tail], axis=0), -1.0, 1.0)
@@ -145,6 +150,8 @@ def rank_candidates(
         task_names=names,
         task_taus=correlations,
         null_taus=null_taus(correlation, profiles[0], controls, common),
+        ceiling=float(as_taus(agreed[0])),
+        num_instances=min(source.shape[0] for name in names for source in sources[name]),
     )
 
 

@@ -31,8 +31,8 @@ class LookaheadSettings(Settings):
             figures grow with it and their order stays.
     """
 
-    looks: Annotated[int, Field(gt=0), Affects(("computed",))] = 20
-    batch_size: Annotated[int, Field(gt=0), Affects(("computed",))] = 32
+    looks: Annotated[int, Field(gt=0, le=10_000), Affects(("computed",))] = 20
+    batch_size: Annotated[int, Field(gt=0, le=100_000), Affects(("computed",))] = 32
     step_size: Annotated[float, Field(gt=0), Affects(("computed",))] = 1e-2
 
 

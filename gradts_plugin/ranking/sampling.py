@@ -16,4 +16,6 @@ class SamplingSettings(Settings):
         max_instances: so many instances of a task (a sample seeded by `ranking.seed`); None: all.
     """
 
-    max_instances: Annotated[Annotated[int, Field(gt=0)] | None, Affects(("computed",))] = 400
+    max_instances: Annotated[
+        Annotated[int, Field(gt=0, le=10**9)] | None, Affects(("computed",))
+    ] = 400

@@ -10,7 +10,8 @@ from gradts_plugin.errors import ConfigError
 from gradts_plugin.json_forms import from_json, to_json
 from gradts_plugin.report.record import RunReport
 from gradts_plugin.settings.reading import read_json
-from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.stores.checksums import check_sum, write_summed
+from gradts_plugin.stores.files import json_bytes
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
@@ -26,7 +27,7 @@ def write_report_json(report: RunReport, folder: Path) -> Path:
         StoreError: the disk refused.
     """
     path = folder / REPORT_JSON
-    write_json_atomic(path, {"format_version": FORMAT_VERSION, **to_json(report)})
+    write_summed(path, json_bytes({"format_version": FORMAT_VERSION, **to_json(report)}))
     return path
 
 
@@ -43,6 +44,7 @@ def read_report(folder: Path) -> RunReport:
     if folder.is_dir() and not path.exists():
         raise ConfigError(f"{folder} holds no {REPORT_JSON}; run the run file again to write it")
     values = read_json(path)
+    check_sum(path, "run the run file again to write it anew")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a report, found {type(values).__name__}")
     version = values.pop("format_version", None)
@@ -67,7 +69,9 @@ def read_comparison(folder: Path) -> Comparison:
         ConfigError: it is missing, broken or holds nothing.
     """
     path = folder / COMPARISON
-    comparison = from_json(Comparison, read_json(path), where=str(path))
+    values = read_json(path)
+    check_sum(path, "run the compare file again to write it anew")
+    comparison = from_json(Comparison, values, where=str(path))
     if not any(result.methods for result in comparison.primaries.values()):
         raise ConfigError(f"{path} compares nothing: it names no method of any primary")
     return comparison

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.ranking.intervals import agreement_notes
 from gradts_plugin.records import Ranking
 from gradts_plugin.report.certainty import difference, run_certainty
 from gradts_plugin.report.figures.comparison import comparison_pictures
@@ -79,6 +80,7 @@ def _ranking_note(report: RunReport) -> str:
         parts.append(f"Bars: {ranking.confidence:.0%} intervals, covering {covers}.")
     else:
         parts.append(f"The ranker {report.ranker_title} gives no intervals.")
+    parts += agreement_notes(ranking)
     if null_sd is not None:
         parts.append(
             f"Grey band: where unrelated tasks lie (0 ± {null_sd:.3f}, one standard deviation)."

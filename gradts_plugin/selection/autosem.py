@@ -33,13 +33,13 @@ class UtilitySettings(Settings):
         top_k: so many of the best candidates instead, whatever their utility.
     """
 
-    rounds: Annotated[int, Field(gt=0)] = 60
-    steps_per_round: Annotated[int, Field(gt=0)] = 5
+    rounds: Annotated[int, Field(gt=0, le=100_000)] = 60
+    steps_per_round: Annotated[int, Field(gt=0, le=100_000)] = 5
     decay: Annotated[float, Field(ge=0, le=1)] = 0.3
     alpha0: Annotated[float, Field(gt=0)] = 1.0
     beta0: Annotated[float, Field(gt=0)] = 1.0
     min_utility: Annotated[float, Field(ge=0, le=1)] = 0.5
-    top_k: Annotated[int, Field(gt=0)] | None = None
+    top_k: Annotated[int, Field(gt=0, le=10_000)] | None = None
 
 
 class AutosemSettings(UtilitySettings):
@@ -49,7 +49,7 @@ class AutosemSettings(UtilitySettings):
         trials: mixing ratios that are tried, each in a training run of its own.
     """
 
-    trials: Annotated[int, Field(gt=0)] = 10
+    trials: Annotated[int, Field(gt=0, le=10_000)] = 10
 
 
 def select_by_utility(context: SelectionContext, settings: UtilitySettings) -> Selection:

@@ -37,8 +37,8 @@ class DesignedSettings(SearchSettings):
     """
 
     max_candidates: Annotated[int, Field(gt=0, le=19)] = 6
-    max_together: Annotated[int, Field(ge=2)] | None = 3
-    confirm: Annotated[int, Field(gt=0)] = 1
+    max_together: Annotated[int, Field(ge=2, le=10_000)] | None = 3
+    confirm: Annotated[int, Field(gt=0, le=1000)] = 1
     donor_prior: bool = False
 
     @property

@@ -31,7 +31,7 @@ class SearchSettings(Settings):
         certainty: auxiliaries are selected that help with at least this probability; else none.
     """
 
-    budget: Annotated[int, Field(ge=8)] = 12
+    budget: Annotated[int, Field(ge=8, le=10_000)] = 12
     minutes: Annotated[float, Field(gt=0)] | None = None
     certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
 

@@ -14,7 +14,7 @@ from gradts_plugin.settings.parsing import Settings
 class TopSettings(Settings):
     """How many of the best-ranked candidates are auxiliaries."""
 
-    k: Annotated[int, Field(gt=0)] = 2
+    k: Annotated[int, Field(gt=0, le=10_000)] = 2
 
 
 def select_top(context: SelectionContext, settings: TopSettings) -> Selection:

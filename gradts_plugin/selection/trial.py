@@ -27,9 +27,9 @@ class TrialSettings(ThresholdSettings):
             `patience`. Not with `faithful`.
     """
 
-    confirm: Annotated[int, Field(ge=0)] = 1
-    patience: Annotated[int, Field(ge=0)] = 2
-    max_auxiliaries: Annotated[int, Field(gt=0)] | None = None
+    confirm: Annotated[int, Field(ge=0, le=1000)] = 1
+    patience: Annotated[int, Field(ge=0, le=10_000)] = 2
+    max_auxiliaries: Annotated[int, Field(gt=0, le=10_000)] | None = None
     prefixes: Literal["all", "threshold"] = "all"
 
 

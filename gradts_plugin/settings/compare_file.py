@@ -46,7 +46,7 @@ class CompareFile(RunFile):
 
     primaries: Annotated[tuple[str, ...], Field(min_length=1)]
     methods: Annotated[Mapping[str, JsonObject], Field(min_length=1)] = DEFAULT_COMPARED_METHODS
-    evaluation_seeds: Annotated[int, Field(gt=0)] = 3
+    evaluation_seeds: Annotated[int, Field(gt=0, le=1000)] = 3
     oracle: bool = True
 
     @model_validator(mode="before")

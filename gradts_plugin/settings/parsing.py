@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from gradts_plugin.errors import ConfigError, SettingsError, nearest
 
 #: What a setting changes. `run`: an output folder belongs to one value of it. The others are kinds
 #: of stored numbers, which are made anew for another value.
 Numbers = Literal["run", "probes", "trainings", "computed"]
+
+#: Of a path, on the usual systems.
+_MOST_BYTES = 4096
+
+#: Shows a value in a message: in short, however large or deep it is.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,20 @@ class Settings(BaseModel):
 
     # JSON, in which settings are stored, has no infinity.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses what would quietly be taken for something else, or break what is done with it."""
+        kinds = set(_classes_in(cls.model_fields[info.field_name or ""].annotation))
+        for item in _plain_values_in(value):
+            if isinstance(item, bool) and kinds & {int, float} and bool not in kinds:
+                raise ValueError("a number is needed")
+            if isinstance(item, str | Path) and not _is_text(str(item)):
+                raise ValueError("no name or path has such characters")
+            if isinstance(item, str | Path) and Path in kinds and _is_too_long(str(item)):
+                raise ValueError(f"a path has at most {_MOST_BYTES} bytes, a name in it 255")
+        return value
 
     def check_with(self, run: Any) -> None:
         """Refuses what the other settings of the run (`GradTSSettings`) rule out.
@@ -49,6 +73,26 @@ class Settings(BaseModel):
         }
 
 
+def _plain_values_in(value: Any) -> Iterator[Any]:
+    """A value, or those of a list; what has keys is checked by whoever knows them."""
+    for item in value if isinstance(value, list | tuple) else (value,):
+        if not isinstance(item, list | tuple | Mapping):
+            yield item
+
+
+def _is_text(value: str) -> bool:
+    """False for half characters, and for NUL, which no file system has."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_too_long(path: str) -> bool:
+    parts = path.encode(errors="surrogatepass").split(b"/")
+    return max(map(len, parts)) > 255 or sum(map(len, parts)) + len(parts) > _MOST_BYTES
+
+
 class NoSettings(Settings):
     """What steers a method or ranker without settings of its own."""
 
@@ -64,9 +108,10 @@ _NEEDED = {
     "path": "a path is needed",
     "list": "a list is needed",
     "tuple": "a list is needed",
-    "dict": "a section of settings is needed, key: value",
-    "mapping": "a section of settings is needed, key: value",
-    "model": "a section of settings is needed, key: value",
+    "dict": "a mapping of keys is needed",
+    "mapping": "a mapping of keys is needed",
+    "model": "a mapping of keys is needed",
+    "model_attributes": "a mapping of keys is needed",
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be below {lt:g}",
@@ -112,20 +157,25 @@ def _problems(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
 
 
 def _described(model: type[BaseModel], place: str, problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
+    kind, given = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
         *parents, name = place.split(".")
         return f"unknown key {place!r}; {nearest(name, _keys_at(model, parents))}"
-    if problem["type"] == "missing":
+    if kind.startswith("union_tag"):
+        place += "." + given["discriminator"].strip("'")
+    if kind in ("missing", "union_tag_not_found"):
         return f"key {place!r} is missing"
-    if problem["type"] == "literal_error":
-        expected = problem.get("ctx", {}).get("expected", "")
+    if kind in ("literal_error", "union_tag_invalid"):
+        expected = given.get("expected_tags") or given.get("expected", "")
         valid = [word.strip("' ") for word in expected.replace(" or ", ", ").split(",")]
-        found = problem["input"]
-        return f"{place}: unknown value {found!r}; {nearest(str(found), valid)}"
+        found = given.get("tag", problem["input"])
+        return f"{place}: unknown value {_SHORT.repr(found)}; {nearest(str(found)[:80], valid)}"
     message = _needed(problem)
     if not place:
         return message
-    found = "" if isinstance(problem["input"], Mapping) else f", found {problem['input']!r}"
+    found = (
+        "" if isinstance(problem["input"], Mapping) else f", found {_SHORT.repr(problem['input'])}"
+    )
     return f"{place}: {message[:1].lower()}{message[1:]}{found}"
 
 
@@ -145,30 +195,33 @@ def _keys(model: type[BaseModel], problem: Any) -> Iterator[str]:
         models = [found for found in current if issubclass(found, BaseModel)]
         fields = [found.model_fields[part] for found in models if part in found.model_fields]
         is_extra = problem["type"] == "extra_forbidden" and number == len(location)
-        if fields or is_extra or isinstance(part, int) or (not models and dict in current):
-            yield str(part)
         if fields:
             current = [kind for field in fields for kind in _classes_in(field.annotation)]
+        elif dict in current:
+            current.remove(dict)  # what follows the key of a mapping is in its value
+        elif not is_extra and not isinstance(part, int):
+            continue
+        if part != "[key]":
+            yield str(part)
 
 
 def _keys_at(model: type[BaseModel], location: Iterable[str]) -> list[str]:
     """Field names valid at a nested location of a settings class."""
-    current: type[BaseModel] = model
+    current: list[type[BaseModel]] = [model]
     for part in location:
-        field = current.model_fields.get(part)
+        fields = [found.model_fields[part] for found in current if part in found.model_fields]
         nested = [
             candidate
-            for candidate in _classes_in(field.annotation if field else None)
+            for field in fields
+            for candidate in _classes_in(field.annotation)
             if issubclass(candidate, BaseModel)
         ]
-        if nested:
-            current = nested[0]
-    return [info.alias or name for name, info in current.model_fields.items()]
+        current = nested or current
+    return [info.alias or name for found in current for name, info in found.model_fields.items()]
 
 
 def _classes_in(annotation: Any) -> list[type]:
     if isinstance(annotation, type):
         return [annotation]
-    return [
-        found for argument in getattr(annotation, "__args__", ()) for found in _classes_in(argument)
-    ]
+    kinds: list[type] = [dict] if get_origin(annotation) in (dict, Mapping) else []
+    return kinds + [found for argument in get_args(annotation) for found in _classes_in(argument)]

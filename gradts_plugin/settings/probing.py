@@ -35,10 +35,10 @@ class ProbingSettings(Settings):
     importance: Annotated[str, _PROBES] = "rows"
     train_mode: Annotated[bool, _PROBES] = False
     precision: Annotated[Precision, _PROBES] = "fp32"
-    batch_size: Annotated[int, Field(gt=0), _PROBES] = 32
-    max_instances: Annotated[Annotated[int, Field(gt=0)] | None, _PROBES] = 1000
-    seed: Annotated[int, Field(ge=0), _PROBES] = 0
-    shuffled_controls: Annotated[int, Field(ge=0)] = 0
+    batch_size: Annotated[int, Field(gt=0, le=100_000), _PROBES] = 32
+    max_instances: Annotated[Annotated[int, Field(gt=0, le=10**9)] | None, _PROBES] = 1000
+    seed: Annotated[int, Field(ge=0, lt=2**32), _PROBES] = 0
+    shuffled_controls: Annotated[int, Field(ge=0, le=1000)] = 0
 
     @model_validator(mode="after")
     def _controls_need_a_fitted_head(self) -> ProbingSettings:

@@ -29,6 +29,6 @@ class RankingSettings(Settings):
     ranker: Annotated[Choice, Affects(("computed",))] = Choice(name="heads")
     common: Literal["keep", "remove"] = "keep"
     correlation: str = "kendall"
-    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: Annotated[int, Field(ge=0), Affects(("computed",))] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32), Affects(("computed",))] = 0

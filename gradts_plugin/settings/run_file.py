@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from gradts_plugin.settings.changes import changed
+from gradts_plugin.settings.executor import ExecutorSettings
 from gradts_plugin.settings.parsing import Affects, Settings, parse_settings
 from gradts_plugin.settings.reading import read_yaml
 from gradts_plugin.settings.selection import GradTSSettings
@@ -36,6 +37,7 @@ class RunFile(GradTSSettings):
         data_dir: folder that relative data paths of shipped task configs start from.
         output_dir: everything the run writes.
         max_train_examples: cap on training rows per task (a seeded sample); None: all.
+        executor: who makes probes and trainings, and how many at a time.
         score_test: also score the primary's labelled test split after each training; it is
             reported, and never used to select.
     """
@@ -48,8 +50,9 @@ class RunFile(GradTSSettings):
     tasks: Annotated[tuple[str, ...], Field(min_length=2), _RUN]
     data_dir: Annotated[Path | None, _RUN] = None
     output_dir: Annotated[Path, _RUN]
-    max_train_examples: Annotated[Annotated[int, Field(gt=0)] | None, _RUN] = None
+    max_train_examples: Annotated[Annotated[int, Field(gt=0, le=10**9)] | None, _RUN] = None
     score_test: Annotated[bool, _RUN] = False
+    executor: ExecutorSettings = ExecutorSettings()
 
     @field_validator("model", mode="before")
     @classmethod
@@ -101,14 +104,24 @@ def with_absolute_paths(run_file: RunFileT, base: Path) -> RunFileT:
         base: an absolute path.
     """
     model = run_file.model.name_or_path
-    if (base / model).is_dir():
+    if _is_there(base / model, Path.is_dir):
         run_file = run_file.model_copy(
             update={"model": run_file.model.model_copy(update={"name_or_path": str(base / model)})}
         )
-    tasks = tuple(str(base / name) if (base / name).is_file() else name for name in run_file.tasks)
+    tasks = tuple(
+        str(base / name) if _is_there(base / name, Path.is_file) else name
+        for name in run_file.tasks
+    )
     update: dict[str, Any] = {"tasks": tasks, "output_dir": base / run_file.output_dir}
     if run_file.data_dir is not None:
         update["data_dir"] = base / run_file.data_dir
     if run_file.store is not None:
         update["store"] = base / run_file.store
     return run_file.model_copy(update=update)
+
+
+def _is_there(path: Path, is_kind: Callable[[Path], bool]) -> bool:
+    try:
+        return is_kind(path)
+    except OSError:  # no name of a file, too long say
+        return False

@@ -28,7 +28,7 @@ class GradTSSettings(Settings):
     """The `gradts` block.
 
     Attributes:
-        enabled: false leaves the host exactly as it is.
+        enabled: false leaves the host exactly as it is; a run file with it is not run.
         primary_task: the task to help.
         candidate_tasks: where auxiliaries are sought; None: every other training task.
         method: selection method: thres, trial, fg, designed, race, top, alone, all, autosem-p1,
@@ -56,8 +56,8 @@ class GradTSSettings(Settings):
     candidate_tasks: Annotated[tuple[str, ...] | None, _RUN] = None
     method: Choice = Choice(name="trial")
     faithful: bool = False
-    seeds: Annotated[int, Field(gt=0), _RUN] = 1
-    training_seeds: Annotated[int, Field(gt=0)] = 1
+    seeds: Annotated[int, Field(gt=0, le=1000), _RUN] = 1
+    training_seeds: Annotated[int, Field(gt=0, le=1000)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**31), _TRAINED] = 0
     store: Annotated[Path | None, _RUN] = None
     fine_tuning: Annotated[TrainingSettings, _FINE_TUNED] = TrainingSettings(epochs=DEFAULT_EPOCHS)

@@ -50,10 +50,10 @@ class TrainingSettings(Settings):
     """
 
     recipe: Literal["jiant", "mt-dnn"] = "jiant"
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    max_steps: Annotated[int, Field(gt=0)] | None = None
-    batch_size: Annotated[int, Field(gt=0)] | None = None
-    gradient_accumulation_steps: Annotated[int, Field(gt=0)] | None = None
+    epochs: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    max_steps: Annotated[int, Field(gt=0, le=10**8)] | None = None
+    batch_size: Annotated[int, Field(gt=0, le=100_000)] | None = None
+    gradient_accumulation_steps: Annotated[int, Field(gt=0, le=100_000)] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     optimizer: Literal["adamw", "adamax", "radam"] = "adamw"
     warmup_proportion: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -63,7 +63,7 @@ class TrainingSettings(Settings):
     auxiliary_ratio: Annotated[float, Field(gt=0, le=100)] = 1.0
     temperature: Annotated[float, Field(ge=1)] = 2.0
     sampler: Literal["host", "epoch"] = "host"
-    evaluations: Annotated[int, Field(gt=0)] | None = None
+    evaluations: Annotated[int, Field(gt=0, le=10_000)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
 
     @model_validator(mode="before")

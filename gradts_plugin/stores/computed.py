@@ -12,8 +12,11 @@ from gradts_plugin.errors import StoreError
 from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.offers import NamedValues
 from gradts_plugin.records import Cost, FloatArray
-from gradts_plugin.stores.files import disk_errors, write_bytes_atomic
+from gradts_plugin.stores.files import disk_errors
 from gradts_plugin.stores.json_records import JsonRecords
+
+#: Ending of the file of an array.
+_ARRAY = ".npy"
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,11 @@ class Computed:
 
 @dataclass(frozen=True)
 class _Record:
-    """The JSON form; arrays are named here, and lie in NumPy files beside it."""
+    """The JSON form; arrays lie in NumPy files beside it."""
 
     values: JsonObject
     cost: Cost
-    arrays: tuple[str, ...] = ()
+    arrays: tuple[str, ...] = ()  # as records of before named them
 
 
 class ComputedValues:
@@ -67,11 +70,14 @@ class ComputedValues:
         found = self._records.find(key, _Record)
         if found is None:
             return None
-        arrays = {name: _mapped(self._array_path(key, name)) for name in found.arrays}
-        present = {name: array for name, array in arrays.items() if array is not None}
-        if len(present) < len(arrays):
+        arrays = {
+            ending.removeprefix(".").removesuffix(_ARRAY): _mapped(path)
+            for ending, path in found.beside.items()
+            if path is not None
+        }
+        if len(arrays) < max(len(found.beside), len(found.record.arrays)):
             return None
-        return Computed({**found.values, **present}, found.cost)
+        return Computed({**found.record.values, **arrays}, found.record.cost)
 
     def record(self, key: JsonObject, computed: Computed) -> None:
         """Writes values down, whole or not at all: the record comes after its arrays.
@@ -82,21 +88,18 @@ class ComputedValues:
         values = computed.values.items()
         arrays = {name: value for name, value in values if isinstance(value, np.ndarray)}
         plain = {name: value for name, value in values if not isinstance(value, np.ndarray)}
-        for name, array in arrays.items():
-            stream = io.BytesIO()
-            np.save(stream, array, allow_pickle=False)
-            write_bytes_atomic(self._array_path(key, name), stream.getvalue())
-        names = {"arrays": sorted(arrays)} if arrays else {}
-        self._records.record(key, {"values": plain, "cost": to_json(computed.cost), **names})
-
-    def _array_path(self, key: JsonObject, name: str) -> Path:
-        return self._records.path_beside(key, f".{name}.npy")
+        beside = {f".{name}{_ARRAY}": _bytes_of(array) for name, array in arrays.items()}
+        self._records.record(key, {"values": plain, "cost": to_json(computed.cost)}, beside)
 
 
-def _mapped(path: Path) -> FloatArray | None:
-    """An array whose file is read where it is looked at; None where there is no file."""
-    if not path.exists():
-        return None
+def _bytes_of(array: FloatArray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _mapped(path: Path) -> FloatArray:
+    """An array whose file is read where it is looked at."""
     with disk_errors("read", path):
         try:
             array: FloatArray = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,14 +1,13 @@
 """Files that appear whole or not at all, and disk errors said in one line.
 
 Everything is written beside its destination first and then renamed, so that a reader never sees
-half a file and a killed writer leaves only a temporary one. Temporary folders are locked while
-they are written: what a killed writer left behind is recognised by its free lock.
+half a file and a killed writer leaves only a temporary one. Temporary names say which process
+writes: what a killed one left behind is recognised by that.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -19,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import ConfigError, GradTSError, StoreError
+from gradts_plugin.stores.processes import Process
 
-_TEMPORARY_PREFIX = ".writing-"
+#: How temporary names begin.
+TEMPORARY_PREFIX = ".writing-"
 
 # A file name may have 255 bytes on the usual file systems; seeds and digests are added to a name.
 _MAX_NAME_BYTES = 150
@@ -58,8 +59,43 @@ def disk_errors(
     try:
         yield
     except OSError as error:
-        problem = _DISK_PROBLEMS.get(error.errno or 0) or error.strerror or str(error)
-        raise error_class(f"cannot {doing} {path}: {problem}") from error
+        raise error_class(f"cannot {doing} {path}: {disk_problem(error)}") from error
+
+
+def disk_problem(error: OSError) -> str:
+    """What the disk refused, in words."""
+    return _DISK_PROBLEMS.get(error.errno or 0) or error.strerror or str(error)
+
+
+@contextmanager
+def file_in_the_making(
+    path: Path, *, error_class: type[GradTSError] = StoreError
+) -> Iterator[Path]:
+    """Lends the path of a file to write; in the end it gets its name, or is removed after an error.
+
+    Args:
+        path: where it goes; missing folders are made, an older file of that name is replaced.
+        error_class: which kind of error a refusing disk is to the user.
+
+    Yields:
+        Where to write it.
+
+    Raises:
+        StoreError: (or `error_class`) the disk is full, read-only or not permitted; the older file
+            is still there.
+    """
+    with disk_errors("write", path, error_class=error_class):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_path(path.parent)
+        try:
+            yield temporary
+            with temporary.open("rb") as stream:
+                flush_to_disk(stream.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def write_bytes_atomic(
@@ -76,18 +112,8 @@ def write_bytes_atomic(
         StoreError: (or `error_class`) the disk is full, read-only or not permitted; the older file
             is still there.
     """
-    with disk_errors("write", path, error_class=error_class):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary_path(path.parent)
-        try:
-            with temporary.open("xb") as stream:
-                stream.write(data)
-                flush_to_disk(stream.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+    with file_in_the_making(path, error_class=error_class) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json_atomic(
@@ -105,16 +131,24 @@ def write_json_atomic(
         ValueError: a NaN or an infinity, which JSON does not have.
         TypeError: a value JSON does not have.
     """
+    write_bytes_atomic(path, json_bytes(data), error_class=error_class)
+
+
+def json_bytes(data: Any) -> bytes:
+    """Plain values as `write_json_atomic` writes them.
+
+    Raises:
+        ValueError, TypeError: a value JSON does not have.
+    """
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_as_plain)
-    write_bytes_atomic(path, (text + "\n").encode(), error_class=error_class)
+    return (text + "\n").encode()
 
 
 @contextmanager
 def folder_in_the_making(parent: Path) -> Iterator[Path]:
     """Lends a temporary folder in `parent`; removes it at the end if it is still there.
 
-    The caller fills it and renames it to its final name (`publish_folder`). While the block runs
-    the folder is locked, so that `remove_abandoned` of another process leaves it alone.
+    The caller fills it and renames it to its final name (`publish_folder`).
 
     Args:
         parent: the folder the final one will lie in; made if missing.
@@ -126,13 +160,12 @@ def folder_in_the_making(parent: Path) -> Iterator[Path]:
         StoreError: the disk is full, read-only or not permitted.
     """
     with disk_errors("write in", parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        folder, descriptor = _new_locked_folder(parent)
+        folder = temporary_path(parent)
+        folder.mkdir(parents=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
 
 
 def publish_folder(folder: Path, destination: Path) -> bool:
@@ -159,19 +192,21 @@ def publish_folder(folder: Path, destination: Path) -> bool:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Removes temporary folders that killed writers left in `parent`.
+    """Removes what killed writers left in `parent` and below: temporary files and folders.
 
     Args:
-        parent: the folder to clean; may be missing. Where locks do not work nothing is removed.
+        parent: the folder to clean; may be missing. What a process writes that still runs, or runs
+            on another machine, stays.
     """
-    for folder in parent.glob(f"{_TEMPORARY_PREFIX}*/"):
-        with suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+    for path in list(parent.rglob(f"{TEMPORARY_PREFIX}*")):
+        writer = Process.read(path.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0])
+        if writer is None or not writer.is_gone:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def size_on_disk(folder: Path) -> int:
@@ -212,32 +247,10 @@ def flush_to_disk(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def _new_locked_folder(parent: Path) -> tuple[Path, int]:
-    """Makes and locks a temporary folder; returns it and the descriptor that holds the lock."""
-    while True:
-        folder = _temporary_path(parent)
-        folder.mkdir()
-        descriptor = -1
-        try:
-            descriptor = os.open(folder, os.O_RDONLY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (FileNotFoundError, BlockingIOError):
-            # A cleaner was quicker between making and locking: it takes this one, make another.
-            if descriptor >= 0:
-                os.close(descriptor)
-            continue
-        except OSError:
-            if descriptor < 0:
-                raise
-            # No locks on this file system: write unlocked; a cleaner cannot lock it either.
-        if folder.exists():
-            return folder, descriptor
-        os.close(descriptor)
-
-
-def _temporary_path(parent: Path) -> Path:
+def temporary_path(parent: Path) -> Path:
+    """A name in `parent` that nobody else takes, and that says who writes there."""
     # Not from `tempfile`, which makes files nobody else may read: these become ordinary output.
-    return parent / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    return parent / f"{TEMPORARY_PREFIX}{Process.current()}-{secrets.token_hex(8)}"
 
 
 def _as_plain(value: Any) -> Any:

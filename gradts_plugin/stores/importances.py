@@ -11,7 +11,6 @@ exactly what is asked for or it is not found; one that is damaged is an error an
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +27,7 @@ from gradts_plugin.protocols import ImportanceSource
 from gradts_plugin.records import Cost, FloatArray, IntArray
 from gradts_plugin.scores import Score
 from gradts_plugin.stores.arrow import check_arrow, damaged, read_arrow, write_arrow
+from gradts_plugin.stores.checksums import SEAL, is_sealed, sealed, sha256_of_file
 from gradts_plugin.stores.files import (
     disk_errors,
     folder_in_the_making,
@@ -46,8 +46,6 @@ _ARROW_NAME = "importances.arrow"
 _METADATA_NAME = "metadata.json"
 
 _MARKER_NAME = "store.json"
-
-_HASH_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,9 @@ class Metadata:
     seconds: float
     preparation: Preparation
     provenance: JsonObject
+
+
+_KEYS_OF_BEFORE = {"written_at", *_FORMAT, *Metadata.__dataclass_fields__}
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class GradientStore:
             )
         path = folder / _ARROW_NAME
         with disk_errors("read", path):
-            checksum = _sha256_of_file(path)
+            checksum = sha256_of_file(path)
         if checksum != metadata.sha256:
             raise StoreError(
                 f"the record {folder} is damaged: {_ARROW_NAME} does not match its checksum; "
@@ -237,14 +238,14 @@ class GradientStore:
                 num_instances=shape[0],
                 num_layers=shape[1],
                 num_heads=shape[2],
-                sha256=_sha256_of_file(path),
+                sha256=sha256_of_file(path),
                 seconds=round(time.monotonic() - started, 3),
                 preparation=preparation,
                 provenance=provenance,
             )
             written_at = datetime.now(UTC).isoformat(timespec="seconds")
             values = {**_FORMAT, "written_at": written_at, **to_json(metadata)}
-            write_json_atomic(folder / _METADATA_NAME, values)
+            write_json_atomic(folder / _METADATA_NAME, sealed(values))
             publish_folder(folder, destination)
         record = self.find(key)
         if record is None:
@@ -295,6 +296,9 @@ def _read_metadata(folder: Path) -> Metadata:
     path = folder / _METADATA_NAME
     values = _read_json(path)
     _check_version(values, folder)
+    # Records of before had no checksum, and none of its keys; a damaged key is no such record.
+    if not is_sealed(values) and (SEAL in values or set(values) != _KEYS_OF_BEFORE):
+        raise damaged(path, "does not match its checksum")
     try:
         return from_json(Metadata, values, where=f"the record {folder}: {path.name}")
     except ConfigError as error:
@@ -303,6 +307,8 @@ def _read_metadata(folder: Path) -> Metadata:
 
 def _read_json(path: Path) -> Any:
     with disk_errors("read", path):
+        if path.exists() and not path.is_file():
+            raise damaged(path, "is no file")
         content = path.read_bytes()
     try:
         return json.loads(content)
@@ -315,11 +321,3 @@ def _first_difference(found: JsonObject, expected: JsonObject) -> str:
         if found.get(name) != value:
             return f" ({name} differs)"
     return ""
-
-
-def _sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradts_plugin.errors import StoreError
 from gradts_plugin.records import Predictions
-from gradts_plugin.stores.files import disk_errors, write_bytes_atomic
+from gradts_plugin.stores.files import disk_errors
 
 _PARTS = ("metric", "example_ids", "values")
 
@@ -23,20 +23,12 @@ _DAMAGES = (
 )
 
 
-def write_predictions(path: Path, predictions: Mapping[str, Predictions]) -> None:
-    """Writes predictions, whole or not at all; where there are none, older ones are removed.
+def predictions_bytes(predictions: Mapping[str, Predictions]) -> bytes:
+    """The content of a file of predictions.
 
     Args:
-        path: of the file.
         predictions: split -> what its score follows from.
-
-    Raises:
-        StoreError: the disk is full, read-only or not permitted.
     """
-    if not predictions:
-        with disk_errors("remove", path):
-            path.unlink(missing_ok=True)
-        return
     arrays = {
         f"{split}.{part}": np.asarray(getattr(found, part))
         for split, found in predictions.items()
@@ -44,17 +36,15 @@ def write_predictions(path: Path, predictions: Mapping[str, Predictions]) -> Non
     }
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **arrays)
-    write_bytes_atomic(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:
-    """Reads predictions back; empty where there is no such file.
+    """Reads predictions back.
 
     Raises:
         StoreError: the file is damaged, or cannot be read.
     """
-    if not path.exists():
-        return {}
     with disk_errors("read", path):
         content = path.read_bytes()
     try:
@@ -65,8 +55,8 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
             }
     except _DAMAGES as error:
         raise StoreError(
-            f"the predictions {path} are damaged; remove this file and {path.stem}.json, and the "
-            "training run is made again"
+            f"the predictions {path} are damaged; remove this file and "
+            f"{path.name.partition('.')[0]}.json, and the training run is made again"
         ) from error
     return found
 

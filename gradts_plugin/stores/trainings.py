@@ -15,9 +15,12 @@ from pathlib import Path
 from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.records import TrainingResult
 from gradts_plugin.stores.json_records import JsonRecords
-from gradts_plugin.stores.predictions import read_predictions, write_predictions
+from gradts_plugin.stores.predictions import predictions_bytes, read_predictions
 
 FORMAT = "gradts training run"
+
+#: Ending of the file with a run's predictions.
+_PREDICTIONS = ".npz"
 
 
 class TrialLedger:
@@ -57,14 +60,15 @@ class TrialLedger:
         Raises:
             StoreError: the record is damaged, of another version, or belongs to another key.
         """
-        result = self._records.find(key, TrainingResult)
-        if result is None:
+        found = self._records.find(key, TrainingResult)
+        if found is None:
             return None
+        result, path = found.record, found.beside.get(_PREDICTIONS)
         folder = result.output_dir and Path(os.path.normpath(self.root / result.output_dir))
         return replace(
             result,
             output_dir=folder if folder and folder.is_dir() else None,
-            predictions=read_predictions(self._predictions_path(key)),
+            predictions={} if path is None else read_predictions(path),
         )
 
     def all_keys(self) -> Iterator[JsonObject]:
@@ -84,9 +88,6 @@ class TrialLedger:
         folder = result.output_dir
         # Relative, so that an output folder can be moved as a whole.
         relative = None if folder is None else os.path.relpath(folder, self.root)
-        # First: a record that is found has its predictions.
-        write_predictions(self._predictions_path(key), result.predictions)
-        self._records.record(key, {**to_json(result), "output_dir": relative})
-
-    def _predictions_path(self, key: JsonObject) -> Path:
-        return self._records.path_beside(key, ".npz")
+        predicted = result.predictions
+        beside = {_PREDICTIONS: predictions_bytes(predicted)} if predicted else {}
+        self._records.record(key, {**to_json(result), "output_dir": relative}, beside)

@@ -154,7 +154,8 @@ class RowParser:
             hint = ""
             if self.config.labels == "infer":
                 hint = ", and 'labels': 'infer_all' takes those of all splits"
-            _fail(place, f"label {name!r} is not in {origin}; {nearest(name, self.labels)}{hint}")
+            near = nearest(name[:80], self.labels)
+            _fail(place, f"label {name!r:.80} is not in {origin}; {near}{hint}")
         return name
 
     def _named(self, value: Any, place: str) -> str:
@@ -189,7 +190,9 @@ class RowParser:
                 _fail(place, f"unknown label {name!r}; {nearest(name, self.config.labels)}")
             return self.config.labels.index(name)
         letters = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(choices)])
-        texts = tuple(label_name(choice) for choice in choices)
+        texts = tuple(choice.strip() for choice in choices)
+        if isinstance(value, str) and value.strip() in texts:
+            name = value.strip()  # where a choice is 1.0, that is not the number 1
         any_form = self.config.labels != "text"
         readings = {
             names.index(name)
@@ -200,7 +203,7 @@ class RowParser:
             # A JSON number counts the choices, even where a choice is a number.
             readings = {int(name)} if any_form else readings
         if not readings:
-            _fail(place, f"label {name!r} is none of the choices, nor their number or letter")
+            _fail(place, f"label {name!r:.80} is none of the choices, nor their number or letter")
         if len(readings) > 1:
             _fail(
                 place,

@@ -151,9 +151,27 @@ def _task_labels(config: TaskConfig, data_folder: Path) -> tuple[str, ...]:
     for split in SPLITS if config.labels == "infer_all" else ("train",):
         if split == "train" or _sources(settled, split):
             examples = _parsed(settled, split, labels=None).examples
+            _check_comments(settled, split, examples)
             found |= {label for each in examples for label in each.class_labels}
     _check_inferred(settled, found)
     return tuple(sorted(found))
+
+
+def _check_comments(config: TaskConfig, split: Split, examples: list[Example]) -> None:
+    """Refuses comments of CoNLL files that would be words: a tag that only a first # has."""
+    if config.kind != "tagging" or config.comment is not None:
+        return
+    first: set[str | None] = set()
+    others: set[str | None] = {"#", None}
+    for example in examples:
+        marked = example.tokens[0] == "#"
+        first |= {*example.labels[:1]} if marked else set()
+        others |= {*example.labels[marked:]}
+    for tag in first - others:
+        raise DataError(
+            f"{_place(config, _sources(config, split)[0])}: only a # at the start of a sentence "
+            f"has the tag {tag!r}; where that is a comment say 'comment': '#', else list the labels"
+        )
 
 
 def _check_inferred(config: TaskConfig, found: set[str]) -> None:
@@ -270,7 +288,7 @@ def _rows(config: TaskConfig, split: Split) -> Iterator[Row]:
     sources = [Source(config, split, name, columns) for name in names]
     if len(names) > 1 and columns:  # a column of each file
         sources = [
-            Source(config, split, name, (column,))
+            Source(config, split, name, (column,) if config.file_format(name) == "lines" else None)
             for name, column in zip(names, columns, strict=True)
         ]
     readers = [_reader(config, name)(source) for name, source in zip(names, sources, strict=True)]

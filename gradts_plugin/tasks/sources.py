@@ -104,7 +104,7 @@ class HeldOut(Settings):
 
     val: Share | None = None
     test: Share | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     drawn_first: Literal["val", "test"] = "test"
 
     @model_validator(mode="after")

@@ -7,7 +7,6 @@ host's own task configs, which have no `kind`, are none of this module's busines
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
@@ -67,10 +66,10 @@ def _label_names(value: object) -> object:
 
 def _known_encoding(name: str) -> str:
     try:
-        codecs.lookup(name)
+        "a".encode(name)
     except LookupError as error:
         near = nearest(name, ("utf-8", "utf-16", "latin-1", "cp1252", "gb18030", "shift_jis"))
-        raise ValueError(f"unknown encoding {name!r}; {near}") from error
+        raise ValueError(f"no encoding of texts; {near}") from error
     return name
 
 
@@ -141,8 +140,8 @@ class TaskConfig(Settings):
     metric: Metric
     positive_label: LabelName | None = None
     held_out: HeldOut | None = None
-    max_train_examples: Annotated[int, Field(gt=0)] | None = None
-    sample_seed: Annotated[int, Field(ge=0)] = 0
+    max_train_examples: Annotated[int, Field(gt=0, le=10**9)] | None = None
+    sample_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @field_validator("name", mode="before")
     @classmethod
@@ -198,8 +197,6 @@ class TaskConfig(Settings):
                 raise ValueError(f"paths.{split}: conll files hold tagging tasks, not {self.kind}")
             if file_format in ("csv", "tsv", "lines") and self.kind == "tagging":
                 raise ValueError(f"paths.{split}: tagging tasks come as jsonl or conll files")
-            if self.columns and file_format in NAMED_FIELDS:
-                raise ValueError(f"columns: {file_format} rows name their own fields")
             numbers = [number for number in self.used_fields() if isinstance(number, int)]
             if numbers and file_format not in NUMBERED_COLUMNS:
                 raise ValueError(
@@ -213,6 +210,9 @@ class TaskConfig(Settings):
             return self
         for split in SPLITS:
             files, columns = self.paths.of(split), self.columns_of(split)
+            formats = {self.file_format(file) for file in files}
+            if isinstance(self.columns, tuple) and split == "train" and formats <= {*NAMED_FIELDS}:
+                raise ValueError(f"columns: {formats.pop()} rows name their own fields")
             lines = [file for file in files if self.file_format(file) == "lines"]
             if len(files) > 1 and lines and len(columns or ()) != len(files):
                 raise ValueError(

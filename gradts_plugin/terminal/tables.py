@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from gradts_plugin.ranking.intervals import agreement_notes
 from gradts_plugin.records import Outcome, RankedTask, Ranking, Selection, Trial
 from gradts_plugin.scores import mean_score, score_difference, shown_duration, shown_score
 from gradts_plugin.terminal.words import describe_tasks, shown_path
@@ -55,9 +56,13 @@ def _figure(candidate: RankedTask) -> str:
 
 
 def coverage_note(ranking: Ranking) -> str:
-    """What the intervals cover, and what they miss."""
+    """What the intervals cover, and what they miss; how far a task agrees with itself."""
     if not ranking.covers:
         return f"The ranker {ranking.ranker!r} gives no intervals."
+    return " ".join([_covered(ranking), *agreement_notes(ranking)])
+
+
+def _covered(ranking: Ranking) -> str:
     if ranking.num_seeds == 0:
         return (
             "The intervals cover which instances were probed. The encoder was frozen, so there is "

@@ -4,75 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import ConfigError, nearest
+from gradts_plugin.hosts.jiant.container_schema import Container
+from gradts_plugin.settings.parsing import parse_settings
 
 #: jiant's task-container config, or a block of it: jiant's own format, JSON values that jiant alone
 #: defines. One that was given is never changed.
 ContainerConfig = dict[str, Any]
-
-#: Top-level keys that jiant's task-container config must have.
-CONTAINER_KEYS = (
-    "task_config_path_dict",
-    "task_cache_config_dict",
-    "sampler_config",
-    "global_train_config",
-    "task_specific_configs_dict",
-    "taskmodels_config",
-    "task_run_config",
-    "metric_aggregator_config",
-)
-
-#: What this plugin reads below some of them.
-_NEEDED_BELOW: Mapping[str, tuple[str, ...]] = {
-    "sampler_config": ("sampler_type",),
-    "global_train_config": ("max_steps", "warmup_steps"),
-    "taskmodels_config": ("task_to_taskmodel_map",),
-    "task_run_config": ("train_task_list",),
-}
 
 
 def check_container_config(config: ContainerConfig, where: str = "task-container config") -> None:
     """Checks what jiant itself would only trip over later.
 
     Raises:
-        ConfigError: a key or a task's entry is missing.
+        SettingsError: a line for each key that is missing, unknown or of a wrong value.
     """
-    _check_keys(config, where)
-    names = list(config["task_config_path_dict"])
-    for key in ("task_cache_config_dict", "task_specific_configs_dict"):
-        for name in names:
-            if name not in config[key]:
-                raise ConfigError(f"{where}: {key} has no entry for task {name!r}")
-            if not isinstance(config[key][name], Mapping):
-                raise ConfigError(f"{where}: {key}.{name}: a JSON object is needed")
-    train_tasks = config["task_run_config"]["train_task_list"]
-    for name in train_tasks:
-        if train_tasks.count(name) > 1:
-            raise ConfigError(f"{where}: train_task_list names task {name!r} twice")
-        if name not in names:
-            raise ConfigError(
-                f"{where}: train_task_list names unknown task {name!r}; {nearest(name, names)}"
-            )
-        if name not in config["taskmodels_config"]["task_to_taskmodel_map"]:
-            raise ConfigError(f"{where}: task_to_taskmodel_map has no entry for task {name!r}")
-    for name, path in config["task_config_path_dict"].items():
-        if not Path(path).is_file():
-            raise ConfigError(f"{where}: task {name!r}: {path}: no such file")
-
-
-def _check_keys(config: ContainerConfig, where: str) -> None:
-    for key in CONTAINER_KEYS:
-        if key not in config:
-            raise ConfigError(f"{where}: key {key!r} is missing")
-        if not isinstance(config[key], Mapping):
-            raise ConfigError(f"{where}: {key}: a JSON object is needed, found {config[key]!r:.60}")
-    for place, keys in _NEEDED_BELOW.items():
-        for key in keys:
-            if key not in config[place]:
-                raise ConfigError(f"{where}: key '{place}.{key}' is missing")
+    parse_settings(Container, config, where=where)
 
 
 def restrict_container_config(

@@ -11,13 +11,14 @@ from gradts_plugin.errors import HostError
 from gradts_plugin.hosts.jiant.architectures import require_supported_encoder
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.settings.run_file import ModelSettings
+from gradts_plugin.hosts.jiant.pretrained import load_tokenizer, read_config
+from gradts_plugin.settings.reading import read_json
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
 # ruff: noqa: E402
 from jiant.proj.main.modeling import model_setup as jiant_model_setup
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoModel
 
 #: A tokenizer lies in a model folder under one of these names.
 TOKENIZER_FILES = (
@@ -30,35 +31,17 @@ TOKENIZER_FILES = (
     "spm.model",
 )
 
-
-def require_tokenizer(name_or_path: str) -> None:
-    """Refuses a local encoder folder without a tokenizer; transformers would make an empty one.
-
-    Raises:
-        HostError: there is none.
-    """
-    folder = Path(name_or_path)
-    if folder.is_dir() and not any((folder / file).exists() for file in TOKENIZER_FILES):
-        raise HostError(
-            f"encoder folder {name_or_path} has no tokenizer; "
-            "save it there with tokenizer.save_pretrained"
-        )
-
-
-def read_model_type(name_or_path: str) -> str:
-    """The architecture of a hub name or local folder.
-
-    Raises:
-        HostError: it cannot be read.
-    """
-    folder = Path(name_or_path)
-    if (folder.is_absolute() or name_or_path.startswith(".")) and not folder.is_dir():
-        raise HostError(f"encoder folder {name_or_path}: no such folder")
-    try:
-        return str(AutoConfig.from_pretrained(name_or_path).model_type)
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise HostError(f"encoder {name_or_path!r} cannot be read: {first_line}") from error
+#: What transformers reads of a folder, where it is there; objects, all of them.
+JSON_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "model.safetensors.index.json",
+    "pytorch_model.bin.index.json",
+)
 
 
 def fingerprint_encoder(arguments: HostArguments) -> str:
@@ -70,13 +53,13 @@ def fingerprint_encoder(arguments: HostArguments) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(0)  # a pooler that the checkpoint lacks is made at random, too
         encoder = AutoModel.from_pretrained(arguments.hf_pretrained_model_name_or_path)
-    try:
-        weights = torch.load(arguments.model_path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise nearly anything
-        first_sentence = str(error).split(". ", maxsplit=1)[0]
-        raise HostError(f"{arguments.model_path} holds no weights: {first_sentence}") from error
+    weights = read_weights(arguments.model_path)
     digest = hashlib.sha256(arguments.model_load_mode.encode())
     digest.update(type(encoder).__name__.encode())
+    if encoder.dtype != torch.float32:
+        # Versions up to 0.2 probed such encoders in the precision in which they are stored.
+        digest.update(b"computed in fp32")
+        encoder.float()
     if arguments.model_load_mode.startswith("from_transformers"):
         jiant_model_setup.load_encoder_from_transformers_weights(encoder, weights)
         weights = encoder.state_dict()
@@ -86,34 +69,67 @@ def fingerprint_encoder(arguments: HostArguments) -> str:
     return digest.hexdigest()
 
 
-def check_encoder(model: ModelSettings) -> str:
+def read_weights(path: str) -> dict[str, torch.Tensor]:
+    """The weights that jiant starts from, by their names.
+
+    Raises:
+        HostError: the file holds none.
+    """
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        first_sentence = str(error).split(". ", maxsplit=1)[0]
+        raise HostError(f"{path} holds no weights: {first_sentence}") from error
+    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        raise HostError(f"{path} holds no weights: a mapping of names to tensors is needed")
+    return weights
+
+
+def check_encoder(name_or_path: str) -> str:
     """Checks that an encoder and its tokenizer are there and supported; writes nothing.
 
     Args:
-        model: hub name or local folder.
+        name_or_path: hub name or local folder.
 
     Returns:
         The hub name, or the absolute path of the folder.
 
     Raises:
+        ConfigError: a JSON file of it is broken.
         HostError: the encoder cannot be read, has no tokenizer, or is of an unsupported kind.
     """
-    name = model.name_or_path
+    name = name_or_path
     local = Path(name).expanduser()
     if local.is_dir():
         name = str(local.absolute())
-        require_tokenizer(name)
-        if not any((*local.glob("*.safetensors"), *local.glob("*.bin"))):
-            raise HostError(
-                f"encoder folder {model.name_or_path} has no weights (*.safetensors or *.bin); "
-                f"save them there with model.save_pretrained"
-            )
-    require_supported_encoder(read_model_type(name))
-    try:
-        AutoTokenizer.from_pretrained(name, use_fast=False)
-    except (OSError, ValueError, ImportError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        _check_folder(local, name_or_path)
+    elif local.is_absolute() or name.startswith("."):
+        raise HostError(f"encoder folder {name_or_path}: no such folder")
+    config = read_config(name)
+    require_supported_encoder(config.model_type)
+    if config.num_hidden_layers < 1:
         raise HostError(
-            f"the tokenizer of encoder {model.name_or_path!r} cannot be read: {first_line}"
-        ) from error
+            f"encoder {name_or_path!r}: num_hidden_layers is {config.num_hidden_layers}; at least "
+            "one layer is needed"
+        )
+    load_tokenizer(name)
     return name
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    """Refuses a folder with broken files, or without weights or a tokenizer.
+
+    Without one, transformers would make an empty tokenizer.
+    """
+    if not any((folder / file).exists() for file in TOKENIZER_FILES):
+        raise HostError(
+            f"encoder folder {name} has no tokenizer; save it there with tokenizer.save_pretrained"
+        )
+    if not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
+        raise HostError(
+            f"encoder folder {name} has no weights (*.safetensors or *.bin); "
+            f"save them there with model.save_pretrained"
+        )
+    for path in (folder / file for file in JSON_FILES if (folder / file).exists()):
+        if not isinstance(read_json(path), dict):
+            raise HostError(f"{path}: a JSON object is needed")

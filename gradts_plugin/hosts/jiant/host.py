@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from gradts_plugin.errors import HostError
-from gradts_plugin.hosts.jiant.architectures import require_supported_encoder
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.caches import open_cache
 from gradts_plugin.hosts.jiant.compat import apply_mends
@@ -20,15 +19,12 @@ from gradts_plugin.hosts.jiant.container import (
     check_container_config,
     specified_sampler,
 )
-from gradts_plugin.hosts.jiant.encoder import (
-    fingerprint_encoder,
-    read_model_type,
-    require_tokenizer,
-)
+from gradts_plugin.hosts.jiant.encoder import check_encoder, fingerprint_encoder
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.launch import training_command
 from gradts_plugin.hosts.jiant.lending import LentModel, shared_by_all
 from gradts_plugin.hosts.jiant.original_config import original_parts
+from gradts_plugin.hosts.jiant.pretrained import read_config
 from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.reading import describe_task, read_texts
 from gradts_plugin.hosts.jiant.rewriting import with_filtered_caches
@@ -82,12 +78,13 @@ class JiantHost:
         self._log_file = log_file
         self._streams = sys.stdout, sys.stderr
         self._switches = switches
-        self._model_type = read_model_type(arguments.hf_pretrained_model_name_or_path)
-        require_supported_encoder(self._model_type)
-        require_tokenizer(arguments.hf_pretrained_model_name_or_path)
-        if not Path(arguments.model_path).is_file():
-            raise HostError(f"model_path {arguments.model_path}: no such file")
-        with self._quiet():
+        encoder = check_encoder(arguments.hf_pretrained_model_name_or_path)
+        self._model_type = read_config(encoder).model_type
+        for name in ("model_path", "model_config_path"):
+            path = getattr(arguments, name)
+            if path is not None and not Path(path).is_file():
+                raise HostError(f"{name} {path}: no such file")
+        with silenced(None):  # nothing is written before all is checked
             self._tasks = container_setup.create_task_dict(
                 self._config["task_config_path_dict"], verbose=False
             )

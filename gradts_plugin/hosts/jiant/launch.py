@@ -7,7 +7,8 @@ import importlib.util
 import runpy
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from gradts_plugin.settings.training import TrainingSettings
 if TYPE_CHECKING:  # it imports jiant, which takes seconds
     from gradts_plugin.hosts.jiant.arguments import HostArguments
 
-__all__ = ["run_host_module", "training_command"]
+__all__ = ["predicting_command", "run_host_module", "training_command"]
 
 #: What jiant's documentation starts, for the error message.
 _PROGRAMS = (
@@ -80,17 +81,47 @@ def training_command(
     learning_rate = training.learning_rate or arguments.learning_rate
     max_grad_norm = training.max_grad_norm or arguments.max_grad_norm
     given = {
+        **_starting_point(config_path, output_dir, arguments),
+        "learning_rate": f"{learning_rate:g}",
+        "max_grad_norm": f"{max_grad_norm:g}",
+        "optimizer_type": "radam" if training.optimizer == "radam" else "adam",
+        "seed": seed,
+    }
+    flags = "--do_train --do_val --do_save_best" + " --no_cuda" * arguments.no_cuda
+    return _run_script_command(given, flags)
+
+
+def predicting_command(
+    config_path: Path, arguments: HostArguments, *, weights: Path, output_dir: Path
+) -> str:
+    """The command line with which plain jiant predicts with weights that were trained.
+
+    Args:
+        config_path: the container config that they were trained by.
+        arguments: what jiant was started with.
+        weights: the file.
+        output_dir: where jiant is to write.
+    """
+    trained = replace(arguments, model_path=str(weights), model_load_mode="all")
+    flags = "--do_val --write_val_preds" + " --no_cuda" * arguments.no_cuda
+    return _run_script_command(_starting_point(config_path, output_dir, trained), flags)
+
+
+def _starting_point(
+    config_path: Path, output_dir: Path, arguments: HostArguments
+) -> dict[str, object]:
+    return {
         "jiant_task_container_config_path": config_path,
         "output_dir": output_dir,
         "hf_pretrained_model_name_or_path": arguments.hf_pretrained_model_name_or_path,
         "model_path": arguments.model_path,
         "model_config_path": arguments.model_config_path,
         "model_load_mode": arguments.model_load_mode,
-        "learning_rate": f"{learning_rate:g}",
-        "max_grad_norm": f"{max_grad_norm:g}",
-        "optimizer_type": "radam" if training.optimizer == "radam" else "adam",
-        "seed": seed,
     }
+
+
+def _run_script_command(given: Mapping[str, object], flags: str) -> str:
+    """jiant's run script with arguments, but those that are jiant's defaults."""
     standard = {
         "model_load_mode": "from_transformers",
         "max_grad_norm": "1",
@@ -105,7 +136,7 @@ def training_command(
                 for name, value in given.items()
                 if name not in standard or value != standard[name]
             ),
-            "--do_train --do_val --do_save_best" + " --no_cuda" * arguments.no_cuda,
+            flags,
         ]
     )
 

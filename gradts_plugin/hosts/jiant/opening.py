@@ -8,14 +8,17 @@ from typing import Any
 
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.container import ContainerConfig
+from gradts_plugin.hosts.jiant.container_schema import ModelArguments
 from gradts_plugin.hosts.jiant.encoder import check_encoder
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.host import JiantHost
 from gradts_plugin.hosts.jiant.preparing.checking import check_data
 from gradts_plugin.hosts.jiant.preparing.prepare import link_prepared, prepare
 from gradts_plugin.hosts.jiant.preparing.task_values import read_task_configs
+from gradts_plugin.hosts.jiant.rehearsal import rehearse, rehearse_setup
 from gradts_plugin.hosts.jiant.tasks.attaching import attach
 from gradts_plugin.records import Selection, TrainingPlan, TrainStep
+from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.tasks.task_configs import TaskValues
@@ -33,7 +36,7 @@ class JiantOpening:
         attach_tasks(hook)
         self._run_file = run_file
         self._hook = hook
-        self._encoder = check_encoder(run_file.model)
+        self._encoder = check_encoder(run_file.model.name_or_path)
         self._tasks = read_task_configs(run_file, task_configs)
 
     @property
@@ -42,8 +45,9 @@ class JiantOpening:
         return tuple(self._tasks)
 
     def check(self) -> None:
-        """Reads the training and dev data of each task that is not tokenised yet."""
-        check_data(self._run_file, self._tasks)
+        """Reads the data of each task that is not tokenised yet, and tries the encoder on it."""
+        samples = check_data(self._run_file, self._tasks)
+        rehearse(self._encoder, self._run_file.model.max_seq_length, samples)
 
     def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> JiantHost:
         """Exports the encoder, tokenises and caches the tasks, and writes a container config."""
@@ -98,6 +102,28 @@ def open_host(
         rewrite_config=rewrite,
         log_file=log_file,
     )
+
+
+def open_given(
+    container_config: ContainerConfig,
+    arguments: HostArguments,
+    settings: GradTSSettings,
+    hook: Any,
+    *,
+    work_dir: Path,
+    log_file: Path | None,
+) -> JiantHost:
+    """jiant on a set-up that others made: as `open_host`, and all of it is tried before.
+
+    Raises:
+        GradTSError: the config, an argument, a task, a cache or the encoder is wrong.
+    """
+    parse_settings(ModelArguments, vars(arguments), where="jiant's arguments")
+    host = open_host(
+        container_config, arguments, settings, hook, work_dir=work_dir, log_file=log_file
+    )
+    rehearse_setup(container_config, arguments, alone=settings.primary_task)
+    return host
 
 
 def attach_tasks(hook: Any) -> None:

@@ -10,6 +10,7 @@ from gradts_plugin.errors import ConfigError
 from gradts_plugin.hosts.jiant.container import ContainerConfig
 from gradts_plugin.json_forms import JsonValue
 from gradts_plugin.settings.reading import read_json
+from gradts_plugin.stores.checksums import check_sum
 
 
 def read_container_config(path: Path) -> tuple[ContainerConfig, dict[str, JsonValue]]:
@@ -25,6 +26,7 @@ def read_container_config(path: Path) -> tuple[ContainerConfig, dict[str, JsonVa
         ConfigError: the file is missing or broken.
     """
     values = read_json(path)
+    check_sum(path, "select again")
     if not isinstance(values, dict):
         raise ConfigError(
             f"{path}: expected a task-container config, found {type(values).__name__}"
@@ -40,9 +42,9 @@ def read_container_config(path: Path) -> tuple[ContainerConfig, dict[str, JsonVa
             config["task_run_config"] = {**config["task_run_config"], **original["task_run_config"]}
             config["sampler_config"] = original["sampler_config"]
             config["global_train_config"] = original["global_train_config"]
-            # A record of 0.1 has none, for nothing of it was changed.
-            key = "task_specific_configs_dict"
-            config[key] = original.get(key, config[key])
+            # An earlier version's record has none, for nothing of it was changed.
+            for key in ("task_specific_configs_dict", "taskmodels_config"):
+                config[key] = original.get(key, config[key])
             for name, folder in original["train_caches"].items():
                 config["task_cache_config_dict"][name]["train"] = folder
         except (KeyError, TypeError, AttributeError) as error:
@@ -78,6 +80,7 @@ def original_parts(config: ContainerConfig, subset_tasks: Sequence[str]) -> Cont
         "sampler_config": config["sampler_config"],
         "global_train_config": config["global_train_config"],
         "task_specific_configs_dict": config["task_specific_configs_dict"],
+        "taskmodels_config": config["taskmodels_config"],
         "train_caches": {
             name: config["task_cache_config_dict"][name]["train"] for name in subset_tasks
         },

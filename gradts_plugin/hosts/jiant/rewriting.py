@@ -16,7 +16,10 @@ from gradts_plugin.hosts.jiant.container import (
     restrict_sampler_config,
     specified_sampler,
 )
+from gradts_plugin.hosts.jiant.saving import refusals_told
 from gradts_plugin.records import IntArray, KeptInstances, Selection
+from gradts_plugin.stores.checksums import made_from, publish_made
+from gradts_plugin.stores.files import folder_in_the_making
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -46,6 +49,13 @@ def rewrite_container_config(
     run_lists = rewritten["task_run_config"]
     run_lists["train_task_list"] = train_tasks
     run_lists["train_val_task_list"] = [selection.primary_task]
+    # Heads of others would be random, and trained weights of a trial have none of them.
+    for key in ("val_task_list", "test_task_list"):
+        run_lists[key] = [name for name in run_lists[key] if name in train_tasks]
+    heads = rewritten["taskmodels_config"]["task_to_taskmodel_map"]
+    rewritten["taskmodels_config"]["task_to_taskmodel_map"] = {
+        name: head for name, head in heads.items() if name in train_tasks
+    }
     if selection.mixing_ratios:
         rewritten["sampler_config"] = specified_sampler(selection.mixing_ratios)
     else:
@@ -72,7 +82,7 @@ def with_filtered_caches(
         digest = hashlib.sha256(np.sort(ids).astype("<i8").tobytes())
         digest.update(hash_cache(source).encode())
         target = folder / f"{name}-{digest.hexdigest()[:16]}"
-        if not (target / "data_args.p").exists():
+        if made_from(target) is None:
             _write_filtered_cache(name, Path(source), target, ids)
         rewritten["task_cache_config_dict"][name]["train"] = str(target)
     return rewritten
@@ -87,8 +97,11 @@ def _write_filtered_cache(name: str, source: Path, target: Path, ids: IntArray) 
             f"task {name!r}: {len(wanted)} instances are to be kept, but only {len(rows)} of them "
             f"are in {source}"
         )
-    partial = target.with_name(target.name + ".partial")
-    caching.chunk_and_save(
-        data=rows, chunk_size=cache.chunk_size, data_args=cache.data_args, output_dir=str(partial)
-    )
-    partial.rename(target)
+    with folder_in_the_making(target.parent) as partial, refusals_told(target.parent):
+        caching.chunk_and_save(
+            data=rows,
+            chunk_size=cache.chunk_size,
+            data_args=cache.data_args,
+            output_dir=str(partial),
+        )
+        publish_made(partial, target, {"name": target.name})

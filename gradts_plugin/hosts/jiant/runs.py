@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.hosts.jiant import pickles
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.container_schema import RunArguments
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches, mended
+from gradts_plugin.hosts.jiant.launch import predicting_command
 from gradts_plugin.hosts.jiant.training.observing import StepObserver
 from gradts_plugin.hosts.jiant.training.recipe import OwnSettings
 from gradts_plugin.hosts.jiant.training.runner import observed_host_runs
 from gradts_plugin.json_forms import from_json
 from gradts_plugin.records import Recipe
+from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.selection import GradTSSettings
 
@@ -83,10 +86,34 @@ def _parse(configuration_class: Any, arguments: Sequence[str]) -> Any:
 
 
 def host_arguments(configuration: Any) -> HostArguments:
-    """What probes and trials take from jiant's own arguments."""
+    """What probes and trials take from jiant's own arguments.
+
+    Raises:
+        SettingsError: an argument has a value that jiant's run could not use.
+    """
+    given = {name: getattr(configuration, name) for name in RunArguments.model_fields}
+    parse_settings(RunArguments, given, where="jiant's arguments")
     return HostArguments(
         **{field.name: getattr(configuration, field.name) for field in fields(HostArguments)}
     )
+
+
+def following(configuration: Any, config_path: Path) -> str | None:
+    """The command that predicts with what a run trained; None where it kept no weights.
+
+    Args:
+        configuration: jiant's `RunConfiguration` of the run.
+        config_path: the container config that was trained.
+    """
+    folder = Path(configuration.output_dir)
+    for name in ("best_model.p", "last_model.p"):
+        if (folder / name).is_file():
+            arguments = host_arguments(configuration)
+            output_dir = folder / "predictions"
+            return predicting_command(
+                config_path, arguments, weights=folder / name, output_dir=output_dir
+            )
+    return None
 
 
 def run_plainly(mode: str, arguments: Sequence[str]) -> None:
@@ -142,7 +169,7 @@ def checkpointed_run(arguments: Sequence[str]) -> tuple[Any, Path]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such checkpoint")
     try:
-        metadata = torch.load(path, map_location="cpu", weights_only=False)["metadata"]
+        metadata = pickles.load(path, map_location="cpu")["metadata"]
         return runscript.RunConfiguration.from_dict(metadata["args"]), path
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from gradts_plugin.records import Ranking, Selection
@@ -18,7 +19,9 @@ from gradts_plugin.report.figures.style import (
 
 
 def ranking_picture(ranking: Ranking, selection: Selection) -> Picture:
-    """The candidates, best first, with their intervals."""
+    """The candidates that were ranked, best first, with their intervals."""
+    ranked = tuple(candidate for candidate in ranking.candidates if candidate.note is None)
+    ranking = dataclasses.replace(ranking, candidates=ranked)
     selected = selection.auxiliary_tasks
     best = ranking.candidates[0]
     last = ranking.candidates[-1]

@@ -124,7 +124,10 @@ def _tables(source: DatasetSource) -> Mapping[str, Sequence[str]]:
     if not suffixes & {".csv", ".tsv"}:
         return {}
     with _dataset_errors(source):
-        config = datasets.load_dataset_builder(source.path, source.name).config
+        builder = datasets.load_dataset_builder(source.path, source.name)
+    config, known = builder.config, builder.info.features or {}
+    if any(isinstance(feature, datasets.ClassLabel) for feature in known.values()):
+        return {}  # the folder's card names the classes, which only `datasets` reads
     is_table = hasattr(config, "keep_default_na") and config.data_files
     return {str(split): files for split, files in config.data_files.items()} if is_table else {}
 

@@ -55,7 +55,8 @@ def read_json_file(source: Source) -> Iterator[Row]:
 
 
 def _no_object(row: object) -> str:
-    return f"expected a JSON object, found {type(row).__name__}"
+    hint = "; 'format': 'json' reads an array of them" if isinstance(row, list) else ""
+    return f"expected a JSON object, found {type(row).__name__}{hint}"
 
 
 def _rows(content: Any, name: str) -> list[Any]:

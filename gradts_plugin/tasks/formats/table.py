@@ -107,6 +107,11 @@ def _problem(
 
 
 def _check_header(source: Source, columns: Sequence[str], place: str) -> None:
+    others = [mark for mark in ("\t", ";", "|", ",") if len(columns) == 1 and mark in columns[0]]
+    if others:
+        raise DataError(
+            f"{place}: one column, {columns[0]!r:.60}; is the 'separator' {others[0]!r}?"
+        )
     for name in source.used:
         if columns.count(str(name).strip()) > 1:
             raise DataError(f"{place}: column {str(name)!r} appears twice in the header")

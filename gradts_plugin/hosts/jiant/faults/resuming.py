@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from gradts_plugin.hosts.jiant.faults.data_order import Batches, Position, Repea
 from gradts_plugin.hosts.jiant.faults.random_streams import RandomStates
 from gradts_plugin.hosts.jiant.faults.replacing import replaced
 from gradts_plugin.hosts.jiant.lookup import module_named
+from gradts_plugin.hosts.jiant.saving import save_whole
 
 #: Where our part lies in jiant's checkpoint; plain jiant ignores it.
 _STATE_KEY = "gradts"
@@ -39,11 +40,9 @@ def complete_checkpoints(order_seed: int | None) -> Iterator[None]:
         yield
 
 
-def _save(obj: Any, path: str, temp_path: str | None = None) -> None:
+def _save(obj: Any, path: str, temp_path: str | None = None) -> None:  # noqa: ARG001
     # jiant removes the old checkpoint before it renames the new one.
-    temporary = temp_path or path + "._temp"
-    torch.save(obj, temporary)
-    os.replace(temporary, path)  # noqa: PTH105 (jiant's paths are text)
+    save_whole(obj, Path(path))
 
 
 @dataclass(frozen=True)

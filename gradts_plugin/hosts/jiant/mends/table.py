@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradts_plugin.hosts.jiant.mends import (
     adamw,
     batch_fields,
+    encoder_loading,
     hidden_states,
     pickled_files,
     tokenizer_classes,
@@ -20,6 +21,7 @@ MENDS: tuple[Mend, ...] = (
     adamw.MEND,
     zero_gradients.MEND,
     hidden_states.MEND,
+    encoder_loading.MEND,
     batch_fields.MEND,
     tokenizer_classes.MEND,
 )

@@ -15,6 +15,7 @@ from gradts_plugin.hosts.jiant.preparing.tokenising import (
     is_prepared,
     test_cache_folder,
 )
+from gradts_plugin.hosts.jiant.rehearsal import Sample
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.tasks import task_configs
 from gradts_plugin.tasks.task_configs import TaskValues
@@ -24,8 +25,11 @@ apply_mends()  # jiant cannot be imported before its breaks are mended
 # ruff: noqa: E402
 from jiant.tasks import retrieval
 
+#: So many examples of a task are tokenised before the others.
+SAMPLE_SIZE = 32
 
-def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> None:
+
+def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sample]:
     """Reads the data of each task that is not tokenised yet; writes nothing.
 
     Of the tasks whose test scores are asked for, the test data too.
@@ -34,24 +38,30 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> None:
         run_file: the run.
         configs: from `read_task_configs`.
 
+    Returns:
+        These tasks, with their first training examples.
+
     Raises:
         ConfigError, DataError: a task cannot be made or its data cannot be read.
     """
+    samples: list[Sample] = []
     for name, values in configs.items():
         explained = task_configs.is_custom(values)
         if not is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
             task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
-            for split in ("train", "val"):
-                _check_split(task, split, explained=explained)
+            examples = _check_split(task, "train", explained=explained)
+            samples.append((task, examples[:SAMPLE_SIZE]))
+            _check_split(task, "val", explained=explained)
         if not (run_file.score_test and name in run_file.scored_tasks and has_test_file(values)):
             continue
         as_dev, folder = test_as_dev(values), test_cache_folder(run_file.output_dir, name)
         if not is_prepared(folder, cache_identity(as_dev, run_file.model)):
             task = retrieval.create_task_from_config(copy.deepcopy(as_dev), base_path=".")
             _check_split(task, "val", explained=explained)
+    return samples
 
 
-def _check_split(task: Any, split: str, *, explained: bool) -> None:
+def _check_split(task: Any, split: str, *, explained: bool) -> list[Any]:
     """Reads one split; `explained`: the task's own errors say what is wrong."""
     read = task.get_train_examples if split == "train" else task.get_val_examples
     try:
@@ -78,3 +88,4 @@ def _check_split(task: Any, split: str, *, explained: bool) -> None:
                 f"task {task.name!r}: {split} row {number} has the unknown label {label!r}; "
                 f"{nearest(label, map(str, known))}"
             )
+    return examples

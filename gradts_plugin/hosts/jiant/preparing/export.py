@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 import torch
@@ -12,8 +11,10 @@ from gradts_plugin.errors import HostError
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.quiet import silenced
-from gradts_plugin.settings.reading import read_json
-from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.hosts.jiant.saving import refusals_told
+from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.stores.checksums import made_from, publish_made
+from gradts_plugin.stores.files import folder_in_the_making
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
 
@@ -25,7 +26,7 @@ DEFAULT_LEARNING_RATE = 5e-5
 
 
 def export_encoder(name: str, folder: Path, log_file: Path) -> HostArguments:
-    """Exports an encoder with jiant's own exporter, unless that was done before.
+    """Exports an encoder with jiant's own exporter, unless that was done before and is whole.
 
     Args:
         name: from `check_encoder`.
@@ -35,36 +36,31 @@ def export_encoder(name: str, folder: Path, log_file: Path) -> HostArguments:
     Raises:
         HostError: the encoder cannot be read, or is another one than was exported here before.
     """
-    weights = folder / "model" / "model.p"
-    origin = folder / "origin.json"
     identity = {"encoder": name, "files": _folder_digest(Path(name))}
-    if weights.exists():
-        if origin.exists() and read_json(origin) != identity:
-            raise HostError(
-                f"encoder {name!r} has changed since {folder} was prepared from it; choose "
-                "another output_dir"
-            )
-    else:
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        with silenced(log_file), torch.random.fork_rng():
-            torch.manual_seed(0)  # heads that the checkpoint lacks are made at random
-            try:
-                export_model.export_model(
-                    hf_pretrained_model_name_or_path=name, output_base_path=str(partial)
-                )
-            except (OSError, ValueError, ImportError) as error:
-                first_line = str(error).strip().splitlines()[0]
-                raise HostError(f"encoder {name!r}: {first_line}") from error
-        write_json_atomic(partial / origin.name, identity)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+    found = made_from(folder)
+    if found is None:
+        _export(name, folder, identity, log_file)
+    elif found != identity:
+        raise HostError(
+            f"encoder {name!r} has changed since {folder} was prepared from it; choose another "
+            "output_dir"
+        )
     return HostArguments(
         hf_pretrained_model_name_or_path=name,
-        model_path=str(weights),
+        model_path=str(folder / "model" / "model.p"),
         model_config_path=str(folder / "model" / "config.json"),
         learning_rate=DEFAULT_LEARNING_RATE,
     )
+
+
+def _export(name: str, folder: Path, identity: JsonObject, log_file: Path) -> None:
+    with folder_in_the_making(folder.parent) as partial:
+        with silenced(log_file), torch.random.fork_rng(), refusals_told(folder.parent):
+            torch.manual_seed(0)  # heads that the checkpoint lacks are made at random
+            export_model.export_model(
+                hf_pretrained_model_name_or_path=name, output_base_path=str(partial)
+            )
+        publish_made(partial, folder, identity)
 
 
 def _folder_digest(folder: Path) -> str:

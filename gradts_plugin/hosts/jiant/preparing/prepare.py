@@ -19,6 +19,7 @@ from gradts_plugin.hosts.jiant.preparing.tokenising import (
 )
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.settings.training import DEFAULT_EPOCHS
+from gradts_plugin.stores.checksums import made_from
 from gradts_plugin.stores.files import write_json_atomic
 from gradts_plugin.tasks.task_configs import TaskValues
 
@@ -91,7 +92,7 @@ def link_prepared(source: Path, run_file: RunFile, configs: Mapping[str, TaskVal
         for name, values in configs.items()
         if is_prepared(source / "caches" / name, cache_identity(values, run_file.model))
     }
-    if (source / "encoder" / "model" / "model.p").exists():
+    if made_from(source / "encoder") is not None:
         links[source / "encoder"] = run_file.output_dir / "encoder"
     for folder, link in links.items():
         link.parent.mkdir(parents=True, exist_ok=True)

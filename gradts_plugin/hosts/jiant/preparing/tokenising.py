@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import json
 from pathlib import Path
 
 from gradts_plugin.errors import DataError, GradTSError
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
 from gradts_plugin.hosts.jiant.quiet import silenced
+from gradts_plugin.hosts.jiant.saving import refusals_told
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.settings.reading import read_json
 from gradts_plugin.settings.run_file import ModelSettings, RunFile
-from gradts_plugin.stores.files import write_json_atomic
+from gradts_plugin.stores.checksums import made_from, publish_made
+from gradts_plugin.stores.files import folder_in_the_making, write_json_atomic
 from gradts_plugin.tasks.task_configs import TaskValues
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
@@ -23,9 +24,6 @@ from jiant.proj.main import tokenize_and_cache
 
 #: Rows per cache file. Small, so that a probe holds few rows at a time.
 CHUNK_SIZE = 1000
-
-#: Marks a finished folder of caches and says what it was made from.
-PREPARED = "prepared.json"
 
 
 def tokenise(
@@ -39,15 +37,26 @@ def tokenise(
     identity = cache_identity(values, model)
     if is_prepared(folder, identity):
         return True
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with silenced(log_file):
+    with folder_in_the_making(folder.parent) as partial:
+        _tokenise(config_path, values, partial, model, log_file)
+        publish_made(partial, folder, identity)
+    return False
+
+
+def _tokenise(
+    config_path: Path,
+    values: TaskValues,
+    folder: Path,
+    model: ModelSettings,
+    log_file: Path,
+) -> None:
+    with silenced(log_file), refusals_told(folder.parent):
         try:
             tokenize_and_cache.main(
                 tokenize_and_cache.RunConfiguration(
                     task_config_path=str(config_path),
                     hf_pretrained_model_name_or_path=model.name_or_path,
-                    output_dir=str(partial),
+                    output_dir=str(folder),
                     phases="train,val",
                     max_seq_length=model.max_seq_length,
                     chunk_size=CHUNK_SIZE,
@@ -61,10 +70,6 @@ def tokenise(
         except KeyError as error:
             # jiant's own tasks: a path, field or label is missing.
             raise DataError(f"task {values['name']!r}: {error} is missing or unknown") from error
-    write_json_atomic(partial / PREPARED, identity)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return False
 
 
 def tokenise_test(
@@ -88,8 +93,8 @@ def cache_folder(run_file: RunFile, name: str) -> Path:
 
 
 def test_cache_folder(output_dir: Path, name: str) -> Path:
-    """Where the caches of a task's test split lie."""
-    return output_dir.absolute() / "caches" / "test" / name
+    """Where the caches of a task's test split lie: apart, since a task may be named "test"."""
+    return output_dir.absolute() / "test_caches" / name
 
 
 def cache_identity(values: TaskValues, model: ModelSettings) -> JsonObject:
@@ -103,9 +108,8 @@ def cache_identity(values: TaskValues, model: ModelSettings) -> JsonObject:
 
 
 def is_prepared(folder: Path, identity: JsonObject) -> bool:
-    """Whether a folder holds finished caches that were made from just this."""
-    marker = folder / PREPARED
-    return marker.exists() and bool(read_json(marker) == identity)
+    """Whether a folder holds whole caches that were made from just this."""
+    return bool(made_from(folder) == json.loads(json.dumps(identity)))
 
 
 def _data_digest(values: TaskValues) -> str:

@@ -39,6 +39,8 @@ def attach(load_task: LoadTask = _no_task) -> None:
     def create_task_from_config(
         config: Any, base_path: str | None = None, verbose: bool = False
     ) -> Any:
+        if not isinstance(config, Mapping):
+            raise ConfigError(f"a task config is a JSON object, not {type(config).__name__}")
         folder = Path(base_path or ".")
         task = load_task(config, folder)
         if task is not None:
@@ -46,7 +48,13 @@ def attach(load_task: LoadTask = _no_task) -> None:
         if is_custom(config):
             return create_task(config, folder)
         _check_host_task(config)
-        return create(config, base_path=base_path, verbose=verbose)
+        try:
+            return create(config, base_path=base_path, verbose=verbose)
+        except Exception as error:  # each task's class takes its arguments in its own way
+            raise ConfigError(
+                f"task config {config['name']!r}: jiant cannot make its task {config['task']!r}: "
+                f"{error} (paths: {config['paths']!r:.80}, kwargs: {config.get('kwargs')!r:.80})"
+            ) from error
 
     def get_evaluation_scheme_for_task(task: Any) -> Any:
         scheme = getattr(task, "evaluation_scheme", None)
@@ -72,21 +80,19 @@ def _install(create: Callable[..., Any], score: Callable[..., Any]) -> None:
     evaluate.get_evaluation_scheme_for_task = score
 
 
-def _check_host_task(config: Any) -> None:
+def _check_host_task(config: TaskValues) -> None:
     """Explains what jiant would answer with a KeyError.
 
     Raises:
         ConfigError: neither a custom task nor one that jiant knows.
     """
-    if not isinstance(config, Mapping):
-        raise ConfigError(f"a task config is a JSON object, not {type(config).__name__}")
     for key in ("task", "name", "paths"):
         if key not in config:
             raise ConfigError(
                 f"task config {config.get('name', '')!r}: key {key!r} is missing; a custom task "
                 "names its 'kind', one of jiant's own its 'task', 'name' and 'paths'"
             )
-    if config["task"] not in retrieval.TASK_DICT:
+    if str(config["task"]) not in retrieval.TASK_DICT:
         raise ConfigError(
             f"task config {config['name']!r}: jiant has no task {config['task']!r}; "
             f"{nearest(str(config['task']), retrieval.TASK_DICT)}"

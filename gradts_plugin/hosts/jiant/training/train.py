@@ -18,6 +18,7 @@ from gradts_plugin.hosts.jiant.container import (
     specified_sampler,
 )
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches, mended
+from gradts_plugin.hosts.jiant.saving import save_whole
 from gradts_plugin.hosts.jiant.training.evaluation import (
     Evaluation,
     best_evaluation,
@@ -125,8 +126,7 @@ def train(
                 if scheduled is not None:
                     scheduled.after_round(state, evaluations.history)
     if output_dir is not None:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        torch_utils.safe_save(evaluations.weights, str(output_dir / WEIGHTS_FILE))
+        save_whole(evaluations.weights, output_dir / WEIGHTS_FILE)
     best = best_evaluation(evaluations.history)
     result = TrainingResult(
         score=best.score,

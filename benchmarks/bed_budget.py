@@ -1,0 +1,177 @@
+"""How much of what candidates can add is found with how many trainings, from stored ones.
+
+The plainest search there is: the primary alone at both lengths, then one candidate after the other
+in some order, each with one seed; the best of those tried is selected where it helps with enough
+probability given all of them, else none. What it selects is worth its test gain with another seed.
+Every seed chooses once and every other one scores.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import bed
+import numpy as np
+from provenance import markdown_table
+
+from gradts_plugin.gains.gain import gain_of
+from gradts_plugin.gains.shrinkage import p_helps
+from gradts_plugin.records import Trial
+
+#: Selected where it helps with at least this probability.
+CERTAINTY = 0.8
+
+#: Random orders of the candidates.
+ORDERS = 200
+
+#: Name -> the committed ranking whose order is taken; None: random orders.
+WAYS = {"heads": "heads", "embedding": "embedding", "size": "size", "random order": None}
+
+
+def report(found: Mapping[str, Mapping[bed.Set, Trial]], folder: Path) -> dict[str, Any]:
+    """The curves, as a table and a picture.
+
+    Args:
+        found: primary -> its trials, all with the same seeds, two or more.
+        folder: the picture goes there.
+
+    Returns:
+        `results` for JSON, `text` in parts.
+    """
+    found = {name: trials for name, trials in found.items() if _num_seeds(trials) > 1}
+    if not found:
+        return {"results": {}, "text": []}
+    each = {name: _Primary(name, trials) for name, trials in found.items()}
+    oracle = float(np.mean([primary.oracle for primary in each.values()]))
+    results: dict[str, Any] = {"oracle": oracle, "ways": {}}
+    most = max(len(bed.candidates_of(name)) for name in found)
+    for way, ranking in WAYS.items():
+        curves = [primary.curve(primary.orders(ranking)) for primary in each.values()]
+        results["ways"][way] = np.mean(curves, axis=0).tolist()
+    budgets = [2 + number for number in range(1, most + 1)]
+    results["budgets"] = budgets
+    _draw(results, folder / "low_resource_budget.svg")
+    rows = [(way, *(f"{gain:+.3f}" for gain in gains)) for way, gains in results["ways"].items()]
+    text = [
+        "## Gain against the number of trainings",
+        f"Mean test gain over {', '.join(found)} of what one candidate after the other finds, each "
+        f"with one seed, the two lengths of alone counted; selected where P(helps) is {CERTAINTY} "
+        f"or more. The oracle (best dev score of the scoring seeds) gains {oracle:+.3f}.",
+        markdown_table(["order", *(f"{budget} trainings" for budget in budgets)], rows),
+        "![Gain against budget](low_resource_budget.svg)",
+    ]
+    return {"results": results, "text": text}
+
+
+def _num_seeds(trials: Mapping[bed.Set, Trial]) -> int:
+    return min(len(trial.scores) for trial in trials.values())
+
+
+class _Primary:
+    """What single candidates are worth, seed by seed."""
+
+    def __init__(self, name: str, trials: Mapping[bed.Set, Trial]) -> None:
+        self._name = name
+        self._candidates = bed.candidates_of(name)
+        self._seeds = range(_num_seeds(trials))
+        singles = {one: trials[(one,), False] for one in self._candidates}
+        self._gains: list[dict[str, tuple[float, float]]] = []  # seed -> candidate -> gain, error
+        self._worth: list[dict[str | None, float]] = []  # scoring seeds -> candidate -> test gain
+        alone = bed.alone_of(trials)
+        self._oracles = []
+        for seed in self._seeds:
+            baseline = bed.alone_of(
+                {each: _with_seeds(trial, [seed]) for each, trial in trials.items()}
+            )
+            self._gains.append(
+                {
+                    one: (float(gain.gain or 0.0), float(gain.standard_error or 0.0))
+                    for one, trial in singles.items()
+                    for gain in [gain_of(_with_seeds(trial, [seed]), baseline)]
+                }
+            )
+            others = [each for each in self._seeds if each != seed]
+            worth: dict[str | None, float] = {
+                one: _mean_of(trial.test_scores, others) - _mean_of(alone.test_scores, others)
+                for one, trial in singles.items()
+            }
+            self._worth.append({**worth, None: 0.0})
+            on_dev = {
+                one: _mean_of(trial.scores, others) - _mean_of(alone.scores, others)
+                for one, trial in singles.items()
+            }
+            best = max(on_dev, key=on_dev.__getitem__)
+            self._oracles.append(self._worth[-1][best if on_dev[best] > 0 else None])
+
+    @property
+    def oracle(self) -> float:
+        """Mean test gain of the best dev score of the scoring seeds."""
+        return float(np.mean(self._oracles))
+
+    def orders(self, ranking: str | None) -> list[Sequence[str]]:
+        """That of a committed ranking, or random ones."""
+        if ranking is None:
+            rng = random.Random(0)
+            return [rng.sample(self._candidates, len(self._candidates)) for _ in range(ORDERS)]
+        path = bed.RECORDS / f"{self._name}.rankings.json"
+        values = json.loads(path.read_text())[ranking]["values"]
+        return [sorted(self._candidates, key=lambda one: -values[one])]
+
+    def curve(self, orders: Sequence[Sequence[str]]) -> list[float]:
+        """Mean test gain of what is selected, after 1, 2, ... candidates."""
+        found = [
+            [self._worth[seed][self._selected(seed, order[:number])] for seed in self._seeds]
+            for order in orders
+            for number in range(1, len(self._candidates) + 1)
+        ]
+        means = np.array(found).mean(axis=1).reshape(len(orders), -1)
+        return [float(mean) for mean in means.mean(axis=0)]
+
+    def _selected(self, seed: int, tried: Sequence[str]) -> str | None:
+        """The best of those tried, where it is likely enough to help."""
+        gains, errors = zip(*(self._gains[seed][one] for one in tried), strict=True)
+        place = int(np.argmax(gains))
+        return tried[place] if p_helps(gains, errors)[place] >= CERTAINTY else None
+
+
+def _with_seeds(trial: Trial, seeds: Sequence[int]) -> Trial:
+    def chosen(values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(values[seed] for seed in seeds if seed < len(values))
+
+    return replace(
+        trial,
+        scores=chosen(trial.scores),
+        test_scores=chosen(trial.test_scores),
+        predictions=chosen(trial.predictions),
+    )
+
+
+def _mean_of(scores: Sequence[float | None], seeds: Sequence[int]) -> float:
+    return float(np.mean([np.nan if scores[seed] is None else scores[seed] for seed in seeds]))
+
+
+def _draw(results: Mapping[str, Any], path: Path) -> None:
+    """Draws the curves, and the oracle's gain."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams["svg.hashsalt"] = "bed"  # the same numbers give the same file
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
+    for way, gains in results["ways"].items():
+        axes.plot(results["budgets"], gains, marker="o", markersize=4, label=way)
+    axes.axhline(results["oracle"], linestyle=":", color="gray", label="oracle")
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.set_xlabel("trainings")
+    axes.set_ylabel("mean test gain")
+    axes.legend(frameon=False, fontsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)

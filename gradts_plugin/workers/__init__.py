@@ -1,0 +1,1 @@
+"""Who makes what a run needs: this process, or several."""
