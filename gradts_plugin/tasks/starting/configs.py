@@ -17,6 +17,7 @@ from gradts_plugin.tasks.starting.columns import columns_of
 from gradts_plugin.tasks.starting.folders import FoundTask
 from gradts_plugin.tasks.starting.guessing import Guess, guess
 from gradts_plugin.tasks.starting.peeking import (
+    NO_COLUMN,
     Peek,
     checked_rows,
     encoding_of,
@@ -132,7 +133,7 @@ def _of_dataset(folder: Path) -> _Draft:
             "name": "look",
             "kind": "single",
             "metric": "accuracy",
-            "fields": {"text_a": "\0", "label": "\0"},
+            "fields": {"text_a": NO_COLUMN, "label": NO_COLUMN},
             **form,
         },
         where=str(folder),

@@ -20,6 +20,9 @@ from gradts_plugin.tasks.task_configs import TaskConfig, parse_task_config
 #: Rows of a file that are looked at.
 _LOOKED_AT: Final = 100_000
 
+#: No column is called so: readers that leave out what nobody asks for leave out nothing.
+NO_COLUMN: Final = "(every column)"
+
 #: Form of a table: format, separator.
 _Form = tuple[Format, str]
 
@@ -58,8 +61,7 @@ def suffix_format(path: Path) -> Format | None:
 def looking(path: Path, form: Mapping[str, Any], kind: str = "single") -> TaskConfig:
     """A config that reads all columns of a file, by number where it is a table."""
     by_number = form.get("format") in ("csv", "tsv", "conll", "conllu")
-    # No column is called so: readers that leave out what nobody asks for leave out nothing.
-    name = 0 if by_number else "\0"
+    name = 0 if by_number else NO_COLUMN
     roles = ("tokens", "labels") if kind == "tagging" else ("text_a", "label")
     values = {
         "name": "look",
