@@ -63,6 +63,7 @@ _PARTS: Final = {
     "SkippedRows": "skip_rows",
     "Columns": "columns",
     "Division": "split",
+    "HeldOut": "held_out",
     "DatasetSource": "dataset",
     "Splits": "dataset.splits",
     "Fields": "fields",

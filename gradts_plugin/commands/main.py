@@ -20,6 +20,7 @@ from gradts_plugin.errors import ConfigError, nearest
 
 #: Command -> (module, what it does).
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "init": ("init", "a first run file and task configs for a folder of your files"),
     "run": ("run", "a whole run from a YAML run file, or a jiant run with the phases added"),
     "plan": ("plan", "what a run file would train, how long, how much"),
     "probe": ("jiant_probe", "measure the head importance of every task of a jiant set-up"),
@@ -39,6 +40,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 
 EPILOG = """\
 \b
+gradts-select init data        your files: task configs and a run file
 gradts-select run run.yaml     everything, from task files
 gradts-select plan run.yaml    what that would take
 gradts-select run --jiant_task_container_config_path C --output_dir O ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import stat
 from collections.abc import Mapping, Sequence
@@ -108,7 +109,7 @@ def _read_text(path: Path) -> str:
             raise ConfigError(f"{path}: is a device, pipe or socket; a file is needed")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
+        raise ConfigError(no_such_file(path)) from error
     except IsADirectoryError as error:
         raise ConfigError(f"{path}: is a folder, a file is needed") from error
     except PermissionError as error:
@@ -119,3 +120,38 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # a name with a NUL
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def no_such_file(path: Path) -> str:
+    """What to say of a file that is not there: where it is instead, or what is called nearly so."""
+    found = _elsewhere(path.absolute())
+    if found is not None:
+        hint = f"; {found} exists: relative paths start at the folder of the file that names them"
+    else:
+        found = _near(path.absolute())
+        hint = f"; did you mean {found}?" if found is not None else ""
+    return f"{path}: no such file{hint}"
+
+
+def _elsewhere(path: Path) -> Path | None:
+    """The end of a path, below a folder above or the current one; the longest end first."""
+    places = [*path.parents[1:5], Path.cwd()]
+    for length in (4, 3, 2, 1):
+        end = Path(*path.parts[1:][-length:])
+        for place in places:
+            if (place / end).is_file():
+                return place / end
+    return None
+
+
+def _near(path: Path) -> Path | None:
+    """What is called like the first part of a path that is missing."""
+    for part, folder in zip([path, *path.parents], path.parents, strict=False):
+        if folder.is_dir():
+            try:
+                names = [each.name for each in folder.iterdir()]
+            except PermissionError:
+                return None
+            close = difflib.get_close_matches(part.name, names, n=1, cutoff=0.8)
+            return folder / close[0] if close else None
+    return None

@@ -6,8 +6,8 @@ Whatever is wrong with the data is said with file and line; what is left out is 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from gradts_plugin.tasks.formats.json_lines import read_json_file, read_json_lin
 from gradts_plugin.tasks.formats.lines import read_lines
 from gradts_plugin.tasks.formats.rows import BadRow, Reader, Row, Source, Values
 from gradts_plugin.tasks.formats.table import read_table
+from gradts_plugin.tasks.holding_out import held_out_part
 from gradts_plugin.tasks.kinds import NO_LABELS, Split
 from gradts_plugin.tasks.parsing import RowParser, positions
 from gradts_plugin.tasks.sources import Division
@@ -110,7 +111,7 @@ def read_split(
     """Reads one split of a task, and says what was left out (see `read_examples`)."""
     if labels is None:
         labels = task_labels(config, data_folder)
-    return _parsed(settled_paths(config, data_folder), split, labels)
+    return _part(settled_paths(config, data_folder), split, labels)
 
 
 def task_labels(config: TaskConfig, data_folder: Path) -> tuple[str, ...]:
@@ -121,9 +122,9 @@ def task_labels(config: TaskConfig, data_folder: Path) -> tuple[str, ...]:
         data_folder: where relative paths of the config start.
 
     Returns:
-        What the config lists; else the sorted labels of the whole training split, or of all splits
-        (`infer_all`); for multiple choice the positions of the choices ("0", "1", ...); for
-        regression nothing.
+        What the config lists; else the sorted labels of the whole training data, also of what is
+        held out of them, or of all splits (`infer_all`); for multiple choice the positions of the
+        choices ("0", "1", ...); for regression nothing.
 
     Raises:
         ConfigError: the metric does not fit the labels, or one of them may be none.
@@ -196,7 +197,13 @@ def _check_inferred(config: TaskConfig, found: set[str]) -> None:
 def sources_of(config: TaskConfig, split: Split, data_folder: Path) -> tuple[str, ...]:
     """What a split is read from: files side by side, or a dataset's split; none: no such."""
     settled = settled_paths(config, data_folder)
-    return tuple(_place(settled, name) for name in _sources(settled, split))
+    if not settled.is_held_out(split) or settled.held_out is None:
+        return tuple(_place(settled, name) for name in _sources(settled, split))
+    share = settled.held_out.share(split)
+    return tuple(
+        f"{100 * (share or 0):g} % of {_place(settled, name)}"
+        for name in _sources(settled, "train")
+    )
 
 
 def _sources(config: TaskConfig, split: Split) -> tuple[str, ...]:
@@ -220,8 +227,33 @@ def _reader(config: TaskConfig, source: str) -> Reader:
         raise ConfigError(f"task {config.name!r}: {error}") from error
 
 
+def _part(config: TaskConfig, split: Split, labels: tuple[str, ...]) -> SplitRead:
+    """A settled config's split, without what is held out of it.
+
+    Raises:
+        DataError: too few rows to hold any out.
+    """
+    if config.held_out is None or not (split == "train" or config.is_held_out(split)):
+        return _parsed(config, split, labels)
+    whole = _parsed(config, "train", labels)
+    examples = held_out_part(whole.examples, config.held_out, split)
+    if not examples:
+        where = _place(config, _sources(config, "train")[0])
+        raise DataError(
+            f"{where}: held_out.{split}: of {len(whole.examples)} rows none can be spared; each "
+            "class keeps one for training, and rows that share a text stay together"
+        )
+    if split == "train":
+        return replace(whole, examples=examples, num_words_unlabelled=_num_unlabelled(examples))
+    return SplitRead(examples, [], [], _num_unlabelled(examples))
+
+
+def _num_unlabelled(examples: Sequence[Example]) -> int:
+    return sum(label is None for each in examples for label in each.labels)
+
+
 def _parsed(config: TaskConfig, split: Split, labels: tuple[str, ...] | None) -> SplitRead:
-    """A settled config's split; labels None: they are not known yet, any will do."""
+    """A settled config's split as it lies there; labels None: not known yet, any will do."""
     unlabelled_too = split == "test"
     parser = RowParser(config, config.field_names(), labels, unlabelled=unlabelled_too)
     examples: list[Example] = []
@@ -246,8 +278,7 @@ def _parsed(config: TaskConfig, split: Split, labels: tuple[str, ...] | None) ->
         if bad:
             what = f"has no row that is whole; {bad[0]}"
         raise DataError(f"{where}: the {split} split {what}")
-    words = sum(label is None for each in examples for label in each.labels)
-    return SplitRead(examples, without, bad, words)
+    return SplitRead(examples, without, bad, _num_unlabelled(examples))
 
 
 def _rows(config: TaskConfig, split: Split) -> Iterator[Row]:

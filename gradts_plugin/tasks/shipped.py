@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gradts_plugin.errors import ConfigError, nearest
+from gradts_plugin.settings.reading import no_such_file
 
 
 def shipped_task_configs() -> dict[str, Path]:
@@ -39,5 +40,5 @@ def resolve_task_config(name_or_path: str, *, extra: Mapping[str, Path] | None =
     if path.is_file():
         return path
     if path.suffix == ".json" or len(path.parts) > 1:
-        raise ConfigError(f"{name_or_path}: no such task config file")
+        raise ConfigError(no_such_file(path).replace("no such file", "no such task config file", 1))
     raise ConfigError(f"unknown task {name_or_path!r}; {nearest(name_or_path, named)}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import PurePath
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictInt
+from pydantic import AfterValidator, Field, StrictInt, model_validator
 
 from gradts_plugin.settings.parsing import Settings
 from gradts_plugin.tasks.kinds import Split
@@ -64,7 +64,7 @@ class Paths(Settings):
     """
 
     train: DataFiles
-    val: DataFiles
+    val: DataFiles | None = None
     test: DataFiles | None = None
 
     def of(self, split: Split) -> tuple[str, ...]:
@@ -87,6 +87,37 @@ class SkippedRows(Settings):
     train: Annotated[int, Field(ge=0)] = 0
     val: Annotated[int, Field(ge=0)] = 0
     test: Annotated[int, Field(ge=0)] = 0
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class HeldOut(Settings):
+    """Splits that are taken from the training data, where there are no others.
+
+    Attributes:
+        val: share of the training rows that become the dev split.
+        test: share of the training rows that become the test split.
+        seed: which rows those are.
+        drawn_first: which of both is drawn first, from all rows.
+    """
+
+    val: Share | None = None
+    test: Share | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    drawn_first: Literal["val", "test"] = "test"
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Self:
+        if self.val is None and self.test is None:
+            raise ValueError("say how large the dev split is: {'val': 0.2}")
+        if (self.val or 0) + (self.test or 0) >= 1:
+            raise ValueError("val and test leave no rows for training")
+        return self
+
+    def share(self, split: Split) -> float | None:
+        """The share of the training rows that a split takes; None: it is not taken from them."""
+        return {"train": None, "val": self.val, "test": self.test}[split]
 
 
 class Division(Settings):

@@ -44,6 +44,7 @@ from gradts_plugin.tasks.sources import (
     Division,
     FieldName,
     Fields,
+    HeldOut,
     Paths,
     SkippedRows,
 )
@@ -109,6 +110,8 @@ class TaskConfig(Settings):
             (tags) where they are no label of the task.
         metric: the score of the task.
         positive_label: the label that the metric `f1` is computed for.
+        held_out: splits that are taken from the training data: `{"val": 0.2, "seed": 0}`; each
+            class keeps its share, and no text is in two splits.
         max_train_examples: cap on training rows, a seeded sample in file order.
         sample_seed: seed of that sample.
     """
@@ -136,6 +139,7 @@ class TaskConfig(Settings):
     no_label: tuple[NoLabel, ...] | None = None
     metric: Metric
     positive_label: LabelName | None = None
+    held_out: HeldOut | None = None
     max_train_examples: Annotated[int, Field(gt=0, le=10**9)] | None = None
     sample_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
@@ -153,6 +157,21 @@ class TaskConfig(Settings):
     def _has_data(self) -> Self:
         if self.paths is None and self.dataset is None:
             raise ValueError("no data: give 'paths' (files) or 'dataset' (hub name or folder)")
+        return self
+
+    @model_validator(mode="after")
+    def _has_dev_split(self) -> Self:
+        for split in ("val", "test"):
+            named = [f"paths.{split}"] if self.paths and self.paths.of(split) else []
+            if self.dataset and split in self.dataset.splits.model_fields_set:
+                named.append(f"dataset.splits.{split}")
+            if self.is_held_out(split) and named:
+                raise ValueError(f"held_out.{split}: there is {named[0]} already; leave one out")
+        if self.paths and not self.paths.of("val") and not self.is_held_out("val"):
+            raise ValueError(
+                "paths: key 'val' is missing; 'held_out': {'val': 0.2} takes it from the training "
+                "data"
+            )
         return self
 
     @model_validator(mode="after")
@@ -285,6 +304,10 @@ class TaskConfig(Settings):
             found: tuple[str, ...] | None = getattr(self.columns, split)
             return found
         return self.columns
+
+    def is_held_out(self, split: Split) -> bool:
+        """Whether a split is taken from the training data."""
+        return self.held_out is not None and self.held_out.share(split) is not None
 
     def skipped_rows(self, split: Split) -> int:
         """Lines before a split's data."""

@@ -14,11 +14,16 @@ _LABELS = 40
 
 def print_task(task: TaskOverview) -> None:
     """Prints a task, split by split."""
-    console = Console(highlight=False)
     labels = f", {len(task.labels)} labels" if task.labels else ""
     lines = [f"{task.name}: {task.kind}, {task.metric}{labels}"]
     for split in task.splits:
         lines += ["", *_split_lines(split, task.unit)]
+    print_lines(*lines)
+
+
+def print_lines(*lines: str) -> None:
+    """Prints lines as they are, never broken."""
+    console = Console(highlight=False)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import DataError
+from gradts_plugin.settings.reading import no_such_file
 from gradts_plugin.tasks.kinds import Split
 from gradts_plugin.tasks.sources import FieldName
 from gradts_plugin.tasks.task_configs import TaskConfig
@@ -109,7 +110,7 @@ def read_bytes(path: str) -> bytes:
     try:
         raw = Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
+        raise DataError(no_such_file(Path(path))) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if raw.startswith(b"PK\x03\x04"):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 from gradts_plugin.errors import DataError
 from gradts_plugin.tasks.formats.rows import BadRow, Row, Source, numbered_lines
+
+#: What else is between columns.
+_SEPARATORS = ("\t", ";", "|", ",")
 
 #: A line's number, and its cells.
 _Cells = tuple[int, list[str]]
@@ -20,11 +24,7 @@ def read_table(source: Source) -> Iterator[Row]:
     Columns that no field asks for may be unnamed, or named twice. A config whose fields are all
     numbers reads no header.
     """
-    is_tsv = source.config.file_format(source.name) == "tsv"
-    separator = source.config.separator or ("\t" if is_tsv else ",")
-    lines = _plain(source, separator) if is_tsv else _quoted(source, separator)
-    # Sheets end in rows of empty cells.
-    rows = (row for row in lines if "".join(row[1]).strip())
+    is_tsv, separator, rows = table_cells(source)
     columns: Sequence[str] | None = source.columns
     if columns is None and not all(isinstance(name, int) for name in source.used):
         start, columns = next(rows, (1, None))
@@ -47,6 +47,15 @@ def read_table(source: Source) -> Iterator[Row]:
         if source.numbers:
             named |= source.numbered(values)
         yield f"{source.name}, line {number}", named
+
+
+def table_cells(source: Source) -> tuple[bool, str, Iterator[_Cells]]:
+    """Whether quotation marks are ordinary, the separator, and (line number, cells) of each row."""
+    is_tsv = source.config.file_format(source.name) == "tsv"
+    separator = source.config.separator or ("\t" if is_tsv else ",")
+    lines = _plain(source, separator) if is_tsv else _quoted(source, separator)
+    # Sheets end in rows of empty cells.
+    return is_tsv, separator, (row for row in lines if "".join(row[1]).strip())
 
 
 def _plain(source: Source, separator: str) -> Iterator[_Cells]:
@@ -109,3 +118,15 @@ def _check_header(source: Source, columns: Sequence[str], place: str) -> None:
     for name in source.used:
         if columns.count(str(name).strip()) > 1:
             raise DataError(f"{place}: column {str(name)!r} appears twice in the header")
+    if {str(name).strip() for name in source.used} & {*columns}:
+        return
+    other = next((each for each in _SEPARATORS if each in columns[0]), None)
+    if len(columns) == 1 and other is not None:
+        raise DataError(
+            f"{place}: one column ({columns[0]!r:.60}); is it 'separator': {json.dumps(other)}?"
+        )
+    wanted = " nor ".join(repr(name) for name in source.used)
+    raise DataError(
+        f"{place}: no column is called {wanted}; there are {', '.join(map(repr, columns)):.200}. "
+        "'fields' says which is which; a file without a header line needs 'columns'"
+    )

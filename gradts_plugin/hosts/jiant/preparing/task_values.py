@@ -86,8 +86,8 @@ def read_task_configs(
 
 
 def has_test_file(values: TaskValues) -> bool:
-    """Whether a task config names a test split."""
-    return bool((values.get("paths") or {}).get("test"))
+    """Whether a task config names files for a test split, or holds one out."""
+    return any((values.get(key) or {}).get("test") for key in ("paths", "held_out"))
 
 
 def test_as_dev(values: TaskValues) -> TaskValues:
@@ -97,9 +97,12 @@ def test_as_dev(values: TaskValues) -> TaskValues:
     """
     changed = {
         key: {**values[key], "val": values[key].get("test"), "test": values[key].get("val")}
-        for key in ("paths", "columns", "skip_rows")
+        for key in ("paths", "columns", "skip_rows", "held_out")
         if isinstance(values.get(key), dict)
     }
+    if "held_out" in changed:  # the same rows under the other names
+        first = values["held_out"].get("drawn_first", "test")
+        changed["held_out"]["drawn_first"] = "test" if first == "val" else "val"
     return {
         **values,
         **{

