@@ -110,7 +110,8 @@ class Processes:
                             f"is stored (logs: {self._run_file.output_dir / _LOGS})"
                         ) from error
         except BaseException:
-            self.close()
+            if waiting:  # whoever asked has all there is, else
+                self.close()
             raise
 
     def close(self) -> None:
