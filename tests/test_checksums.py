@@ -15,7 +15,9 @@ from tiny_runs import run_command, write_run_file
 
 from gradts_plugin import run
 from gradts_plugin.errors import ConfigError, StoreError
+from gradts_plugin.hosts.jiant.preparing import tokenising
 from gradts_plugin.hosts.jiant.saving import refusals_told, save_whole
+from gradts_plugin.settings.run_file import read_run_file
 from gradts_plugin.stores import checksums
 from gradts_plugin.stores.checksums import (
     MARKER,
@@ -193,6 +195,22 @@ def test_filtered_caches_are_made_again_where_they_are_damaged(finished, tmp_pat
     flip(path)
     assert with_filtered_caches(config, kept, tmp_path) == filtered
     assert path.read_bytes() == whole
+
+
+def test_tokenised_rows_are_written_as_they_come(finished, tmp_path, monkeypatch):
+    run_file, _ = finished
+    out = run_file.parent / "out"
+    path, model = out / "task_configs" / "topic.json", read_run_file(run_file).model
+
+    def at_once(**_):
+        raise AssertionError("all rows are in memory")
+
+    monkeypatch.setattr(tokenising.tokenize_and_cache, "full_chunk_and_save", at_once)
+    values = json.loads(path.read_text())
+    assert not tokenising.tokenise(path, values, tmp_path / "topic", model, tmp_path / "log")
+    for chunk in (out / "caches" / "topic").rglob("*.chunk"):
+        again = tmp_path / chunk.relative_to(out / "caches")
+        assert again.read_bytes() == chunk.read_bytes()
 
 
 def test_plan_makes_what_is_damaged_elsewhere(finished):

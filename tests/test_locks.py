@@ -7,9 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from fake_runs import fake_file, fake_manager
+from fake_runs import fake_file, fake_manager, open_fake
 
+from gradts_plugin import run
 from gradts_plugin.errors import StoreError
+from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
@@ -225,3 +227,29 @@ def test_a_refused_start_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="broken"):
         open_run_file(run_file(tmp_path), fake_manager())
     assert list(Path(tmp_path).iterdir()) == []
+
+
+class LeavesWeights:
+    """After each training, weights are in the folder that a killed run did not remove."""
+
+    def __init__(self, folder):
+        self.path = folder / "trials" / "stray" / "best_model.p"
+
+    @hookimpl
+    def after_training(self, plan, result):
+        """Writes them again."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("weights")
+
+
+def test_nothing_of_killed_runs_is_left_when_a_run_has_ended(tmp_path):
+    for folder in (tmp_path / "trials" / "some", tmp_path / "store" / "trainings"):
+        folder.mkdir(parents=True)
+        killed, _ = in_another_process(leave_temporary, folder)
+        kill(killed)
+    plugin = LeavesWeights(tmp_path)
+    values = {"method": {"name": "top", "k": 1}, "ranking": {"bootstrap": 100}}
+    outcome = run.run(open_fake(tmp_path, values, plugins=[plugin]))
+    assert outcome.selection.auxiliary_tasks  # so that the primary alone is trained last
+    assert sorted(tmp_path.rglob("best_model.p")) == sorted(outcome.weights)
+    assert list(tmp_path.rglob(".writing-*")) == []

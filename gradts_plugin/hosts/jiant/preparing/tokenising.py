@@ -61,6 +61,7 @@ def _tokenise(
                     max_seq_length=model.max_seq_length,
                     chunk_size=CHUNK_SIZE,
                     skip_write_output_paths=True,
+                    do_iter=True,  # the same files, without all tokenised rows in memory
                 )
             )
         except GradTSError:
