@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 from gradts_plugin.errors import DataError
 from gradts_plugin.tasks.formats.rows import BadRow, Row, Source, numbered_lines
-
-#: What else is between columns.
-_SEPARATORS = ("\t", ";", "|", ",")
 
 #: A line's number, and its cells.
 _Cells = tuple[int, list[str]]
@@ -120,11 +116,6 @@ def _check_header(source: Source, columns: Sequence[str], place: str) -> None:
             raise DataError(f"{place}: column {str(name)!r} appears twice in the header")
     if {str(name).strip() for name in source.used} & {*columns}:
         return
-    other = next((each for each in _SEPARATORS if each in columns[0]), None)
-    if len(columns) == 1 and other is not None:
-        raise DataError(
-            f"{place}: one column ({columns[0]!r:.60}); is it 'separator': {json.dumps(other)}?"
-        )
     wanted = " nor ".join(repr(name) for name in source.used)
     raise DataError(
         f"{place}: no column is called {wanted}; there are {', '.join(map(repr, columns)):.200}. "
