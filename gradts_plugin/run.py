@@ -13,9 +13,9 @@ from pathlib import Path
 
 from gradts_plugin.engine.context import Context
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.notes import gain_notes, notes_on
 from gradts_plugin.engine.session import Session
-from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import SelectionError, nearest
 from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import JsonObject, to_json

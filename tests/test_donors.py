@@ -12,7 +12,7 @@ from tiny_runs import EQUAL_EXPOSURE, write_run_file
 
 from gradts_plugin import run
 from gradts_plugin.engine.context import Context
-from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.plugins import make_plugin_manager

@@ -2,7 +2,7 @@
 
 from fake_runs import TASKS, open_fake
 
-from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.testing.fake_host import FakeHost
 from gradts_plugin.testing.fake_model import FakeTask
 

@@ -4,7 +4,7 @@ import pytest
 from fake_runs import open_fake
 
 from gradts_plugin.engine.exposure import equal_exposure, size_weights
-from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.engine.jobs import TrialRequest
 
 
 def test_steps_by_largest_remainder():

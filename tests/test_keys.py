@@ -13,7 +13,7 @@ import pytest
 from fake_runs import fake_file, open_fake
 
 from gradts_plugin import run
-from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.offers import Computation, Measure, Ranker, RankingContext

@@ -10,8 +10,8 @@ from fake_runs import fake_file, fake_manager, open_fake
 from rich.console import Console
 
 from gradts_plugin import run
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.notes import candidates_note, exposure_note, gain_notes, training_notes
-from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.planning.plan import make_plan

@@ -9,7 +9,7 @@ from tiny_jiant import export_weights, losses, write_setup
 from tiny_runs import Recorder, run_command
 
 from gradts_plugin.commands.jiant_setup import open_setup
-from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.plugins import make_plugin_manager

@@ -29,9 +29,8 @@ from gradts_plugin.comparison.results import (
 from gradts_plugin.comparison.tables import COMPARISON_TABLES, markdown
 from gradts_plugin.comparison.trainings_left import TrainingsLeft, shared_candidates
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.jobs import Executor
+from gradts_plugin.engine.jobs import Executor, TrialRequest
 from gradts_plugin.engine.session import Session
-from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import to_json
 from gradts_plugin.opening import open_run_file, reopen

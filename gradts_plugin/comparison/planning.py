@@ -11,8 +11,8 @@ from gradts_plugin.comparison.oracle import oracle_subsets
 from gradts_plugin.comparison.trainings_left import shared_candidates
 from gradts_plugin.engine.accounts import Accounts
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.session import Session
-from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.planning.booking import BookingEngine
 from gradts_plugin.planning.books import Books, Piece, Training
 from gradts_plugin.planning.plan import Plan, make_plan

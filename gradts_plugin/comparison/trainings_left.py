@@ -5,8 +5,8 @@ from __future__ import annotations
 from gradts_plugin.comparison.methods import MethodSettings, settings_of
 from gradts_plugin.comparison.oracle import oracle_subsets
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.session import Session, candidate_tasks
-from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.selection import GradTSSettings

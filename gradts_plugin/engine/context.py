@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gradts_plugin.engine.donors import gains_for_others
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.errors import SelectionError
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Computation, Correlation, NamedValues, TrialOf

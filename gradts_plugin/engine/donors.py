@@ -8,8 +8,9 @@ from functools import cache
 from statistics import fmean
 from typing import Any
 
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.session import Session
-from gradts_plugin.engine.trainings import Trainings, TrialRequest
+from gradts_plugin.engine.trainings import Trainings
 from gradts_plugin.json_forms import JsonObject, from_json
 from gradts_plugin.stores.keys import canonical_json, training_identity
 

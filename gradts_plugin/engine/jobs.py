@@ -1,4 +1,4 @@
-"""Work that can be done elsewhere: a training or a probe, and who does it.
+"""What a run needs: trials and probes, as they are asked for, and who makes them.
 
 A job is named by what it makes, and leaves that in the store, so it may be done twice, or by
 anybody who opens the same host. Whoever asked finds it there: what a run selects does not depend on
@@ -7,15 +7,60 @@ who made what.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from gradts_plugin.engine.probes import ProbeRequest
-from gradts_plugin.engine.trainings import TrialRequest
-from gradts_plugin.records import Counters
+from gradts_plugin.records import Counters, KeptInstances, TaskInfo
+from gradts_plugin.settings.probing import ProbingSettings
 from gradts_plugin.settings.selection import GradTSSettings
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """A trial that is needed.
+
+    Attributes:
+        auxiliary_tasks: what the primary is trained with; empty: alone.
+        seeds: training seeds, one training each.
+        kept_instances: subsets of auxiliary training data.
+        mixing_ratios: how often each task is trained; empty: as the host's sampler has it.
+        block_steps: so many steps of a task at a time for each unit of its ratio; None: mixed.
+        weights_needed: train again where a stored training's weights were not kept.
+        longer: of the primary alone with equal exposure: True trains it for as many steps as with
+            auxiliaries, None for whichever of both scores better.
+    """
+
+    auxiliary_tasks: tuple[str, ...]
+    seeds: range
+    kept_instances: KeptInstances = field(default_factory=dict)
+    mixing_ratios: Mapping[str, int] = field(default_factory=dict)
+    block_steps: int | None = None
+    weights_needed: bool = False
+    longer: bool | None = None
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """A probe that is needed.
+
+    Attributes:
+        info: the task.
+        seed: its fine-tuning seed.
+        probing: how it is probed.
+        shuffle_seed: shuffles its labels; None: they stay.
+    """
+
+    info: TaskInfo
+    seed: int
+    probing: ProbingSettings
+    shuffle_seed: int | None = None
+
+    @property
+    def num_instances(self) -> int:
+        """How many instances are probed."""
+        return min(self.info.num_train, self.probing.max_instances or self.info.num_train)
 
 
 @dataclass(frozen=True)

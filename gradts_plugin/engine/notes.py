@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from gradts_plugin.engine.engine import Engine
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.session import Session
-from gradts_plugin.engine.trainings import TrialRequest
 from gradts_plugin.gains.gain import pooled_spread
 from gradts_plugin.records import Predictions, Selection, Trial
 from gradts_plugin.scores import Gain, score_difference

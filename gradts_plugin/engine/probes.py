@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from gradts_plugin.engine.jobs import Job, ProbeRequest
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings
 from gradts_plugin.errors import TrainingError
 from gradts_plugin.plugins import MEASURE
 from gradts_plugin.protocols import ProbeTarget
-from gradts_plugin.records import Cost, FloatArray, IntArray, ProbeBatch, TaskInfo
-from gradts_plugin.settings.probing import ProbingSettings
+from gradts_plugin.records import Cost, FloatArray, IntArray, ProbeBatch
 from gradts_plugin.stores.importances import Preparation, StoredImportance
 from gradts_plugin.stores.keys import ProbeKey, probe_key
-
-
-@dataclass(frozen=True)
-class ProbeRequest:
-    """A probe that is needed.
-
-    Attributes:
-        info: the task.
-        seed: its fine-tuning seed.
-        probing: how it is probed.
-        shuffle_seed: shuffles its labels; None: they stay.
-    """
-
-    info: TaskInfo
-    seed: int
-    probing: ProbingSettings
-    shuffle_seed: int | None = None
-
-    @property
-    def num_instances(self) -> int:
-        """How many instances are probed."""
-        return min(self.info.num_train, self.probing.max_instances or self.info.num_train)
 
 
 class Probes:
@@ -136,8 +113,6 @@ class Probes:
         missing = {self._key(each).digest: each for each in requests if self.find(each) is None}
         if len(missing) < 2:
             return
-        from gradts_plugin.engine.jobs import Job
-
         jobs = [Job(session.settings, session.output_dir, each) for each in missing.values()]
         counters = session.accounts.counters
         made = executor.make(jobs)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gradts_plugin.engine.exposure import (
@@ -15,6 +15,7 @@ from gradts_plugin.engine.exposure import (
     num_auxiliary_steps,
     size_weights,
 )
+from gradts_plugin.engine.jobs import Job, TrialRequest
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.gains.gain import gain_among
@@ -22,7 +23,6 @@ from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
     TEST_SCORE,
-    KeptInstances,
     Purpose,
     Recipe,
     TrainingPlan,
@@ -32,30 +32,6 @@ from gradts_plugin.records import (
 from gradts_plugin.scores import Gain
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.keys import training_identity, training_key, with_test_set
-
-
-@dataclass(frozen=True)
-class TrialRequest:
-    """A trial that is needed.
-
-    Attributes:
-        auxiliary_tasks: what the primary is trained with; empty: alone.
-        seeds: training seeds, one training each.
-        kept_instances: subsets of auxiliary training data.
-        mixing_ratios: how often each task is trained; empty: as the host's sampler has it.
-        block_steps: so many steps of a task at a time for each unit of its ratio; None: mixed.
-        weights_needed: train again where a stored training's weights were not kept.
-        longer: of the primary alone with equal exposure: True trains it for as many steps as with
-            auxiliaries, None for whichever of both scores better.
-    """
-
-    auxiliary_tasks: tuple[str, ...]
-    seeds: range
-    kept_instances: KeptInstances = field(default_factory=dict)
-    mixing_ratios: Mapping[str, int] = field(default_factory=dict)
-    block_steps: int | None = None
-    weights_needed: bool = False
-    longer: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -297,8 +273,6 @@ class Trainings:
         missing = dict(self._missing(requests))
         if len(missing) < 2:
             return
-        from gradts_plugin.engine.jobs import Job
-
         jobs = [
             Job(session.settings, session.output_dir, request) for request, _ in missing.values()
         ]

@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.probes import ProbeRequest, Probes
+from gradts_plugin.engine.jobs import ProbeRequest, TrialRequest
+from gradts_plugin.engine.probes import Probes
 from gradts_plugin.engine.session import Session
-from gradts_plugin.engine.trainings import Trainings, TrialRequest, trial_of
+from gradts_plugin.engine.trainings import Trainings, trial_of
 from gradts_plugin.engine.values import Values
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.offers import Computation, NamedValues

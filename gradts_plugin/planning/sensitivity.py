@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.trainings import TrialRequest
+from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.scores import score_spread
 from gradts_plugin.selection.additive import USUAL_SPREAD
 from gradts_plugin.selection.search import SearchSettings

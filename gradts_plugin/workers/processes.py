@@ -17,8 +17,7 @@ from typing import Any
 
 from gradts_plugin import errors
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.jobs import Job
-from gradts_plugin.engine.probes import ProbeRequest
+from gradts_plugin.engine.jobs import Job, ProbeRequest
 from gradts_plugin.errors import GradTSError, HostError
 from gradts_plugin.opening import open_for_worker
 from gradts_plugin.plugins import make_plugin_manager
