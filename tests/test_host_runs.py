@@ -222,7 +222,8 @@ def test_rank_prints_json_and_nothing_else(setup, selected):
     assert {item["task_name"] for item in ranking["candidates"]} == set(TASKS) - {"cola"}
     assert ranking["num_heads_total"] == 4
     assert "probed cola (seed 0): 18 instances (stored)" in answer.err
-    assert not list((setup.folder / "rank").glob("*.json"))
+    (written,) = (setup.folder / "rank").glob("*.json")
+    assert (written.name, json.loads(written.read_text())) == ("ranking.json", ranking)
 
 
 def test_probe_says_what_was_stored(setup, selected):
