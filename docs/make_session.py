@@ -94,22 +94,35 @@ def _table(
         csv.writer(stream, delimiter=separator, lineterminator="\n").writerows([header, *rows])
 
 
-def session(folder: Path, encoder: Path, *, changes: Sequence[str] = QUICK) -> list[Step]:
+def session(
+    folder: Path, encoder: Path, *, changes: Sequence[str] = QUICK, last: str = "run"
+) -> list[Step]:
     """Runs the commands of the page.
 
     Args:
         folder: an empty folder, where everything is written.
         encoder: becomes `encoder` in it.
         changes: of the run file.
+        last: name of the last command that is run.
 
     Raises:
         subprocess.CalledProcessError: a command failed.
     """
     write_texts(folder / "texts")
     (folder / "encoder").symlink_to(encoder.absolute())
+    steps = []
+    for name, typed in commands(changes).items():
+        steps.append(Step(name, typed, _run(typed, folder)))
+        if name == last:
+            break
+    return steps
+
+
+def commands(changes: Sequence[str] = QUICK) -> dict[str, str]:
+    """Name -> the command as it is typed, in order."""
     run_file = "texts/gradts/run.yaml"
     changed = "".join(f" --set {change}" for change in changes)
-    commands = {
+    return {
         "files": "ls -R texts",
         "heads": "head -n 2 texts/notes/train.csv texts/topics.csv texts/parts.txt",
         "init": "gradts-select init texts --primary notes --model encoder",
@@ -119,7 +132,6 @@ def session(folder: Path, encoder: Path, *, changes: Sequence[str] = QUICK) -> l
         "plan": f"gradts-select plan {run_file}{changed}",
         "run": f"gradts-select run {run_file}{changed}",
     }
-    return [Step(name, typed, _run(typed, folder)) for name, typed in commands.items()]
 
 
 def _run(typed: str, folder: Path) -> str:
