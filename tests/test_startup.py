@@ -10,6 +10,8 @@ import sys
 import pytest
 import yaml
 
+from gradts_plugin.commands.start import main as started
+
 #: Each takes longer to import than the command line may take to answer.
 HEAVY = {"datasets", "jiant", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn", "torch"}
 HEAVY |= {"transformers"}
@@ -141,3 +143,14 @@ def test_the_package_offers_its_class_without_importing_it():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.split() == ["GradTS", "False", "False"]
+
+
+def test_waiting_threads_leave_the_cores_to_others(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["gradts-select", "--version"])
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        with pytest.raises(SystemExit):
+            started()
+        assert os.environ["OMP_WAIT_POLICY"] == expected

@@ -101,9 +101,7 @@ def test_workers_make_what_can_be_made_apart(shared):
     by = made_by(folder)
     assert outcome.done.training_runs == sum(by.values())
     assert sum(number for process, number in by.items() if process != os.getpid()) > 8
-    logs = list((folder / "run" / "out" / "workers").glob("*.log"))
-    assert {int(path.stem) for path in logs} <= by.keys()
-    assert len(logs) == 2  # the same two processes all the time
+    assert len(by.keys() - {os.getpid()}) == 2  # the same two processes all the time
 
 
 def test_no_weights_are_left_but_those_delivered(shared):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Runs the command line, or says in a line which package is missing."""
+    # Before torch is loaded: threads that wait for each other burn the cores that the others, or
+    # other programs, need; beside other work a training took three to seven times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from gradts_plugin.commands.main import main as command_line
 
