@@ -147,7 +147,8 @@ def told(text: str, folder: Path) -> str:
     """An output with words that stay for paths and times."""
     for path in (folder.resolve(), folder):
         text = text.replace(str(path), _HOME)
-    text = re.sub(r"\b\d+(?:\.\d+)? (?:h \d+ min|min|s)\b", "N min", text)
+    times = r"\b\d+(?:\.\d+)? (?:h \d+ min|min|s)\b"
+    text = re.sub(times, lambda found: re.sub(r"\d", "N", found[0]), text)
     return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
 
 
@@ -170,7 +171,7 @@ _PAGE: Final = """\
 <!-- Written by docs/make_session.py; change that, not this page. -->
 
 A folder of files as they lie about, and five commands. Everything below was run as it stands here;
-only paths and times are replaced (`/home/you`, `N min`).
+only paths and times are replaced (`/home/you`, `N s`).
 
 ## 1. The files
 
