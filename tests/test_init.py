@@ -163,6 +163,16 @@ def test_nothing_that_exists_is_overwritten(tmp_path):
     assert [line.rpartition("/")[2] for line in kept] == ["a.json", "run.yaml"]
 
 
+def test_the_folder_itself_can_be_written_into(tmp_path):
+    fill(tmp_path, "a.csv", "b.csv")
+    fill(tmp_path, "old/run.json", "old/rows.csv")
+    assert run_command("init", tmp_path, "--output", tmp_path).code == 0
+    again = run_command("init", tmp_path, "--output", tmp_path)
+    assert again.code == 0
+    assert again.out.count("is a task config; name it") == 2
+    assert sorted(path.name for path in (tmp_path / "tasks").iterdir()) == ["a.json", "b.json"]
+
+
 def test_the_primary_and_the_model_are_those_that_are_named(tmp_path):
     fill(tmp_path / "data", "a.csv", "b.csv")
     encoder = save_tiny_encoder("bert", tmp_path / "encoder")

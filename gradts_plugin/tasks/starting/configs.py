@@ -91,6 +91,8 @@ def guess_config(found: FoundTask) -> GuessedConfig:
     values |= {"fields": fields} if fields else {}
     values["metric"] = draft.guess.metric
     reasons = [*draft.reasons, *draft.guess.reasons]
+    if "encoding" in values:
+        reasons.insert(0, f"is no UTF-8 text, but can be read as {values['encoding']}")
     values |= _no_label(draft, reasons)
     if "val" not in found.files and not (values.get("dataset") or {}).get("splits", {}).get("val"):
         values["held_out"] = {"val": HELD_OUT, "seed": 0}
@@ -202,14 +204,12 @@ def _of_text(path: Path, encoding: Mapping[str, str]) -> _Draft | None:
         return None
     lines = lines_of(path, encoding)
     text = guess_conll(lines, sure=kind == "conll")
-    known: str | None = "conll"
+    known = "conll"
     if text is None and kind != "tsv" and not _is_regular(lines):
         text, known = guess_lines(lines), "lines"
     if text is None:
         return None
     form = {**({} if kind == known else {"format": known}), **encoding, **text.form}
-    if known == "lines" and kind == "lines":
-        form.pop("format", None)
     return _Draft(form, text.guess, [], set())
 
 
@@ -242,8 +242,7 @@ def _of_table(
     """A table; its splits may have a header line each, or none."""
     looks = {}
     for split, (path, *_) in files.items():
-        expected = "csv" if suffix_format(path) == "csv" else "tsv"
-        look = peek_table(path, "csv" if expected == "csv" else "tsv", encoding)
+        look = peek_table(path, "csv" if suffix_format(path) == "csv" else "tsv", encoding)
         if look is not None:
             looks[split] = look
     train = looks.get("train")

@@ -13,6 +13,9 @@ from gradts_plugin.settings.reading import read_json
 from gradts_plugin.tasks.kinds import COMPRESSED, Split
 from gradts_plugin.tasks.task_configs import is_custom
 
+#: What marks the folder of a run.
+_RUN: Final = "run.json"
+
 #: Folders are looked at so deep.
 _DEPTH: Final = 3
 
@@ -105,7 +108,8 @@ def task_name(*parts: str) -> str:
 def _tasks_in(
     folder: Path, above: tuple[str, ...], output: Path, problems: list[str]
 ) -> Iterator[FoundTask]:
-    if folder.absolute() == output or len(above) > _DEPTH:
+    is_written = above and (folder.absolute() == output or (folder / _RUN).is_file())
+    if is_written or len(above) > _DEPTH:
         return
     name = task_name(*above) if above else task_name(folder.absolute().name)
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():

@@ -197,8 +197,6 @@ def _table(form: _Form, rows: Sequence[list[str]], keys: dict[str, Any]) -> Peek
     reasons = []
     if "separator" in keys or "format" in keys:
         reasons.append(f"columns are apart by {_SPELT.get(form[1], repr(form[1]))}")
-    if "encoding" in keys:
-        reasons.append(f"is no UTF-8 text, but can be read as {keys['encoding']}")
     if len(rows) > 1 and len(rows[0]) == width - 1 and _has_header(rows[0], rows[1:], shift=1):
         # As R writes tables: the header is one name short.
         names = ("row", *(cell.strip() for cell in rows[0]))
