@@ -181,4 +181,4 @@ def test_a_run_scores_what_is_held_out(tmp_path):
     assert said.code == 0, said.err
     container = json.loads((tmp_path / "out" / "container_config.json").read_text())
     assert container["task_specific_configs_dict"]["topic"]["eval_subset_num"] == 10
-    assert (tmp_path / "out" / "caches" / "test" / "topic" / "val_labels").is_dir()
+    assert (tmp_path / "out" / "test_caches" / "topic" / "val_labels").is_dir()
