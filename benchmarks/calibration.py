@@ -31,9 +31,9 @@ NUM_SETS = 8
 #: Spreads of logits: of instances, of seeds, of a training on an instance.
 HARD, SEED, TRAINING = 1.5, 0.1, 1.0
 
-#: Spread of the sets' true effects, in logits, and what all of them add in common.
+#: Spread of the sets' true effects, in logits, and what all of them add in common, or take.
 EFFECTS = {"nearly none": (0.05, 0.0), "usual": (0.15, 0.0), "large": (0.4, 0.0)}
-EFFECTS["all hurt"] = (0.15, -0.3)
+EFFECTS["all alike"] = (0.15, 0.3)
 
 BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
@@ -84,7 +84,7 @@ def simulated(
     rng: np.random.Generator, num_seeds: int, num_instances: int, spread: float, mean: float
 ) -> tuple[list[float], dict[str, list[Gain]]]:
     """The true gain of every set of a run, and what is said of it in every way."""
-    effects = np.append(0.0, rng.normal(mean, spread, NUM_SETS))
+    effects = np.append(0.0, rng.normal(mean * rng.choice([-1, 1]), spread, NUM_SETS))
     truth = true_scores(effects)
     hard = rng.normal(0.5, HARD, num_instances)
     shared = rng.normal(0.0, SEED, num_seeds)  # what a seed does to every set
