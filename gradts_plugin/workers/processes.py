@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 from gradts_plugin import errors
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.jobs import Job, ProbeRequest
-from gradts_plugin.errors import GradTSError, HostError
+from gradts_plugin.errors import GradTSError, HostError, SettingsError
 from gradts_plugin.opening import open_for_worker
 from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.records import Counters
@@ -166,7 +167,7 @@ def _answer(future: Future[Counters | _Failed], logs: Path) -> Counters:
     if isinstance(found, Counters):
         return found
     known = getattr(errors, found.kind, None)
-    if isinstance(known, type) and issubclass(known, GradTSError):
+    if isinstance(known, type) and issubclass(known, GradTSError) and known is not SettingsError:
         raise known(f"{found.message} (in a worker: {logs})")
     raise RuntimeError(f"a worker failed: {found.kind}: {found.message}\n{found.where}")
 
@@ -178,6 +179,7 @@ _STARTED: dict[str, Any] = {}
 
 def _begin(run_file: RunFile, plugins: tuple[object, ...], threads: int, places: Any) -> None:
     """Takes a worker's place."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it is interrupted, and ends it
     end_with_parent()
     device = places.get()
     if device is not None:
