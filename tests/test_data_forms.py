@@ -11,8 +11,9 @@ import datasets
 import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
+from reading_cases import problem
 
-from gradts_plugin.errors import ConfigError, DataError, LeftOutWarning
+from gradts_plugin.errors import LeftOutWarning
 from gradts_plugin.tasks.reading import read_examples, read_split, task_labels
 from gradts_plugin.tasks.task_configs import parse_task_config
 
@@ -51,14 +52,6 @@ def pairs(config, folder, split="train"):
 
 def words(config, folder, split="train"):
     return [(each.tokens, each.labels) for each in read_examples(config, split, folder)]
-
-
-def problem(config, folder, split="train"):
-    with pytest.raises((DataError, ConfigError)) as caught:
-        read_examples(config, split, folder)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message.removeprefix(f"{folder}/")
 
 
 TWO = [("x", "a"), ("y", "b")]

@@ -10,8 +10,8 @@ import datasets
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reading_cases import problem
 
-from gradts_plugin.errors import ConfigError, DataError
 from gradts_plugin.tasks.examples import Example
 from gradts_plugin.tasks.kinds import Format
 from gradts_plugin.tasks.reading import READERS, read_examples, task_labels
@@ -41,14 +41,6 @@ def write(folder, rows=None, *, suffix="jsonl", split="train", text=None, data=N
 
 def read(config, folder, split="train"):
     return read_examples(config, split, folder)
-
-
-def problem(config, folder, split="train"):
-    with pytest.raises((DataError, ConfigError)) as caught:
-        read_examples(config, split, folder)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message.removeprefix(f"{folder}/")
 
 
 TWO = [{"text_a": "x", "label": "a"}, {"text_a": "y", "label": "b"}]

@@ -55,6 +55,33 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
+class FileCommand(Command):
+    """A command on a file that is another command where jiant's own arguments are given."""
+
+    def __init__(
+        self,
+        *names: Any,
+        otherwise: click.Command,
+        names_file: Callable[[Sequence[str]], bool],
+        **settings: Any,
+    ) -> None:
+        super().__init__(*names, **settings)
+        self._otherwise = otherwise
+        self._names_file = names_file
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Reads arguments that name a file; others are read by the other command."""
+        if self._names_file(args):
+            return super().make_context(info_name, args, parent, **extra)
+        return self._otherwise.make_context(info_name, args, parent, **extra)
+
+
 class UnreadCommand(Command):
     """A command that passes its arguments on unread."""
 

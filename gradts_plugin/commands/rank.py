@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,22 +15,18 @@ _EPILOG = (
 )
 
 
-class _Rank(options.Command):
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        """Reads arguments that begin with a run file; others are those of a jiant set-up."""
-        own = options.without_own(args, ("--json", "--quiet", "--plain"))
-        if own and (not own[0].startswith("-") or own[0] in ("-h", "--help")):
-            return super().make_context(info_name, args, parent, **extra)
-        return jiant_rank.command.make_context(info_name, args, parent, **extra)
+def _names_run_file(arguments: Sequence[str]) -> bool:
+    """True for arguments that begin with a file, or ask for help."""
+    own = options.without_own(arguments, ("--json", "--quiet", "--plain"))
+    return bool(own) and (not own[0].startswith("-") or own[0] in ("-h", "--help"))
 
 
-@click.command(cls=_Rank, epilog=_EPILOG)
+@click.command(
+    cls=options.FileCommand,
+    otherwise=jiant_rank.command,
+    names_file=_names_run_file,
+    epilog=_EPILOG,
+)
 @options.argument("run_file", "YAML run file, or jiant's own arguments")
 @options.takes(options.Shown, options.Changed, options.Executed)
 def command(

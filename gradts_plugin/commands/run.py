@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,20 +19,6 @@ if TYPE_CHECKING:
 _OWN_FLAGS = ("--json", "--quiet", "--plain", "--tensorboard", "--dry-run", "--no-measure")
 
 
-class _Run(options.Command):
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        """Reads our own arguments; jiant's are passed on unread."""
-        if _names_run_file(args):
-            return super().make_context(info_name, args, parent, **extra)
-        return jiant_run.command.make_context(info_name, args, parent, **extra)
-
-
 def _names_run_file(arguments: Sequence[str]) -> bool:
     """True for `run FILE [options]`, False for jiant's arguments; help is ours."""
     own = options.without_own(arguments, _OWN_FLAGS)
@@ -42,7 +28,7 @@ def _names_run_file(arguments: Sequence[str]) -> bool:
     return not own[0].startswith("-") and own[0] not in ("run", "continue", "run_with_continue")
 
 
-@click.command(cls=_Run)
+@click.command(cls=options.FileCommand, otherwise=jiant_run.command, names_file=_names_run_file)
 @options.argument("run_file", "YAML run file, or jiant's own arguments")
 @options.takes(options.Shown, options.Changed, options.Executed, options.Logged, options.Planned)
 def command(

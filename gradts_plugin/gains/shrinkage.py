@@ -67,17 +67,14 @@ def shrunk(
     return changed
 
 
-def p_helps(
-    gains: Sequence[float], errors: Sequence[float], *, shared: float = SHARED
-) -> list[float]:
+def p_helps(gains: Sequence[float], errors: Sequence[float]) -> list[float]:
     """The probability that each gain is truly above 0, given all of them.
 
     Args:
         gains: over the same baseline, k numbers.
         errors: their standard errors.
-        shared: the baseline's share of a squared standard error.
     """
-    believed = _Believed(np.array(gains, float), np.array(errors, float), shared, GRID)
+    believed = _Believed(np.array(gains, float), np.array(errors, float), SHARED, GRID)
     return [believed.above(0.0, number) for number in range(len(gains))]
 
 

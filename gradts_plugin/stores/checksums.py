@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +40,19 @@ def sha256_of_file(path: Path) -> str:
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_files(folder: Path, paths: Iterable[Path]) -> str:
+    """sha256 (hex) over the names, as seen from a folder, and contents of files in it.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(bytes.fromhex(sha256_of_file(path)))
+    return digest.hexdigest()
 
 
 def publish_made(folder: Path, destination: Path, made_from: JsonObject) -> None:

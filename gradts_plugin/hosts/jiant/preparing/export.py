@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.saving import refusals_told
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.stores.checksums import made_from, publish_made
+from gradts_plugin.stores.checksums import made_from, publish_made, sha256_of_files
 from gradts_plugin.stores.files import folder_in_the_making
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
@@ -67,9 +66,4 @@ def _folder_digest(folder: Path) -> str:
     """sha256 over the files of a local encoder; empty for a hub name."""
     if not folder.is_dir():
         return ""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        digest.update(path.name.encode())
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return sha256_of_files(folder, (path for path in folder.iterdir() if path.is_file()))

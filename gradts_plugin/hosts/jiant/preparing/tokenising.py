@@ -13,7 +13,7 @@ from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.saving import refusals_told
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.run_file import ModelSettings, RunFile
-from gradts_plugin.stores.checksums import made_from, publish_made
+from gradts_plugin.stores.checksums import made_from, publish_made, sha256_of_files
 from gradts_plugin.stores.files import folder_in_the_making, write_json_atomic
 from gradts_plugin.tasks.task_configs import TaskValues
 
@@ -24,6 +24,9 @@ from jiant.proj.main import tokenize_and_cache
 
 #: Rows per cache file. Small, so that a probe holds few rows at a time.
 CHUNK_SIZE = 1000
+
+#: Bytes of a data file that are held at a time.
+_BLOCK = 1 << 20
 
 
 def tokenise(
@@ -117,20 +120,12 @@ def _data_digest(values: TaskValues) -> str:
     """sha256 over the data files; hub datasets are identified by the config alone."""
     dataset = Path(str((values.get("dataset") or {}).get("path", "")))
     if dataset.is_absolute() and dataset.is_dir():
-        return _tree_digest(dataset)
+        return sha256_of_files(dataset, (path for path in dataset.rglob("*") if path.is_file()))
     digest = hashlib.sha256()
     for given in (values.get("paths") or {}).values():
         for path in given if isinstance(given, (list, tuple)) else (given,):
             if isinstance(path, str) and Path(path).is_file():
-                digest.update(Path(path).read_bytes())
-    return digest.hexdigest()
-
-
-def _tree_digest(folder: Path) -> str:
-    """sha256 over the names and contents of all files below a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(folder)).encode())
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+                with Path(path).open("rb") as stream:
+                    while block := stream.read(_BLOCK):
+                        digest.update(block)
     return digest.hexdigest()
