@@ -98,12 +98,18 @@ def test_a_damaged_result_is_refused(tmp_path, content):
 
 def test_the_command_prints_a_table_json_and_a_page(searched, tmp_path, capsys, monkeypatch):
     folder, _ = searched
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     page = tmp_path / "runs.html"
     assert typed(["runs", str(folder), "--page", str(page)]) == 0
     printed = capsys.readouterr().out
     assert "a/all" in printed
-    assert "thres, heads" in printed
+    assert "thres," in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    for found in finished_runs(folder):
+        assert found.folder in printed
+        if found.gain is not None:
+            assert f"{found.gain.gain:+.3f} {found.gain.shown_interval}" in printed
+            assert f"helps: {found.gain.shown_p_helps}" in printed
     text = page.read_text()
     assert text.count('<th scope="row">') == 3
     assert "95 % interval" in text

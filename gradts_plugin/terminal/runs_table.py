@@ -21,25 +21,20 @@ def print_runs(console: Console, runs: Sequence[FinishedRun]) -> None:
         console: where it goes.
         runs: in the order in which they are shown.
     """
-    table = Table(title="Runs", title_justify="left")
-    for name in ("run", "primary", "method", "selected"):
+    table = Table(title="Runs", title_justify="left", show_lines=True)
+    for name in ("run", "primary, by", "selected"):
         table.add_column(name, overflow="fold")
-    for name in ("alone", "gain", "helps", "test gain", "steps", "time"):
-        table.add_column(name, justify="right")
-    table.add_column("finished (UTC)")
+    table.add_column("gain", no_wrap=True)
+    table.add_column("cost", justify="right", no_wrap=True)
     for run in runs:
+        method = run.method + (f", {run.ranker}" if run.ranker else "")
+        finished = f"{run.finished[:16].replace('T', ' ')} UTC"
         table.add_row(
-            Text(run.folder),
-            Text(run.primary_task),
-            Text(run.method + (f", {run.ranker}" if run.ranker else "")),
+            Text(f"{run.folder}\n{finished}"),
+            Text(f"{run.primary_task}\n{method}"),
             Text(", ".join(run.auxiliary_tasks) or "none"),
-            "" if run.alone is None else shown_score(run.alone, ".3f"),
-            _shown(run.gain),
-            "" if run.gain is None else run.gain.shown_p_helps,
-            _shown(run.test_gain),
-            f"{run.cost.num_steps:,}",
-            shown_duration(run.cost.seconds),
-            run.finished[:16].replace("T", " "),
+            Text("\n".join(_gain_lines(run))),
+            f"{run.cost.num_steps:,} steps\n{shown_duration(run.cost.seconds)}",
         )
     console.print(table)
 
@@ -66,9 +61,21 @@ def print_differences(
     console.print(table)
 
 
-def _shown(gain: Gain | None) -> str:
-    if gain is None:
-        return ""
+def _gain_lines(run: FinishedRun) -> list[str]:
+    """The gain, how likely it is one, and the gain on the test set, as far as they are known."""
+    lines = []
+    if run.alone is not None:
+        lines.append(f"alone {shown_score(run.alone, '.3f')}")
+    if run.gain is not None:
+        lines.append(_shown(run.gain))
+        if run.gain.shown_p_helps:
+            lines.append(f"helps: {run.gain.shown_p_helps}")
+    if run.test_gain is not None:
+        lines.append(f"test {_shown(run.test_gain)}")
+    return lines
+
+
+def _shown(gain: Gain) -> str:
     return f"{shown_score(gain.gain, '+.3f')} {gain.shown_interval}".rstrip()
 
 
