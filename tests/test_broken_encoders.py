@@ -20,6 +20,8 @@ from broken_encoders import (
 from tiny_encoders import KINDS, save_tiny_encoder
 from tiny_runs import files_below, run_command, write_run_file
 
+from gradts_plugin.hosts.jiant import opening
+
 BROKEN = [
     *(("bert", name) for name in OF_BERT),
     *((kind, name) for kind, ways in OF_OTHERS.items() for name in ways),
@@ -132,3 +134,17 @@ def test_a_plan_refuses_what_the_run_would(encoders, tmp_path):
     answer = run_command("plan", path)
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "is incomplete" in answer.err
+
+
+def test_an_encoder_is_tried_until_it_is_exported_and_not_again(encoders, tmp_path, monkeypatch):
+    path = write_run_file(tmp_path, encoders / "bert")
+    tried = []
+    rehearse = opening.rehearse
+    monkeypatch.setattr(opening, "rehearse", lambda *given: tried.append(given) or rehearse(*given))
+    assert run_command("rank", path, "--quiet").code == 0
+    assert run_command("rank", path, "--quiet").code == 0
+    assert len(tried) == 1
+    (exported,) = tmp_path.rglob("encoder/prepared.json")
+    shutil.rmtree(exported.parent)
+    assert run_command("rank", path, "--quiet").code == 0
+    assert [len(samples) for _, _, samples in tried[1:]] == [0]  # the tasks are prepared

@@ -13,6 +13,7 @@ from gradts_plugin.hosts.jiant.encoder import check_encoder
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.host import JiantHost
 from gradts_plugin.hosts.jiant.preparing.checking import check_data
+from gradts_plugin.hosts.jiant.preparing.export import is_exported
 from gradts_plugin.hosts.jiant.preparing.prepare import link_prepared, prepare
 from gradts_plugin.hosts.jiant.preparing.task_values import read_task_configs
 from gradts_plugin.hosts.jiant.rehearsal import rehearse, rehearse_setup
@@ -45,9 +46,13 @@ class JiantOpening:
         return tuple(self._tasks)
 
     def check(self) -> None:
-        """Reads the data of each task that is not tokenised yet, and tries the encoder on it."""
+        """Reads the data of each task that is not tokenised yet, and tries the encoder on it.
+
+        Where all of that was prepared here before, the encoder was tried then, and is not again.
+        """
         samples = check_data(self._run_file, self._tasks)
-        rehearse(self._encoder, self._run_file.model.max_seq_length, samples)
+        if samples or not is_exported(self._run_file.output_dir):
+            rehearse(self._encoder, self._run_file.model.max_seq_length, samples)
 
     def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> JiantHost:
         """Exports the encoder, tokenises and caches the tasks, and writes a container config."""

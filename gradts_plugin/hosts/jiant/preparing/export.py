@@ -12,7 +12,7 @@ from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.saving import refusals_told
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.stores.checksums import made_from, publish_made, sha256_of_files
+from gradts_plugin.stores.checksums import MARKER, made_from, publish_made, sha256_of_files
 from gradts_plugin.stores.files import folder_in_the_making
 
 apply_mends()  # jiant cannot be imported before its breaks are mended
@@ -50,6 +50,16 @@ def export_encoder(name: str, folder: Path, log_file: Path) -> HostArguments:
         model_config_path=str(folder / "model" / "config.json"),
         learning_rate=DEFAULT_LEARNING_RATE,
     )
+
+
+def encoder_folder(output_dir: Path) -> Path:
+    """Where an encoder is exported to in an output folder."""
+    return output_dir.absolute() / "encoder"
+
+
+def is_exported(output_dir: Path) -> bool:
+    """Whether an encoder was exported there; `export_encoder` says whether it is whole."""
+    return (encoder_folder(output_dir) / MARKER).exists()
 
 
 def _export(name: str, folder: Path, identity: JsonObject, log_file: Path) -> None:

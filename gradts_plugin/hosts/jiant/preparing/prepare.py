@@ -9,7 +9,7 @@ from typing import Any
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.container import ContainerConfig
-from gradts_plugin.hosts.jiant.preparing.export import export_encoder
+from gradts_plugin.hosts.jiant.preparing.export import encoder_folder, export_encoder
 from gradts_plugin.hosts.jiant.preparing.tokenising import (
     cache_folder,
     cache_identity,
@@ -55,7 +55,7 @@ def prepare(
         ConfigError, DataError, HostError: the run file, its data or its encoder is wrong.
     """
     output_dir = run_file.output_dir.absolute()
-    arguments = export_encoder(encoder, output_dir / "encoder", log_file)
+    arguments = export_encoder(encoder, encoder_folder(output_dir), log_file)
     sizes: dict[str, dict[str, int]] = {}
     caches: dict[str, dict[str, str]] = {}
     paths: dict[str, str] = {}
@@ -92,8 +92,8 @@ def link_prepared(source: Path, run_file: RunFile, configs: Mapping[str, TaskVal
         for name, values in configs.items()
         if is_prepared(source / "caches" / name, cache_identity(values, run_file.model))
     }
-    if made_from(source / "encoder") is not None:
-        links[source / "encoder"] = run_file.output_dir / "encoder"
+    if made_from(encoder_folder(source)) is not None:
+        links[encoder_folder(source)] = encoder_folder(run_file.output_dir)
     for folder, link in links.items():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(folder, target_is_directory=True)
