@@ -119,6 +119,7 @@ def select(engine: Engine, ranking: Ranking | None) -> Selection:
                 f"method {method.name!r} selected {unknown[0]!r}, which is no candidate; "
                 f"{nearest(unknown[0], candidates)}"
             )
+        selection = engine.trainings.with_length_of_alone(selection)
         session.hook.after_tasks_selected(selection=selection)
     return selection
 

@@ -64,11 +64,11 @@ def test_alone_selects_nothing_and_tries_nothing():
     assert selection.reason == "p alone, as asked for"
 
 
-def alone_with_equal_exposure(folder, *, longer_adds, training_seeds=1):
+def alone_with_equal_exposure(folder, *, longer_adds, training_seeds=1, method="alone"):
     """A run that scores so much higher at twice its 4 steps; the lengths it trained, too."""
     host = FakeHost(TASKS, score=lambda _: 0.5 + longer_adds * (_length(host) == 8))
     values = {
-        "method": "alone",
+        "method": method,
         "training": {"max_steps": 4, "exposure": "equal"},
         "training_seeds": training_seeds,
     }
@@ -96,7 +96,7 @@ def test_alone_with_equal_exposure_is_the_better_of_two_lengths(tmp_path, longer
     assert json.loads(outcome.config_path.read_text())["recipe"]["max_steps"] == better
     reason = "goal alone, as asked for"
     if better == 8:
-        reason += ", for as many steps as with auxiliaries, which scores better than its own"
+        reason += "; alone for as many steps as with auxiliaries, which is better than its own"
     assert outcome.selection.reason == reason
     assert [path.exists() for path in outcome.weights] == [True]
     assert [plan_part(foretold, what) for what in ("trials", "final trainings")] == [2, 0]
@@ -110,6 +110,19 @@ def test_alone_with_equal_exposure_trains_every_seed_at_both_lengths(tmp_path):
     assert lengths == [4, 4, 4, 8, 8, 8]
     assert outcome.done.training_runs == plan_part(foretold, "trials") == 6
     assert not foretold.upper_bound
+
+
+def test_a_method_that_trains_nothing_and_selects_nothing_delivers_the_better_length(tmp_path):
+    out_of_reach = {"name": "thres", "threshold": 1.0}
+    _, outcome, lengths = alone_with_equal_exposure(
+        tmp_path, longer_adds=0.1, method=out_of_reach
+    )
+    assert lengths == [4, 8]
+    assert outcome.selection.auxiliary_tasks == ()
+    assert "reached by no candidate" in outcome.selection.reason
+    assert "alone for as many steps as with auxiliaries" in outcome.selection.reason
+    assert outcome.selected.longer
+    assert json.loads(outcome.config_path.read_text())["recipe"]["max_steps"] == 8
 
 
 def plan_part(plan, what):

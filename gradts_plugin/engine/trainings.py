@@ -25,6 +25,7 @@ from gradts_plugin.records import (
     TEST_SCORE,
     Purpose,
     Recipe,
+    Selection,
     TrainingPlan,
     TrainingResult,
     Trial,
@@ -203,6 +204,22 @@ class Trainings:
             self._score(dataclasses.replace(request, longer=value)) for value in (False, True)
         )
         return longer if longer.beats(short) else short
+
+    def with_length_of_alone(self, selection: Selection) -> Selection:
+        """A selection of no auxiliary with the trial that says for how long alone is trained.
+
+        With equal exposure the better of two lengths is delivered, and written down before it is
+        trained; a method that trains nothing has not tried them.
+        """
+        request = TrialRequest((), self.trial_seeds())
+        is_settled = selection.auxiliary_tasks or selection.trial_of_selected() is not None
+        if is_settled or not self._tries_both_lengths(request):
+            return selection
+        trial = self.score(request)
+        reason = selection.reason
+        if trial.longer:
+            reason += "; alone for as many steps as with auxiliaries, which is better than its own"
+        return dataclasses.replace(selection, reason=reason, trials=(*selection.trials, trial))
 
     def _tries_both_lengths(self, request: TrialRequest) -> bool:
         is_open = not request.auxiliary_tasks and request.longer is None
