@@ -354,6 +354,7 @@ class Trial:
             where it was not asked for.
         longer: True for the primary alone over as many steps as with auxiliaries.
         predictions: of each seed's training, as `TrainingResult` has them.
+        histories: of each seed's training, as `TrainingResult` has them.
     """
 
     auxiliary_tasks: tuple[str, ...]
@@ -369,9 +370,10 @@ class Trial:
     predictions: tuple[Mapping[str, Predictions], ...] = field(
         default=(), compare=False, repr=False
     )
+    histories: tuple[tuple[Score, ...], ...] = field(default=(), compare=False, repr=False)
 
     derived: ClassVar[tuple[str, ...]] = ("score", "spread")
-    unwritten: ClassVar[tuple[str, ...]] = ("predictions",)
+    unwritten: ClassVar[tuple[str, ...]] = ("predictions", "histories")
 
     @property
     def score(self) -> Score:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from io import StringIO
 
 import pytest
 import yaml
 from fake_runs import TASKS, compare_file, fake_manager
+from rich.console import Console
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import TRAINING, run_command, write_task
 
@@ -15,7 +17,9 @@ from gradts_plugin.comparison.compare import compare
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.json_forms import to_json
 from gradts_plugin.records import Cost
+from gradts_plugin.report.comparison_page import render_comparison_page
 from gradts_plugin.report.files import read_comparison
+from gradts_plugin.terminal.comparison_tables import print_comparison
 from gradts_plugin.testing.fake_host import WEIGHTS_FILE, FakeHost
 from gradts_plugin.testing.fake_training import additive_score
 
@@ -189,6 +193,23 @@ def test_all_of_it_is_in_the_files(compared, folder):
     assert text.startswith("# Selection methods compared\n\nEach selection is trained for 4 steps")
     assert "over 2 seeds" in text
     assert "## Means over the primaries" in text
+
+
+def test_what_has_to_be_known_of_the_scores_stands_in_every_form(tmp_path):
+    # Alone reaches 1: nothing is left to gain.
+    host = FakeHost(TASKS, score=lambda _: 1.0)
+    compared = Comparing(tmp_path, host, methods={"all": METHODS["all"]}).result
+    note = "Alone, the primary scores 1.000 already: at most 0.000 is left to gain."
+    assert note in compared.primaries["goal"].notes
+    console = Console(file=StringIO(), width=200)
+    print_comparison(console, compared, files=[])
+    for text in (
+        console.file.getvalue(),
+        render_comparison_page(compared),
+        (tmp_path / "out" / "comparison.md").read_text(),
+    ):
+        assert f"Note: {note}" in text
+    assert note in read_comparison(tmp_path / "out").primaries["goal"].notes
 
 
 def test_a_killed_comparison_goes_on_where_it_stopped(tmp_path):

@@ -169,6 +169,23 @@ def test_a_training_that_has_not_ended(longer, is_said):
         assert notes[0].startswith(f"Alone and for longer, the primary scores {longer - 0.5:.3f}")
 
 
+def test_a_training_of_one_length_that_still_rises():
+    def alone(*histories):
+        return replace(trial((), *(history[-1] for history in histories)), histories=histories)
+
+    # The last quarter of eight evaluations adds .05 to the best before: more than .03.
+    rising = (0.1, 0.2, 0.3, 0.4, 0.45, 0.5, 0.53, 0.55)
+    [note] = training_notes([alone(rising)])
+    assert note.startswith("Alone, the primary's dev score rose by 0.050 in the last quarter")
+    assert "Raise epochs or max_steps" in note
+    # In the mean over seeds it is .025; and beside a gain of .1 it is little.
+    assert training_notes([alone(rising, (0.1, 0.3, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5))]) == []
+    assert training_notes([alone(rising), trial(("a",), 0.65)]) == []
+    # Too few evaluations, or none with a score, tell nothing.
+    for history in ((0.1, 0.3, 0.5), (None, None, None, 0.5), (0.1, 0.2, 0.3, None)):
+        assert training_notes([alone(history)]) == []
+
+
 def test_seeds_that_differ_by_more_than_any_gain():
     # Differences of -.04 and +.16, .06 in the mean: their standard deviation is sqrt(2) * .1.
     unstable = [trial((), 0.5, 0.6), trial(("a",), 0.46, 0.76)]

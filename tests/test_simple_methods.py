@@ -114,9 +114,7 @@ def test_alone_with_equal_exposure_trains_every_seed_at_both_lengths(tmp_path):
 
 def test_a_method_that_trains_nothing_and_selects_nothing_delivers_the_better_length(tmp_path):
     out_of_reach = {"name": "thres", "threshold": 1.0}
-    _, outcome, lengths = alone_with_equal_exposure(
-        tmp_path, longer_adds=0.1, method=out_of_reach
-    )
+    _, outcome, lengths = alone_with_equal_exposure(tmp_path, longer_adds=0.1, method=out_of_reach)
     assert lengths == [4, 8]
     assert outcome.selection.auxiliary_tasks == ()
     assert "reached by no candidate" in outcome.selection.reason

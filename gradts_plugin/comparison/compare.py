@@ -30,6 +30,7 @@ from gradts_plugin.comparison.tables import COMPARISON_TABLES, markdown
 from gradts_plugin.comparison.trainings_left import TrainingsLeft, shared_candidates
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.jobs import Executor, TrialRequest
+from gradts_plugin.engine.notes import notes_on_compared
 from gradts_plugin.engine.session import Session
 from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import to_json
@@ -169,6 +170,7 @@ class _OnePrimary:
                 for name, (outcome, trial) in chosen.items()
             },
             oracle_interval=dev_and_test_gain(oracle, alone, subsets)[0],
+            notes=notes_on_compared(scoring, ranked=bool(rankings)),
         )
 
     def _choose(self, name: str, scoring: Engine) -> tuple[Outcome, Trial]:

@@ -67,6 +67,7 @@ class PrimaryResult:
         methods: by name, in the order of the settings.
         oracle_interval: the oracle's gain with its interval, which does not know that it is the
             best of many; None where no auxiliary is best.
+        notes: what has to be known before these scores are trusted, in sentences.
     """
 
     alone: Trial
@@ -74,6 +75,7 @@ class PrimaryResult:
     subsets: tuple[Trial, ...]
     methods: Mapping[str, MethodResult]
     oracle_interval: Gain | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def markdown(comparison: Comparison) -> str:
         if any(found.trial.test_scores for found in result.methods.values()):
             header = ("method", "test score", "test gain", *GAIN_COLUMNS)
             parts.append(_table(header, _test_rows(result)))
+        parts += [f"Note: {note}" for note in result.notes]
     return "\n\n".join([*parts, "## Means over the primaries", _means(comparison)])
 
 

@@ -15,7 +15,7 @@ from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.session import Session
 from gradts_plugin.gains.gain import pooled_spread
 from gradts_plugin.records import Predictions, Selection, Trial
-from gradts_plugin.scores import Gain, score_difference
+from gradts_plugin.scores import Gain, Score, mean_score, score_difference
 
 #: Steps that the primary may lack before it is said: samplers draw, and shares are rounded.
 _LACKING = 0.05
@@ -79,27 +79,48 @@ def notes_on(engine: Engine, selection: Selection) -> tuple[str, ...]:
         engine: the run, after its trials.
         selection: what was selected.
     """
-    seeds = engine.trainings.trial_seeds(1)
-    trials = engine.trainings.trials
-    trained = [
-        TrialRequest(trial.auxiliary_tasks, seeds, mixing_ratios=trial.mixing_ratios)
-        for trial in trials
-        if trial.auxiliary_tasks and not trial.num_kept  # which instances, a trial does not say
-    ]
+    trained = _tried(engine)
     if selection.auxiliary_tasks:
+        seeds = engine.trainings.trial_seeds(1)
         kept, ratios = selection.kept_instances, selection.mixing_ratios
         trained.append(TrialRequest(selection.auxiliary_tasks, seeds, kept, ratios))
+    return (*unranked_notes(engine.session), *_notes_on_trials(engine, trained))
+
+
+def notes_on_compared(engine: Engine, *, ranked: bool) -> tuple[str, ...]:
+    """What has to be known before a comparison's scores are trusted.
+
+    Args:
+        engine: whose trials score the methods' selections and the oracle's sets.
+        ranked: whether a method ranks candidates.
+    """
+    unranked = unranked_notes(engine.session, ranked=ranked)
+    return (*unranked, *_notes_on_trials(engine, _tried(engine)))
+
+
+def _tried(engine: Engine) -> list[TrialRequest]:
+    """What was trained with auxiliaries; not which instances were kept, a trial does not say."""
+    seeds = engine.trainings.trial_seeds(1)
+    return [
+        TrialRequest(trial.auxiliary_tasks, seeds, mixing_ratios=trial.mixing_ratios)
+        for trial in engine.trainings.trials
+        if trial.auxiliary_tasks and not trial.num_kept
+    ]
+
+
+def _notes_on_trials(engine: Engine, trained: Iterable[TrialRequest]) -> list[str]:
     starved = exposure_note(engine, trained)
-    return (
-        *unranked_notes(engine.session),
-        *([starved] if starved else []),
-        *training_notes(trials),
-    )
+    return [*([starved] if starved else []), *training_notes(engine.trainings.trials)]
 
 
-def unranked_notes(session: Session) -> list[str]:
-    """Says which candidates cannot be ranked, where candidates are ranked."""
-    if not session.method[0].needs_ranking:
+def unranked_notes(session: Session, *, ranked: bool | None = None) -> list[str]:
+    """Says which candidates cannot be ranked, where candidates are ranked.
+
+    Args:
+        session: says what cannot be ranked.
+        ranked: whether candidates are; None: where the session's method wants them to be.
+    """
+    if not (session.method[0].needs_ranking if ranked is None else ranked):
         return []
     return [
         f"{name} cannot be ranked and is put last: {why}."
@@ -134,12 +155,15 @@ def training_notes(trials: Sequence[Trial]) -> list[str]:
     short = [trial for trial in alone if not trial.longer]
     if longer and short:
         added = score_difference(longer[-1].score, short[-1].score)
-        if added is not None and added > noticeable(short[-1]):
-            notes.append(
-                f"Alone and for longer, the primary scores {added:.3f} higher: it has not learned "
-                "all it can when its own steps end, and any gain may be that. Raise epochs or "
-                "max_steps."
-            )
+        found = "Alone and for longer, the primary scores {:.3f} higher"
+    else:
+        added = _late_rise(alone[-1])
+        found = "Alone, the primary's dev score rose by {:.3f} in the last quarter of its training"
+    if added is not None and added > noticeable((short or alone)[-1]):
+        notes.append(
+            f"{found.format(added)}: it has not learned all it can when its steps end, and any "
+            "gain may be that. Raise epochs or max_steps."
+        )
     counted = max(alone, key=Trial.comparable)
     spread = pooled_spread(trials, counted)
     if spread is not None and spread.sd / 2**0.5 > noticeable(counted):
@@ -149,6 +173,20 @@ def training_notes(trials: Sequence[Trial]) -> list[str]:
             "train for longer before anything is concluded."
         )
     return notes
+
+
+def _late_rise(trial: Trial) -> Score:
+    """How much the dev score rose in the last quarter of its evaluations, averaged over seeds.
+
+    None where a training was not evaluated four times, or a score is undefined.
+    """
+    rises: list[Score] = []
+    for history in trial.histories:
+        earlier = [score for score in history[: 3 * len(history) // 4] if score is not None]
+        if len(history) < 4 or not earlier:
+            return None
+        rises.append(score_difference(history[-1], max(earlier)))
+    return mean_score(rises)
 
 
 def ceiling_note(alone: Sequence[Trial]) -> str | None:

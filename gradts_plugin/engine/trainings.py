@@ -415,4 +415,5 @@ def trial_of(
         ),
         longer=bool(request.longer),
         predictions=tuple(result.predictions for result in results),
+        histories=tuple(result.history for result in results),
     )

@@ -12,7 +12,7 @@ from rich.text import Text
 from gradts_plugin.comparison.results import Comparison, MethodMeans
 from gradts_plugin.comparison.tables import GAIN_COLUMNS, gain_cells
 from gradts_plugin.scores import shown_duration, shown_score
-from gradts_plugin.terminal.tables import print_next
+from gradts_plugin.terminal.tables import print_next, print_notes
 from gradts_plugin.terminal.words import shown_path
 
 
@@ -52,6 +52,7 @@ def print_comparison(
                 *map(Text, gain_cells(found.interval)),
             )
         console.print(table)
+        print_notes(console, result.notes)
     console.print(means_table(comparison))
     console.print(
         f"Least mean regret: {_best(comparison)}. Steps and time: until the selection is known, "
