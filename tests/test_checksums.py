@@ -17,6 +17,8 @@ from gradts_plugin import run
 from gradts_plugin.errors import ConfigError, StoreError
 from gradts_plugin.hosts.jiant.preparing import tokenising
 from gradts_plugin.hosts.jiant.saving import refusals_told, save_whole
+from gradts_plugin.opening import open_run_file
+from gradts_plugin.plugins import make_plugin_manager
 from gradts_plugin.settings.run_file import read_run_file
 from gradts_plugin.stores import checksums
 from gradts_plugin.stores.checksums import (
@@ -222,6 +224,24 @@ def test_plan_makes_what_is_damaged_elsewhere(finished):
     assert answer.code == 0, answer.err
     assert {part["num_to_do"] for part in json.loads(answer.out)["parts"]} == {0}
     path.write_bytes(whole)
+
+
+def test_what_another_run_prepared_is_used_at_every_start(finished, tmp_path):
+    run_file, _ = finished
+    given = read_run_file(run_file)
+    other = given.model_copy(update={"output_dir": tmp_path / "other"})
+    stray = tmp_path / "stray"
+    for _ in range(2):
+        manager = make_plugin_manager(entry_points=False)
+        with open_run_file(other, manager, prepared_in=given.output_dir) as engine:
+            assert list(engine.session.tasks) == ["topic", "match"]
+        links = [tmp_path / "other" / "caches" / name for name in ("topic", "match")]
+        assert [link.resolve() for link in links] == [
+            given.output_dir / "caches" / name for name in ("topic", "match")
+        ]
+        links[0].unlink()  # as a start leaves it that was killed meanwhile, or whose other is gone
+        links[0].symlink_to(stray)
+    assert not stray.exists()
 
 
 # --- why torch could not write --------------------------------------------------------------------

@@ -12,6 +12,7 @@ from gradts_plugin.hosts.jiant.container_schema import ModelArguments
 from gradts_plugin.hosts.jiant.encoder import check_encoder
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.host import JiantHost
+from gradts_plugin.hosts.jiant.memory import keep_freed_memory
 from gradts_plugin.hosts.jiant.preparing.checking import check_data
 from gradts_plugin.hosts.jiant.preparing.export import is_exported
 from gradts_plugin.hosts.jiant.preparing.prepare import link_prepared, prepare
@@ -87,6 +88,7 @@ def open_host(
         log_file: where jiant's output goes; None: nowhere.
     """
     attach_tasks(hook)
+    keep_freed_memory()
 
     def on_step(plan: TrainingPlan, step: TrainStep) -> None:
         hook.after_train_step(plan=plan, step=step)

@@ -80,11 +80,13 @@ def prepare(
 
 
 def link_prepared(source: Path, run_file: RunFile, configs: Mapping[str, TaskValues]) -> None:
-    """Lets a new output folder use what another one holds, as links: encoder and fitting caches.
+    """Lets an output folder use what another one holds, as links: encoder and fitting caches.
+
+    What it holds itself stays; links of an earlier start are made anew.
 
     Args:
         source: the output folder of a run that was prepared before, or of none.
-        run_file: the run, with the new output folder.
+        run_file: the run, with the output folder.
         configs: from `read_task_configs`.
     """
     links = {
@@ -96,7 +98,10 @@ def link_prepared(source: Path, run_file: RunFile, configs: Mapping[str, TaskVal
         links[encoder_folder(source)] = encoder_folder(run_file.output_dir)
     for folder, link in links.items():
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(folder, target_is_directory=True)
+        if link.is_symlink():
+            link.unlink()
+        if not link.exists():
+            link.symlink_to(folder, target_is_directory=True)
 
 
 def _container_config(
