@@ -5,7 +5,8 @@
 Whole runs of jiant over tiny tasks and a tiny random encoder, each in a process of its own (forked,
 so that nothing is imported again). *Flips*: one bit of one file of a finished run is changed, kinds
 of files in turn; the run is repeated (before that, what reads just this file: `report`, `export`).
-*Kills*: a run is killed at a random moment and started again, a few times, until it ends.
+*Kills*: a run is killed at a random moment and started again, a few times, until it ends; what each
+came to is kept in `records/kills`, from which the campaign goes on (remove it to begin anew).
 *Starts*: many processes start one run in one folder at once. The answers are compared with those of
 a run that nothing happened to.
 """
