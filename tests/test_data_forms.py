@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import tracemalloc
 
 import datasets
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pyarrow import feather, parquet
 from reading_cases import problem
 
 from gradts_plugin.errors import LeftOutWarning
-from gradts_plugin.tasks.reading import read_examples, read_split, task_labels
+from gradts_plugin.tasks.reading import each_example, read_examples, read_split, task_labels
 from gradts_plugin.tasks.task_configs import parse_task_config
 
 METRICS = {"regression": "pearson", "tagging": "accuracy"}
@@ -752,3 +753,51 @@ def test_class_names_inside_structs_and_lists(tmp_path):
     config = folder_task("saved", "tagging", fields={"labels": "gold.tags"}, labels=["N", "V"])
     with pytest.warns(LeftOutWarning):
         assert words(config, tmp_path) == [(("a", "b"), ("N", None))]
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+WRITERS = {
+    "csv": lambda rows: "text_a,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows),
+    "tsv": lambda rows: "text_a\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows),
+    "jsonl": lambda rows: "".join(
+        json.dumps({"text_a": text, "label": label}) + "\n" for text, label in rows
+    ),
+}
+
+
+def _peak(work):
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("form", "packed"), [*((form, False) for form in (*WRITERS, "parquet")), ("csv", True)]
+)
+def test_rows_are_not_held(tmp_path, form, packed):
+    peaks = []
+    for number in (1_000, 4_000):
+        rows = [(f"text {place} " + "word " * 50, "ab"[place % 2]) for place in range(number)]
+        name = f"train{number}.{form}" + ".gz" * packed
+        if form == "parquet":
+            columns = {"text_a": [text for text, _ in rows], "label": [label for _, label in rows]}
+            parquet.write_table(pa.table(columns), tmp_path / "plain", row_group_size=500)
+            content = (tmp_path / "plain").read_bytes()
+        else:
+            content = WRITERS[form](rows).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
+        config = task(train=name, max_train_examples=10)
+        del rows, content
+
+        def work(config=config):
+            assert task_labels(config, tmp_path) == ("a", "b")
+            assert sum(1 for _ in each_example(config, "train", tmp_path)) == 10
+
+        work()  # what is imported and remembered once
+        peaks.append(_peak(work))
+    # 3,000 texts of 260 characters more; the sample's positions and nothing else.
+    assert peaks[1] - peaks[0] < 200_000
