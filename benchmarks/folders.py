@@ -5,7 +5,8 @@
 Whole runs of jiant over tiny tasks and a tiny random encoder, each in a process of its own (forked,
 so that nothing is imported again). *Flips*: one bit of one file of a finished run is changed, kinds
 of files in turn; the run is repeated (before that, what reads just this file: `report`, `export`).
-*Kills*: a run is killed at a random moment and started again, a few times, until it ends.
+*Kills*: a run is killed at a random moment and started again, a few times, until it ends; what each
+came to is kept in `records/kills`, from which the campaign goes on (remove it to begin anew).
 *Starts*: many processes start one run in one folder at once. The answers are compared with those of
 a run that nothing happened to.
 """
@@ -73,6 +74,9 @@ KINDS = {
     "container_config.json": "container_config.json",
     "logs": "*log*",
 }
+
+#: What each killed run came to.
+KILL_RECORDS = Path(__file__).parent / "records" / "kills"
 
 #: Of an outcome: what may differ between runs that come to the same.
 PASSING = ("seconds", "done", "reused")
@@ -289,36 +293,55 @@ def kills(number: int, folder: Path) -> tuple[dict[str, int], list[str]]:
 def killed_runs(
     number: int, folder: Path, write: Callable[[Path], Path]
 ) -> tuple[Counter[str], list[str]]:
-    """Kills runs of one host, and starts them again, until there were so many kills."""
-    reference = write(_made(folder / "reference"))
-    begun = time.monotonic()
-    if run(["run", reference, "--quiet"], folder).code:
-        raise SystemExit((folder / "stderr.txt").read_text(encoding="utf-8"))
-    length, expected = time.monotonic() - begun, outcome_in(reference.parent / "out")
-    counts, bad, stream = Counter[str](), list[str](), random.Random(0)
-    while counts["kills"] < number:
-        counts["runs"] += 1
-        path = write(_made(folder / str(counts["runs"])))
-        out, before = path.parent / "out", set[str]()
-        for _ in range(stream.randrange(1, 6)):
-            child = started(["run", path, "--quiet"], folder / "stderr.txt")
-            time.sleep(length * stream.random())
-            os.kill(child, signal.SIGKILL)
-            counts["kills"] += answered(child, folder / "stderr.txt").code is None
-            stored = {*_below(out, "store/*/*.json"), *_below(out, "store/*/*/metadata.json")}
-            counts["lost"] += len(before - stored)
-            before = stored
-        answer = run(["run", path, "--quiet"], folder)
-        found = outcome_in(out) if answer.code == 0 else None
-        if found is None or not _same_scores(found, expected):
-            counts["lost"] += 1
-            bad.append(f"run {counts['runs']}: {answer.err or 'another outcome'}")
-        left = leftovers(out) if found else []
-        counts["leftovers"] += bool(left)
-        bad += [f"run {counts['runs']}: left {left[0]}"] if left else []
-        shutil.rmtree(path.parent)
-        _show(counts["kills"], number, bad)
-    return counts, bad
+    """Kills runs of one host, and starts them again, until there were so many kills.
+
+    Each run is written down when it has ended, so that a campaign goes on where it was stopped.
+    """
+    record = KILL_RECORDS / f"{write.__name__}.jsonl"
+    lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+    made = [json.loads(line) for line in lines]
+    if sum(each["kills"] for each in made) < number:
+        reference = write(_made(folder / "reference"))
+        begun = time.monotonic()
+        if run(["run", reference, "--quiet"], folder).code:
+            raise SystemExit((folder / "stderr.txt").read_text(encoding="utf-8"))
+        length, expected = time.monotonic() - begun, outcome_in(reference.parent / "out")
+    while sum(each["kills"] for each in made) < number:
+        name = f"run-{len(made) + 1}"
+        made.append(killed_run(write(_made(folder / name)), random.Random(name), length, expected))
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with record.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(made[-1]) + "\n")
+        bad = [line for each in made for line in each["bad"]]
+        _show(sum(each["kills"] for each in made), number, bad)
+    counts = Counter(runs=len(made))
+    for each in made:
+        counts.update({name: each[name] for name in ("kills", "lost", "leftovers")})
+    return counts, [line for each in made for line in each["bad"]]
+
+
+def killed_run(path: Path, stream: random.Random, length: float, expected: Any) -> dict[str, Any]:
+    """One run that is killed up to five times, each at a random moment, and then ends."""
+    name, out, err = path.parent.name, path.parent / "out", path.parent / "stderr.txt"
+    counts, bad, before = Counter[str](), list[str](), set[str]()
+    for _ in range(stream.randrange(1, 6)):
+        child = started(["run", path, "--quiet"], err)
+        time.sleep(length * stream.random())
+        os.kill(child, signal.SIGKILL)
+        counts["kills"] += answered(child, err).code is None
+        stored = {*_below(out, "store/*/*.json"), *_below(out, "store/*/*/metadata.json")}
+        counts["lost"] += len(before - stored)
+        before = stored
+    answer = run(["run", path, "--quiet"], path.parent)
+    found = outcome_in(out) if answer.code == 0 else None
+    if found is None or not _same_scores(found, expected):
+        counts["lost"] += 1
+        bad.append(f"{name}: {answer.err or 'another outcome'}")
+    left = leftovers(out) if found else []
+    counts["leftovers"] += bool(left)
+    bad += [f"{name}: left {left[0]}"] if left else []
+    shutil.rmtree(path.parent)
+    return {**{each: counts[each] for each in ("kills", "lost", "leftovers")}, "bad": bad}
 
 
 def _same_scores(found: Any, expected: Any) -> bool:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import tracemalloc
 
 import datasets
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pyarrow import feather, parquet
 from reading_cases import problem
 
 from gradts_plugin.errors import LeftOutWarning
-from gradts_plugin.tasks.reading import read_examples, read_split, task_labels
+from gradts_plugin.tasks.reading import each_example, read_examples, read_split, task_labels
 from gradts_plugin.tasks.task_configs import parse_task_config
 
 METRICS = {"regression": "pearson", "tagging": "accuracy"}
@@ -85,7 +86,8 @@ def test_files_of_old_macs_end_their_lines_in_carriage_returns(tmp_path):
 def test_a_carriage_return_in_a_text_must_be_quoted(tmp_path):
     config = table(tmp_path, "text_a,label\nx\rx,a\ny,b\n")
     assert problem(config, tmp_path) == (
-        "train.csv, line 2: broken CSV: a carriage return in a text that is not quoted"
+        "train.csv, line 2: broken CSV: a carriage return in a text that is not quoted; "
+        "'on_bad_rows': 'skip' leaves it out"
     )
 
 
@@ -159,7 +161,46 @@ def test_broken_rows_are_left_out_where_that_is_asked(tmp_path):
         assert pairs(config, tmp_path) == TWO
     (tmp_path / "rows.jsonl").write_text('{"text_a": "x", "label": "a"}\n{"te\n[]\n')
     config = task(train="rows.jsonl", labels=["a", "b"], on_bad_rows="skip")
-    assert len(read_split(config, "train", tmp_path).bad) == 2
+    found = read_split(config, "train", tmp_path)
+    assert len([*found]) == 1
+    assert found.bad.count == 2
+
+
+BROKEN_QUOTES = {
+    "a quote within": ('"say "no" now",a\n', "line 3: broken CSV: ',' expected after '\"'"),
+    "a quote that is not closed": ('"no end,a\n', "line 3: broken CSV: ',' expected after '\"'"),
+    "a carriage return": ("no\rend,a\n", "line 3: broken CSV: a carriage return in a text"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_QUOTES)
+def test_rows_with_broken_quotes_are_left_out_where_that_is_asked(tmp_path, name):
+    row, said = BROKEN_QUOTES[name]
+    text = f'text_a,label\nx,a\n{row}"y",b\n'
+    config = table(tmp_path, text, on_bad_rows="skip")
+    with pytest.warns(LeftOutWarning, match="broken rows, left out: 1"):
+        assert pairs(config, tmp_path) == TWO
+    found = read_split(config, "train", tmp_path)
+    list(found)
+    assert said in found.bad.first
+
+
+def test_a_quote_that_is_never_closed_costs_one_row(tmp_path):
+    text = 'text_a,label\nx,a\n"no end,a\n' + "y,b\n" * 1000
+    config = table(tmp_path, text, on_bad_rows="skip")
+    found = read_split(config, "train", tmp_path)
+    assert sum(1 for _ in found) == 1001
+    assert (found.bad.count, found.bad.first.partition(": ")[2]) == (
+        1,
+        "broken CSV: unexpected end of data",
+    )
+
+
+def test_rows_with_line_breaks_are_named_by_their_first_line(tmp_path):
+    text = 'text_a,label\n"x\nx",a\n"y\n"y,b\nz,b,c\nx,b\n'
+    found = read_split(table(tmp_path, text, on_bad_rows="skip"), "train", tmp_path)
+    assert [each.text_a for each in found] == ["x\nx", "x"]
+    assert found.bad.first.startswith(f"{tmp_path}/train.csv, line 4: broken CSV")
 
 
 def test_joined_files_keep_no_byte_order_mark(tmp_path):
@@ -402,12 +443,25 @@ def test_marks_of_no_label(tmp_path, given):
 
 
 @pytest.mark.parametrize("empty", [None, "", float("nan"), " "])
-def test_empty_labels_are_said_and_left_out_where_that_is_asked(tmp_path, empty):
+def test_rows_with_an_empty_label_are_left_out_and_counted(tmp_path, empty):
     rows = [{"text_a": "x", "label": "a"}, {"text_a": "z", "label": empty}]
     rows += [{"text_a": "y", "label": "b"}]
-    assert "line 2: field 'label' is " in problem(jsonl(tmp_path, rows), tmp_path)
+    for no_label in (None, [None, "?"]):
+        with pytest.warns(LeftOutWarning, match="rows without a label, left out: 1"):
+            assert pairs(jsonl(tmp_path, rows, no_label=no_label), tmp_path) == TWO
+    config = jsonl(tmp_path, rows, no_label=["?"])
+    assert "line 2: field 'label' is " in problem(config, tmp_path)
+    scores = [{"text_a": "x", "label": 1}, {"text_a": "y", "label": empty}]
     with pytest.warns(LeftOutWarning, match="rows without a label, left out: 1"):
-        assert pairs(jsonl(tmp_path, rows, no_label=[None]), tmp_path) == TWO
+        assert pairs(jsonl(tmp_path, scores, "regression"), tmp_path) == [("x", 1.0)]
+    sentences = [{"tokens": ["a", "b"], "labels": ["N", "V"]}]
+    sentences += [{"tokens": ["c"], "labels": empty}]
+    with pytest.warns(LeftOutWarning, match="rows without a label, left out: 1"):
+        assert len(words(jsonl(tmp_path, sentences, "tagging"), tmp_path)) == 1
+
+
+@pytest.mark.parametrize("empty", [None, "", float("nan"), " "])
+def test_empty_tags_are_said_and_ignored_where_that_is_asked(tmp_path, empty):
     tags = [{"tokens": ["a", "b", "c"], "labels": ["N", empty, "V"]}]
     assert "line 1, word 2 ('b'): there is no label but " in problem(
         jsonl(tmp_path, tags, "tagging"), tmp_path
@@ -699,3 +753,51 @@ def test_class_names_inside_structs_and_lists(tmp_path):
     config = folder_task("saved", "tagging", fields={"labels": "gold.tags"}, labels=["N", "V"])
     with pytest.warns(LeftOutWarning):
         assert words(config, tmp_path) == [(("a", "b"), ("N", None))]
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+WRITERS = {
+    "csv": lambda rows: "text_a,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows),
+    "tsv": lambda rows: "text_a\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows),
+    "jsonl": lambda rows: "".join(
+        json.dumps({"text_a": text, "label": label}) + "\n" for text, label in rows
+    ),
+}
+
+
+def _peak(work):
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("form", "packed"), [*((form, False) for form in (*WRITERS, "parquet")), ("csv", True)]
+)
+def test_rows_are_not_held(tmp_path, form, packed):
+    peaks = []
+    for number in (1_000, 4_000):
+        rows = [(f"text {place} " + "word " * 50, "ab"[place % 2]) for place in range(number)]
+        name = f"train{number}.{form}" + ".gz" * packed
+        if form == "parquet":
+            columns = {"text_a": [text for text, _ in rows], "label": [label for _, label in rows]}
+            parquet.write_table(pa.table(columns), tmp_path / "plain", row_group_size=500)
+            content = (tmp_path / "plain").read_bytes()
+        else:
+            content = WRITERS[form](rows).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
+        config = task(train=name, max_train_examples=10)
+        del rows, content
+
+        def work(config=config):
+            assert task_labels(config, tmp_path) == ("a", "b")
+            assert sum(1 for _ in each_example(config, "train", tmp_path)) == 10
+
+        work()  # what is imported and remembered once
+        peaks.append(_peak(work))
+    # 3,000 texts of 260 characters more; the sample's positions and nothing else.
+    assert peaks[1] - peaks[0] < 200_000

@@ -36,8 +36,8 @@ def test_public_layouts_are_guessed(name, tmp_path):
     config = guess_config(FoundTask("t", files)).config
     assert (config.kind, task_labels(config, tmp_path)) == (right.kind, layout.labels)
     expected, found = (read_split(each, "train", tmp_path) for each in (right, config))
-    assert found.examples == expected.examples
-    assert len(found.unlabelled) == layout.left_out
+    assert [*found] == [*expected]
+    assert found.unlabelled.count == layout.left_out
 
 
 # --- columns --------------------------------------------------------------------------------------

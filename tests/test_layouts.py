@@ -485,15 +485,15 @@ def test_a_public_layout_is_read_by_its_config(name, tmp_path):
     config = written(tmp_path, layout)
     assert task_labels(config, tmp_path) == layout.labels
     train = read_split(config, "train", tmp_path)
-    first = train.examples[0]
+    first, *_ = train
     texts = (first.tokens,) if first.tokens else (first.text_a,)
     texts += (first.text_b,) if first.text_b is not None else ()
     assert (*texts, first.labels or first.label) == layout.first
-    assert len(train.unlabelled) == layout.left_out
-    assert not train.bad
+    assert train.unlabelled.count == layout.left_out
+    assert not train.bad.count
     test = read_split(config, "test", tmp_path)
     if layout.test is not None and name != "CoNLL-2000":
-        assert not any(example.is_labelled for example in test.examples)
+        assert not any(example.is_labelled for example in test)
 
 
 def test_there_are_many_layouts():

@@ -16,7 +16,7 @@ from gradts_plugin.errors import ConfigError
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.reading import read_json
 from gradts_plugin.stores.files import write_json_atomic
-from gradts_plugin.tasks.examples import Example, sampled
+from gradts_plugin.tasks.examples import Example, sample_positions
 from gradts_plugin.tasks.kinds import IGNORED, Split
 from gradts_plugin.tasks.reading import read_examples
 from gradts_plugin.tasks.requests import DataRequest, new_config, shipped_configs
@@ -101,8 +101,13 @@ def _write_split(
     found = verified_rows(output_dir, path, origin)
     if found is not None:
         return found, True
-    examples = sampled(read_examples(config, split, output_dir), origin.max_rows, seed=0)
-    lines = [json.dumps(_row(example), ensure_ascii=False) + "\n" for example in examples]
+    examples = read_examples(config, split, output_dir)
+    chosen = sample_positions(len(examples), origin.max_rows, seed=0)
+    lines = [
+        json.dumps(_row(example), ensure_ascii=False) + "\n"
+        for place, example in enumerate(examples)
+        if place in chosen
+    ]
     write_file(output_dir, path, "".join(lines).encode(), origin, len(lines))
     return len(lines), False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -42,9 +41,8 @@ class Example:
         return labels if self.label is None else {str(self.label)}
 
 
-def sampled(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
-    """A seeded sample in the order of the data; all where there are no more than the limit."""
-    if limit is None or limit >= len(examples):
-        return list(examples)
-    chosen = random.Random(seed).sample(range(len(examples)), limit)  # noqa: S311
-    return [examples[position] for position in sorted(chosen)]
+def sample_positions(number: int, limit: int | None, seed: int) -> frozenset[int] | range:
+    """A seeded sample of so many positions; all where there are no more than the limit."""
+    if limit is None or limit >= number:
+        return range(number)
+    return frozenset(random.Random(seed).sample(range(number), limit))  # noqa: S311

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from bisect import bisect_left
 from collections import defaultdict
@@ -19,8 +20,10 @@ _SCORE_STRATA: Final = 10
 _Group = tuple[int, ...]
 
 
-def held_out_part(examples: Sequence[Example], held_out: HeldOut, split: Split) -> list[Example]:
-    """The examples of one split, where others were taken from the training data.
+def held_out_positions(
+    examples: Iterable[Example], held_out: HeldOut, split: Split
+) -> Sequence[bool]:
+    """Which examples are those of one split, where others were taken from the training data.
 
     Rows that share a text (apart from case and white space) stay together, so that none is in two
     splits. In some sets of pairs that ties more than half of the rows together; there only rows
@@ -28,22 +31,27 @@ def held_out_part(examples: Sequence[Example], held_out: HeldOut, split: Split) 
     scores, and at least one group of rows for training.
 
     Args:
-        examples: all of the training data, in the order of the data.
+        examples: all of the training data, in the order of the data; of each only its label and
+            digests of its texts are kept.
         held_out: how large the parts are.
         split: train, val or test.
 
     Returns:
-        The part in the order of the data; empty where there are too few rows.
+        True for the examples of the part; nowhere true where there are too few rows.
     """
-    strata = _strata(examples, _groups(examples), random.Random(held_out.seed))  # noqa: S311
+    labels: list[object] = []
+    texts: list[tuple[bytes, ...]] = []
+    for example in examples:
+        labels.append(example.label)
+        texts.append(tuple(map(_digest, _texts(example))))
+    strata = _strata(labels, _groups(texts), random.Random(held_out.seed))  # noqa: S311
     sizes = [sum(map(len, groups)) for groups in strata]
-    first = held_out.drawn_first
-    parts: dict[Split, set[int]] = {}
-    for name in (first, _other(first)):
+    parts = [""] * len(labels)
+    for name in (held_out.drawn_first, _other(held_out.drawn_first)):
         share = held_out.share(name)
-        parts[name] = {*_drawn(strata, sizes, share)} if share else set()
-    parts["train"] = {*range(len(examples))} - parts["val"] - parts["test"]
-    return [examples[position] for position in sorted(parts[split])]
+        for position in _drawn(strata, sizes, share) if share else ():
+            parts[position] = name
+    return [part == (split if split != "train" else "") for part in parts]
 
 
 def _other(split: Split) -> Split:
@@ -63,13 +71,13 @@ def _drawn(strata: Sequence[list[_Group]], sizes: Sequence[int], share: float) -
 
 
 def _strata(
-    examples: Sequence[Example], groups: Iterable[_Group], chance: random.Random
+    labels: Sequence[object], groups: Iterable[_Group], chance: random.Random
 ) -> list[list[_Group]]:
     """Groups by the label of their first row, shuffled."""
-    scores = sorted(each.label for each in examples if isinstance(each.label, float))
+    scores = sorted(label for label in labels if isinstance(label, float))
     found: defaultdict[str, list[_Group]] = defaultdict(list)
     for group in groups:
-        label = examples[group[0]].label
+        label = labels[group[0]]
         if isinstance(label, float):
             label = _SCORE_STRATA * bisect_left(scores, label) // len(scores)
         found[str(label)].append(group)
@@ -79,12 +87,11 @@ def _strata(
     return strata
 
 
-def _groups(examples: Sequence[Example]) -> list[_Group]:
+def _groups(texts: Sequence[tuple[bytes, ...]]) -> list[_Group]:
     """Rows that share a text, in the order of their first rows."""
-    texts = [_texts(example) for example in examples]
     groups = _tied(texts)
-    if max(map(len, groups), default=0) > len(examples) / 2:
-        groups = _tied([(" \0 ".join(each),) for each in texts])
+    if max(map(len, groups), default=0) > len(texts) / 2:
+        groups = _tied([(b"".join(each),) for each in texts])
     return groups
 
 
@@ -94,11 +101,15 @@ def _texts(example: Example) -> tuple[str, ...]:
     return tuple(" ".join(text.casefold().split()) for text in texts if text is not None)
 
 
-def _tied(texts: Sequence[tuple[str, ...]]) -> list[_Group]:
-    """Positions that share a text with one another, directly or by way of others."""
-    parents: dict[str, str] = {}
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=12).digest()
 
-    def root(text: str) -> str:
+
+def _tied(texts: Sequence[tuple[bytes, ...]]) -> list[_Group]:
+    """Positions that share a text with one another, directly or by way of others."""
+    parents: dict[bytes, bytes] = {}
+
+    def root(text: bytes) -> bytes:
         while (parent := parents.setdefault(text, text)) != text:
             parents[text] = parents[parent]
             text = parent
@@ -107,7 +118,7 @@ def _tied(texts: Sequence[tuple[str, ...]]) -> list[_Group]:
     for given in texts:
         for text in given[1:]:
             parents[root(text)] = root(given[0])
-    members: defaultdict[str, list[int]] = defaultdict(list)
+    members: defaultdict[bytes, list[int]] = defaultdict(list)
     for position, given in enumerate(texts):
         members[root(given[0])].append(position)
     return [tuple(group) for group in members.values()]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from gradts_plugin.errors import ConfigError, GradTSError
-from gradts_plugin.tasks.examples import Example, sampled
+from gradts_plugin.tasks.examples import Example
 from gradts_plugin.tasks.kinds import Split
-from gradts_plugin.tasks.reading import SplitRead, read_split, sources_of, task_labels
+from gradts_plugin.tasks.reading import read_split, sources_of, task_labels
 from gradts_plugin.tasks.task_configs import SPLITS, TaskConfig
 
 #: Rows whose length is measured, at most.
@@ -141,48 +143,92 @@ def _split(
     num_rows: int,
 ) -> SplitOverview:
     source = ", ".join(sources_of(config, split, data_folder))
+    found = read_split(config, split, data_folder, labels=labels)
+    counts: Counter[str] = Counter()
+    scores = _Scores()
+    sample = _Sample()
+    rows: list[str] = []
     try:
-        found = read_split(config, split, data_folder, labels=labels)
+        for example in found:
+            counts.update(_label_names(example, labels))
+            if isinstance(example.label, float):
+                scores.add(example.label)
+            if sample.wants():
+                sample.put(reading(example)[0])
+            if len(rows) < num_rows:
+                rows.append(f"{reading(example)[1]}  =>  {_shown_label(example, labels)}")
     except GradTSError as error:
         if split == "train":
             raise
         return SplitOverview(split, source, problem=str(error))
-    examples = found.examples
-    measured = [reading(each)[0] for each in sampled(examples, _MEASURED, seed=0)]
     cap = config.max_train_examples if split == "train" else None
+    named = {label: counts[label] for label in labels} | ({"": counts[""]} if counts[""] else {})
     return SplitOverview(
         split=split,
         source=source,
-        num_rows=len(examples),
-        num_trained=min(len(examples), cap or len(examples)) if split == "train" else 0,
-        left_out=tuple(found.left_out(split)),
-        labels=None if config.kind == "regression" else _counted(found, labels),
-        scores=_scores(examples) if config.kind == "regression" else None,
-        lengths=_lengths(measured, limit),
-        rows=tuple(
-            f"{reading(each)[1]}  =>  {_shown_label(each, labels)}" for each in examples[:num_rows]
-        ),
+        num_rows=sample.num_seen,
+        num_trained=min(sample.num_seen, cap or sample.num_seen) if split == "train" else 0,
+        left_out=tuple(found.left_out()),
+        labels=None if config.kind == "regression" else named,
+        scores=scores.found() if config.kind == "regression" else None,
+        lengths=_lengths(sample.kept, limit),
+        rows=tuple(rows),
     )
 
 
-def _counted(found: SplitRead, labels: Sequence[str]) -> dict[str, int]:
-    """Label -> how often it is there, in the order of their ids; "": rows or words without one."""
-    counts: Counter[str] = Counter()
-    for example in found.examples:
-        if example.tokens:
-            given = example.labels or (None,) * len(example.tokens)
-            counts.update(label or "" for label in given)
-        elif isinstance(example.label, int):  # of multiple choice: a position
-            counts[labels[example.label]] += 1
-        else:
-            counts["" if example.label is None else str(example.label)] += 1
-    named = {label: counts[label] for label in labels}
-    return named | ({"": counts[""]} if counts[""] else {})
+def _label_names(example: Example, labels: Sequence[str]) -> list[str]:
+    """The labels of a row, or of its words; "" for a row or word without one."""
+    if example.tokens:
+        return [label or "" for label in example.labels] or [""] * len(example.tokens)
+    if isinstance(example.label, int):  # of multiple choice: a position
+        return [labels[example.label]]
+    return ["" if example.label is None else str(example.label)]
 
 
-def _scores(examples: Iterable[Example]) -> tuple[float, float, float] | None:
-    scores = [each.label for each in examples if isinstance(each.label, float)]
-    return (min(scores), sum(scores) / len(scores), max(scores)) if scores else None
+@dataclass
+class _Scores:
+    """Lowest, sum, highest and number of scores."""
+
+    low: float = math.inf
+    total: float = 0.0
+    high: float = -math.inf
+    number: int = 0
+
+    def add(self, score: float) -> None:
+        self.low, self.high = min(self.low, score), max(self.high, score)
+        self.total += score
+        self.number += 1
+
+    def found(self) -> tuple[float, float, float] | None:
+        """Lowest, mean and highest; None where there is none."""
+        return (self.low, self.total / self.number, self.high) if self.number else None
+
+
+class _Sample:
+    """Lengths of a seeded sample of rows, whose number is not known before.
+
+    Attributes:
+        kept: the lengths.
+        num_seen: rows that came by.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+        self.num_seen = 0
+        self._chance = random.Random(0)  # noqa: S311
+        self._place = 0
+
+    def wants(self) -> bool:
+        """Whether the next row is drawn."""
+        self._place = self.num_seen
+        self.num_seen += 1
+        if self._place >= _MEASURED:
+            self._place = self._chance.randrange(self.num_seen)
+        return self._place < _MEASURED
+
+    def put(self, length: int) -> None:
+        """The length of the row that was drawn, in place of another."""
+        self.kept[self._place : self._place + 1] = [length]
 
 
 def _lengths(measured: Sequence[int], limit: int | None) -> Lengths:

@@ -75,7 +75,12 @@ class RowParser:
 
     def _tag(self, value: Any, place: str) -> str | None:
         if self._is_empty(value):
-            self._check_may_lack(place, f"there is no label but {value!r}")
+            # An empty cell among tags is more often a shifted column than a word without a tag.
+            if not self.unlabelled and "" not in (self.config.no_label or ()):
+                _fail(
+                    place,
+                    f"there is no label but {value!r}; 'no_label': [\"\"] leaves such words out",
+                )
             return None
         label = None if self._is_no_label(value) else self._class_label(value, place)
         return self._remembered(value, label)
@@ -95,9 +100,12 @@ class RowParser:
         value = self._value(row, role, place, optional=self.unlabelled)
         if not self._is_empty(value):
             return value
-        name = self.names[role]
-        what = "empty" if isinstance(value, str | list) else "null"
-        self._check_may_lack(place, f"field {name!r} is {what}")
+        if not self.unlabelled and "" not in (self.config.no_label or ("",)):
+            what = "empty" if isinstance(value, str | list) else "null"
+            _fail(
+                place,
+                f"field {self.names[role]!r} is {what}; 'no_label': [\"\"] leaves such rows out",
+            )
         return None
 
     def _is_empty(self, value: Any) -> bool:
@@ -105,11 +113,6 @@ class RowParser:
         if isinstance(value, str):
             return not value.strip() and value not in self.config.label_map
         return value is None or value == [] or (isinstance(value, float) and math.isnan(value))
-
-    def _check_may_lack(self, place: str, problem: str) -> None:
-        if not self.unlabelled and "" not in (self.config.no_label or ()):
-            what = "words" if self.config.kind == "tagging" else "rows"
-            _fail(place, f"{problem}; 'no_label': [\"\"] leaves such {what} out")
 
     def _is_no_label(self, value: Any, choices: tuple[str, ...] = ()) -> bool:
         """True for a value that stands for no label.

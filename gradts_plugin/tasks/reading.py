@@ -6,13 +6,13 @@ Whatever is wrong with the data is said with file and line; what is left out is 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import zip_longest
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import compress, zip_longest
 from pathlib import Path
 
 from gradts_plugin.errors import ConfigError, DataError, LeftOutWarning, nearest
-from gradts_plugin.tasks.examples import Example, sampled
+from gradts_plugin.tasks.examples import Example, sample_positions
 from gradts_plugin.tasks.formats.columnar import read_columnar
 from gradts_plugin.tasks.formats.conll import read_conll
 from gradts_plugin.tasks.formats.datasets import read_dataset
@@ -20,7 +20,7 @@ from gradts_plugin.tasks.formats.json_lines import read_json_file, read_json_lin
 from gradts_plugin.tasks.formats.lines import read_lines
 from gradts_plugin.tasks.formats.rows import BadRow, Reader, Row, Source, Values
 from gradts_plugin.tasks.formats.table import read_table
-from gradts_plugin.tasks.holding_out import held_out_part
+from gradts_plugin.tasks.holding_out import held_out_positions
 from gradts_plugin.tasks.kinds import NO_LABELS, Split
 from gradts_plugin.tasks.parsing import RowParser, positions
 from gradts_plugin.tasks.sources import Division
@@ -42,32 +42,60 @@ READERS: Mapping[str, Reader] = {
 }
 
 
-@dataclass(frozen=True)
-class SplitRead:
-    """One split as it was read.
+@dataclass
+class Noted:
+    """Rows or words of one kind that were met.
 
     Attributes:
-        examples: those that are kept, before any sampling.
-        unlabelled: places of rows without a label, which were left out (of a test split: kept).
-        bad: places of rows whose form is broken, which were left out, each with its problem.
+        count: how many.
+        first: the place of the first.
+    """
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, place: str) -> None:
+        """One more."""
+        self.first = self.first or place
+        self.count += 1
+
+
+@dataclass
+class SplitRead:
+    """One split, read anew whenever it is gone through: one row is held at a time.
+
+    What was left out is known once it was gone through.
+
+    Attributes:
+        split: train, val or test.
+        unlabelled: rows without a label, which are left out (of a test split: kept).
+        bad: rows whose form is broken, which are left out; `first` says what is wrong with it.
         num_words_unlabelled: words of kept rows that are without a label.
     """
 
-    examples: list[Example]
-    unlabelled: list[str]
-    bad: list[str]
-    num_words_unlabelled: int
+    split: Split
+    _examples: Callable[[SplitRead], Iterator[Example]]
+    unlabelled: Noted = field(default_factory=Noted)
+    bad: Noted = field(default_factory=Noted)
+    num_words_unlabelled: int = 0
 
-    def left_out(self, split: Split) -> list[str]:
+    def __iter__(self) -> Iterator[Example]:
+        """Yields the examples that are kept, before any sampling, in the order of the data."""
+        self.unlabelled, self.bad, self.num_words_unlabelled = Noted(), Noted(), 0
+        for example in self._examples(self):
+            self.num_words_unlabelled += sum(label is None for label in example.labels)
+            yield example
+
+    def left_out(self) -> list[str]:
         """What was left out, each kind in a few words."""
         found = []
-        if self.unlabelled and split != "test":
-            count = len(self.unlabelled)
-            found.append(f"rows without a label, left out: {count} (first {self.unlabelled[0]})")
-        if self.num_words_unlabelled and split != "test":
+        if self.unlabelled.count and self.split != "test":
+            noted = self.unlabelled
+            found.append(f"rows without a label, left out: {noted.count} (first {noted.first})")
+        if self.num_words_unlabelled and self.split != "test":
             found.append(f"words without a label, ignored: {self.num_words_unlabelled}")
-        if self.bad:
-            found.append(f"broken rows, left out: {len(self.bad)} (first {self.bad[0]})")
+        if self.bad.count:
+            found.append(f"broken rows, left out: {self.bad.count} (first {self.bad.first})")
         return found
 
 
@@ -78,7 +106,18 @@ def read_examples(
     *,
     labels: tuple[str, ...] | None = None,
 ) -> list[Example]:
-    """Reads one split of a task; warns of what is left out.
+    """Reads one split of a task at once; `each_example` holds one row at a time."""
+    return list(each_example(config, split, data_folder, labels=labels))
+
+
+def each_example(
+    config: TaskConfig,
+    split: Split,
+    data_folder: Path,
+    *,
+    labels: tuple[str, ...] | None = None,
+) -> Iterator[Example]:
+    """Yields the examples of one split of a task; warns of what is left out, in the end.
 
     Args:
         config: the task.
@@ -87,7 +126,7 @@ def read_examples(
         data_folder: where relative paths of the config start.
         labels: what `task_labels` answered, where that is known; None: it is asked.
 
-    Returns:
+    Yields:
         The examples in the order of the data.
 
     Raises:
@@ -95,10 +134,15 @@ def read_examples(
         DataError: a file or dataset is missing, empty, malformed, or contradicts the config.
     """
     found = read_split(config, split, data_folder, labels=labels)
-    for words in found.left_out(split):
-        warnings.warn(LeftOutWarning(f"task {config.name!r}, {split} split: {words}"), stacklevel=2)
     limit = config.max_train_examples if split == "train" else None
-    return sampled(found.examples, limit, config.sample_seed)
+    if limit is None:
+        yield from found
+    else:
+        number = sum(1 for _ in found)  # read twice: a sample depends on how many rows there are
+        chosen = sample_positions(number, limit, config.sample_seed)
+        yield from (example for place, example in enumerate(found) if place in chosen)
+    for words in found.left_out():
+        warnings.warn(LeftOutWarning(f"task {config.name!r}, {split} split: {words}"), stacklevel=2)
 
 
 def read_split(
@@ -108,7 +152,7 @@ def read_split(
     *,
     labels: tuple[str, ...] | None = None,
 ) -> SplitRead:
-    """Reads one split of a task, and says what was left out (see `read_examples`)."""
+    """One split of a task, to be gone through, and what is left out of it (see `each_example`)."""
     if labels is None:
         labels = task_labels(config, data_folder)
     return _part(settled_paths(config, data_folder), split, labels)
@@ -146,32 +190,36 @@ def _task_labels(config: TaskConfig, data_folder: Path) -> tuple[str, ...]:
     if config.kind == "multiple_choice":
         if isinstance(names["choices"], tuple):
             return positions(len(names["choices"]))
-        return positions(len(_parsed(settled, "train", labels=None).examples[0].choices))
+        first = next(iter(_parsed(settled, "train", labels=None)))
+        return positions(len(first.choices))
     found: set[str] = set()
     for split in SPLITS if config.labels == "infer_all" else ("train",):
         if split == "train" or _sources(settled, split):
-            examples = _parsed(settled, split, labels=None).examples
-            _check_comments(settled, split, examples)
-            found |= {label for each in examples for label in each.class_labels}
+            found |= _labels_in(settled, split)
     _check_inferred(settled, found)
     return tuple(sorted(found))
 
 
-def _check_comments(config: TaskConfig, split: Split, examples: list[Example]) -> None:
-    """Refuses comments of CoNLL files that would be words: a tag that only a first # has."""
-    if config.kind != "tagging" or config.comment is not None:
-        return
+def _labels_in(config: TaskConfig, split: Split) -> set[str]:
+    """The labels of a split.
+
+    Raises:
+        DataError: comments of a CoNLL file would be words: a tag that only a first # has.
+    """
+    found: set[str] = set()
     first: set[str | None] = set()
     others: set[str | None] = {"#", None}
-    for example in examples:
-        marked = example.tokens[0] == "#"
+    for example in _parsed(config, split, labels=None):
+        found |= example.class_labels
+        marked = example.tokens[:1] == ("#",)
         first |= {*example.labels[:1]} if marked else set()
         others |= {*example.labels[marked:]}
-    for tag in first - others:
+    for tag in first - others if config.comment is None else ():
         raise DataError(
             f"{_place(config, _sources(config, split)[0])}: only a # at the start of a sentence "
             f"has the tag {tag!r}; where that is a comment say 'comment': '#', else list the labels"
         )
+    return found
 
 
 def _check_inferred(config: TaskConfig, found: set[str]) -> None:
@@ -228,57 +276,55 @@ def _reader(config: TaskConfig, source: str) -> Reader:
 
 
 def _part(config: TaskConfig, split: Split, labels: tuple[str, ...]) -> SplitRead:
-    """A settled config's split, without what is held out of it.
-
-    Raises:
-        DataError: too few rows to hold any out.
-    """
-    if config.held_out is None or not (split == "train" or config.is_held_out(split)):
+    """A settled config's split, without what is held out of it."""
+    held_out = config.held_out
+    if held_out is None or not (split == "train" or config.is_held_out(split)):
         return _parsed(config, split, labels)
-    whole = _parsed(config, "train", labels)
-    examples = held_out_part(whole.examples, config.held_out, split)
-    if not examples:
-        where = _place(config, _sources(config, "train")[0])
-        raise DataError(
-            f"{where}: held_out.{split}: of {len(whole.examples)} rows none can be spared; each "
-            "class keeps one for training, and rows that share a text stay together"
-        )
-    if split == "train":
-        return replace(whole, examples=examples, num_words_unlabelled=_num_unlabelled(examples))
-    return SplitRead(examples, [], [], _num_unlabelled(examples))
 
+    def examples(read: SplitRead) -> Iterator[Example]:
+        whole = _parsed(config, "train", labels)
+        chosen = held_out_positions(whole, held_out, split)
+        if not any(chosen):
+            where = _place(config, _sources(config, "train")[0])
+            raise DataError(
+                f"{where}: held_out.{split}: of {len(chosen)} rows none can be spared; each class "
+                "keeps one for training, and rows that share a text stay together"
+            )
+        yield from compress(whole, chosen)
+        if split == "train":
+            read.unlabelled, read.bad = whole.unlabelled, whole.bad
 
-def _num_unlabelled(examples: Sequence[Example]) -> int:
-    return sum(label is None for each in examples for label in each.labels)
+    return SplitRead(split, examples)
 
 
 def _parsed(config: TaskConfig, split: Split, labels: tuple[str, ...] | None) -> SplitRead:
     """A settled config's split as it lies there; labels None: not known yet, any will do."""
-    unlabelled_too = split == "test"
-    parser = RowParser(config, config.field_names(), labels, unlabelled=unlabelled_too)
-    examples: list[Example] = []
-    bad: list[str] = []
-    without: list[str] = []
-    index = -1
-    for place, row in _rows(config, split):
-        if isinstance(row, BadRow):
-            if config.on_bad_rows == "error":
-                raise DataError(f"{place}: {row.problem}; 'on_bad_rows': 'skip' leaves it out")
-            bad.append(f"{place}: {row.problem}")
-            continue
-        index += 1
-        example = parser.example(index, place, row)
-        if not example.is_labelled:
-            without.append(place)
-        if example.is_labelled or unlabelled_too:
-            examples.append(example)
-    if not examples:
-        where = _place(config, (*_sources(config, split), "")[0])
-        what = "has no row with a label" if without else "is empty"
-        if bad:
-            what = f"has no row that is whole; {bad[0]}"
-        raise DataError(f"{where}: the {split} split {what}")
-    return SplitRead(examples, without, bad, _num_unlabelled(examples))
+
+    def examples(read: SplitRead) -> Iterator[Example]:
+        parser = RowParser(config, config.field_names(), labels, unlabelled=split == "test")
+        index = -1
+        is_empty = True
+        for place, row in _rows(config, split):
+            if isinstance(row, BadRow):
+                if config.on_bad_rows == "error":
+                    raise DataError(f"{place}: {row.problem}; 'on_bad_rows': 'skip' leaves it out")
+                read.bad.add(f"{place}: {row.problem}")
+                continue
+            index += 1
+            example = parser.example(index, place, row)
+            if not example.is_labelled:
+                read.unlabelled.add(place)
+            if example.is_labelled or split == "test":
+                is_empty = False
+                yield example
+        if is_empty:
+            where = _place(config, (*_sources(config, split), "")[0])
+            what = "has no row with a label" if read.unlabelled.count else "is empty"
+            if read.bad.count:
+                what = f"has no row that is whole; {read.bad.first}"
+            raise DataError(f"{where}: the {split} split {what}")
+
+    return SplitRead(split, examples)
 
 
 def _rows(config: TaskConfig, split: Split) -> Iterator[Row]:

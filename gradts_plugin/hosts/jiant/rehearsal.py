@@ -14,6 +14,7 @@ from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.container import ContainerConfig
 from gradts_plugin.hosts.jiant.encoder import read_weights
 from gradts_plugin.hosts.jiant.faults.batch_length import trim_batch
+from gradts_plugin.hosts.jiant.faults.unlabelled_batches import defined_tag_losses
 from gradts_plugin.hosts.jiant.pretrained import (
     load_pretrained,
     load_tokenizer,
@@ -272,7 +273,8 @@ def _segment_types(row: Any) -> int:
 def _differentiate(model: Any, task: Any, row: Row, where: str) -> None:
     batch, _ = task.collate_fn([row])
     model.zero_grad()
-    loss = wrap_jiant_forward(model, trim_batch(batch), task, compute_loss=True).loss
+    with defined_tag_losses():
+        loss = wrap_jiant_forward(model, trim_batch(batch), task, compute_loss=True).loss
     loss.backward()
     gradients = [each.grad for each in model.encoder.parameters() if each.grad is not None]
     if not gradients:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from gradts_plugin.errors import DataError
 from gradts_plugin.tasks.formats.datasets import class_names
-from gradts_plugin.tasks.formats.rows import Row, Source, read_bytes
+from gradts_plugin.tasks.formats.rows import Row, Source, Unpacked, open_bytes
+
+#: Rows that are held at a time.
+_BATCH: Final = 1000
 
 
 def read_columnar(source: Source) -> Iterator[Row]:
@@ -19,38 +21,55 @@ def read_columnar(source: Source) -> Iterator[Row]:
     """
     import pyarrow as pa
 
-    content = io.BytesIO(read_bytes(source.name))
     kind = source.config.file_format(source.name)
-    try:
-        table = _parquet(content) if kind == "parquet" else _arrow(content)
-    except (pa.ArrowException, OSError) as error:
-        first_line = str(error).splitlines()[0]
-        raise DataError(f"{source.name}: cannot be read as {kind}: {first_line}") from error
-    wanted = {str(name).partition(".")[0] for name in source.used}
-    if wanted <= {*table.column_names}:
-        table = table.select(sorted(wanted))  # columns nobody asked for may be pictures
-    features = _features(table.schema)
     number = 0
-    for batch in table.to_batches(max_chunksize=1000):
-        for row in batch.to_pylist():
-            named = {key: class_names(value, features.get(key)) for key, value in row.items()}
-            yield f"{source.name}, row {number}", named
-            number += 1
+    with open_bytes(source.name) as stream:
+        try:
+            schema, batches = (_parquet if kind == "parquet" else _arrow)(stream, source)
+            features = _features(schema)
+            for batch in batches:
+                for row in batch.to_pylist():
+                    named = {key: class_names(row[key], features.get(key)) for key in row}
+                    yield f"{source.name}, row {number}", named
+                    number += 1
+        except (pa.ArrowException, OSError) as error:
+            first_line = str(error).splitlines()[0]
+            raise DataError(f"{source.name}: cannot be read as {kind}: {first_line}") from error
 
 
-def _parquet(content: io.BytesIO) -> Any:
+def _wanted(source: Source, names: Sequence[str]) -> list[str]:
+    """The columns that are read; those that nobody asked for may be pictures."""
+    wanted = {str(name).partition(".")[0] for name in source.used}
+    return sorted(wanted) if wanted <= {*names} else list(names)
+
+
+def _parquet(stream: Unpacked, source: Source) -> tuple[Any, Iterator[Any]]:
+    """Schema and batches of a Parquet file."""
     from pyarrow import parquet
 
-    return parquet.read_table(content)
+    file = parquet.ParquetFile(stream)
+    columns = _wanted(source, file.schema_arrow.names)
+    return file.schema_arrow, file.iter_batches(_BATCH, columns=columns)
 
 
-def _arrow(content: io.BytesIO) -> Any:
-    """A table of Arrow's file or stream format."""
+def _arrow(stream: Unpacked, source: Source) -> tuple[Any, Iterator[Any]]:
+    """Schema and batches of Arrow's file or stream format."""
     from pyarrow import ipc
 
-    if content.getvalue().startswith(b"ARROW1"):
-        return ipc.open_file(content).read_all()
-    return ipc.open_stream(content).read_all()
+    start = stream.read(6)
+    stream.seek(0)
+    if start == b"ARROW1":
+        file = ipc.open_file(stream)
+        found = (file.get_batch(number) for number in range(file.num_record_batches))
+    else:
+        file = found = ipc.open_stream(stream)
+    columns = _wanted(source, file.schema.names)
+    batches = (batch.select(columns) for batch in found)
+    return file.schema, (
+        batch.slice(first, _BATCH)
+        for batch in batches
+        for first in range(0, batch.num_rows, _BATCH)
+    )
 
 
 def _features(schema: Any) -> Any:

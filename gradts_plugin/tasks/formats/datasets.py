@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -137,16 +138,19 @@ def _read_tables(source: Source, tables: Mapping[str, Sequence[str]]) -> Iterato
 
     What `datasets` reads them with takes None, NA and null for no value, and 01 for a number.
     """
+
+    def rows(split: str) -> Iterator[Row]:
+        for file in tables[split]:
+            yield from read_table(replace(source, name=str(file)))
+
+    if source.name in tables:
+        yield from rows(source.name)
+        return
     names = {part.partition("[")[0] for part in source.name.split("+")}
-    rows = {
-        name: [row for file in files for row in read_table(replace(source, name=str(file)))]
-        for name, files in tables.items()
-        if name in names
-    }
-    sizes = {name: len(rows.get(name, ())) for name in tables}
+    sizes = {name: sum(1 for _ in rows(name)) if name in names else 0 for name in tables}
     path = source.config.dataset.path if source.config.dataset else ""
     for name, part in _parts(source.name, sizes, f"dataset {path}"):
-        yield from rows[name][part]
+        yield from islice(rows(name), part.start, part.stop)
 
 
 @contextlib.contextmanager

@@ -156,7 +156,7 @@ def _of_files(files: Mapping[Split, tuple[Path, ...]]) -> _Draft:
         return _of_rows(read_rows(path, encoding), dict(encoding), str(path))
     if kind == "conllu":
         return _of_rows(_sentences(path, encoding), dict(encoding), str(path))
-    if kind is None and b"\0" in read_bytes(str(path))[:1000] and "encoding" not in encoding:
+    if kind is None and b"\0" in read_bytes(str(path), 1000) and "encoding" not in encoding:
         raise DataError(f"{path}: is no text; known files are {', '.join(SUFFIXES)}")
     found = _of_text(path, encoding)
     if found is not None:
@@ -358,5 +358,6 @@ def _read(config: TaskConfig) -> None:
         named = [split for split in SPLITS if getattr(config.dataset.splits, split)]
     for split in dict.fromkeys([*named, *held]):
         found = read_split(config, split, Path(), labels=labels)
-        if len(found.bad) > _FEW * (len(found.examples) + len(found.bad)):
-            raise DataError(found.bad[0])
+        num_rows = sum(1 for _ in found)
+        if found.bad.count > _FEW * (num_rows + found.bad.count):
+            raise DataError(found.bad.first)

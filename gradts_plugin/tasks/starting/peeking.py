@@ -171,7 +171,12 @@ def _written(form: _Form, path: Path) -> dict[str, Any]:
 def _cells(path: Path, form: _Form, encoding: Mapping[str, str]) -> list[list[str]]:
     config = looking(path, {"format": form[0], "separator": form[1], **encoding})
     _, _, rows = table_cells(Source(config, "train", str(path), None))
-    return [values for _, values in itertools.islice(rows, _LOOKED_AT)]
+    found = []
+    for number, values in itertools.islice(rows, _LOOKED_AT):
+        if isinstance(values, BadRow):
+            raise DataError(f"{path}, line {number}: {values.problem}")
+        found.append(values)
+    return found
 
 
 def _regularity(rows: Sequence[Sequence[str]], *, open_ended: bool) -> float:

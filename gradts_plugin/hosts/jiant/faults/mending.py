@@ -1,8 +1,8 @@
 """Mends jiant's own faults for as long as a context lasts, each behind a switch.
 
 Unlike the mends of `compat`, which only let jiant run, these change what a run computes. Outside
-the context, and with every switch off, jiant's outputs are jiant's (only the name of the log folder
-is made unique inside the context).
+the context, and with every switch off, jiant's outputs are jiant's (inside it the name of the log
+folder is made unique, and a batch without a labelled word has a loss).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gradts_plugin.hosts.jiant.faults.heads import seeded_heads
 from gradts_plugin.hosts.jiant.faults.log_folder import unique_log_folder
 from gradts_plugin.hosts.jiant.faults.resuming import complete_checkpoints
 from gradts_plugin.hosts.jiant.faults.task_order import exact_task_order, seeded_task_order
+from gradts_plugin.hosts.jiant.faults.unlabelled_batches import defined_tag_losses
 from gradts_plugin.settings.selection import GradTSSettings
 
 
@@ -79,6 +80,7 @@ def mended(
     apply_mends()
     with contextlib.ExitStack() as stack:
         stack.enter_context(unique_log_folder())
+        stack.enter_context(defined_tag_losses())
         if switches.seeded_sampler:
             stack.enter_context(seeded_task_order(seed))
         if switches.seeded_heads:

@@ -50,7 +50,7 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sam
         if not is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
             task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
             examples = _check_split(task, "train", explained=explained)
-            samples.append((task, examples[:SAMPLE_SIZE]))
+            samples.append((task, examples))
             _check_split(task, "val", explained=explained)
         if not (run_file.score_test and name in run_file.scored_tasks and has_test_file(values)):
             continue
@@ -62,10 +62,20 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sam
 
 
 def _check_split(task: Any, split: str, *, explained: bool) -> list[Any]:
-    """Reads one split; `explained`: the task's own errors say what is wrong."""
+    """Reads one split; its first rows. `explained`: the task's own errors say what is wrong."""
     read = task.get_train_examples if split == "train" else task.get_val_examples
+    known: Mapping[Any, int] = {} if explained else getattr(task, "LABEL_TO_ID", {})
+    first: list[Any] = []
     try:
-        examples = list(read())
+        for number, example in enumerate(read(), start=1):
+            label = getattr(example, "label", None)
+            if known and isinstance(label, str) and label not in known:
+                raise DataError(
+                    f"task {task.name!r}: {split} row {number} has the unknown label {label!r}; "
+                    f"{nearest(label, map(str, known))}"
+                )
+            if number <= SAMPLE_SIZE:
+                first.append(example)
     except GradTSError:
         raise
     except FileNotFoundError as error:
@@ -78,14 +88,6 @@ def _check_split(task: Any, split: str, *, explained: bool) -> list[Any]:
             raise
         message = f"task {task.name!r}: its {split} split cannot be read: {error}"
         raise DataError(message) from error
-    if not examples:
+    if not first:
         raise DataError(f"task {task.name!r}: the {split} split is empty")
-    known: Mapping[Any, int] = getattr(task, "LABEL_TO_ID", {})
-    for number, example in enumerate(() if explained or not known else examples, start=1):
-        label = getattr(example, "label", None)
-        if isinstance(label, str) and label not in known:
-            raise DataError(
-                f"task {task.name!r}: {split} row {number} has the unknown label {label!r}; "
-                f"{nearest(label, map(str, known))}"
-            )
-    return examples
+    return first

@@ -1,7 +1,7 @@
 """Custom tasks as jiant tasks."""
 
 # No `from __future__ import annotations`: jiant looks at the types of fields.
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,27 +64,26 @@ class CustomTask(Task):  # type: ignore[misc]  # jiant is untyped
         """Number of labels."""
         return len(self.LABELS)
 
-    def get_train_examples(self) -> list[Any]:
-        """The training split."""
+    def get_train_examples(self) -> Iterator[Any]:
+        """The training split, one row at a time; jiant itself goes through it once."""
         return self._examples("train")
 
-    def get_val_examples(self) -> list[Any]:
-        """The dev split."""
+    def get_val_examples(self) -> Iterator[Any]:
+        """The dev split, one row at a time."""
         return self._examples("val")
 
-    def get_test_examples(self) -> list[Any]:
-        """The test split; rows without a label get label id 0 (score 0)."""
+    def get_test_examples(self) -> Iterator[Any]:
+        """The test split, one row at a time; rows without a label get label id 0 (score 0)."""
         return self._examples("test")
 
     def evaluation_scheme(self) -> Any:
         """How the task is scored."""
         raise NotImplementedError
 
-    def _examples(self, split: Split) -> list[Any]:
-        examples = reading.read_examples(
-            self.config, split, self.data_folder, labels=tuple(self.LABELS)
-        )
-        return [self._example(f"{split}-{example.index}", example) for example in examples]
+    def _examples(self, split: Split) -> Iterator[Any]:
+        labels = tuple(self.LABELS)
+        for example in reading.each_example(self.config, split, self.data_folder, labels=labels):
+            yield self._example(f"{split}-{example.index}", example)
 
     def _example(self, guid: str, example: task_data.Example) -> Any:
         raise NotImplementedError

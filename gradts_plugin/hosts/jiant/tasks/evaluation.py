@@ -38,6 +38,8 @@ def label_scores(
         Metric name -> score. Macro-F1 is over the labels that are there or were predicted.
     """
     found, gold = np.asarray(predicted), np.asarray(right)
+    if not len(gold):
+        return dict.fromkeys(("accuracy", "macro_f1", "mcc"), 0.0)
     one_label = len(np.unique(np.concatenate([found, gold]))) == 1
     scores = {
         "accuracy": float((found == gold).mean()),
