@@ -107,9 +107,11 @@ ORDER: Final = (
     "rewrite_config",
     "after_config_rewritten",
     "after_phase",
+    "after_result_written",
     "before_phase",
     Each("of the selection and the primary alone", _TRIAL),
     "after_phase",
+    "after_result_written",
 )
 
 #: The phases, as `before_phase` names them, in the order in which they come in `ORDER`.
