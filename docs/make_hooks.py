@@ -107,9 +107,11 @@ ORDER: Final = (
     "rewrite_config",
     "after_config_rewritten",
     "after_phase",
+    "after_result_written",
     "before_phase",
     Each("of the selection and the primary alone", _TRIAL),
     "after_phase",
+    "after_result_written",
 )
 
 #: The phases, as `before_phase` names them, in the order in which they come in `ORDER`.
@@ -152,6 +154,9 @@ A complete package with a method, a ranker and a correlation of its own is in
 - All hooks are called in the process of the command, one after the other. A worker process that a
   plugin starts must make a plugin manager of its own
   (`gradts_plugin.plugins.make_plugin_manager`); a manager cannot be pickled.
+- A ranker may ask for texts (`context.texts`), probes, forward passes and gradients of the
+  pretrained or a fine-tuned encoder, a method also for scores: `RankingContext` and
+  `SelectionContext` in [`gradts_plugin/offers.py`](../gradts_plugin/offers.py).
 - A method or ranker brings settings of its own: a class in its record, checked as ours are, given
   as `method: {name: mine, patience: 3}`, and listed in [methods](methods.md).
 

@@ -17,6 +17,7 @@ from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.offers import Correlation, Measure, Method, Ranker
 from gradts_plugin.protocols import HostConfig, HostOpening
 from gradts_plugin.records import (
+    Outcome,
     Ranking,
     Selection,
     TaskInfo,
@@ -34,6 +35,7 @@ __all__ = [
     "after_candidates_ranked",
     "after_config_rewritten",
     "after_phase",
+    "after_result_written",
     "after_round",
     "after_task_prepared",
     "after_task_probed",
@@ -358,6 +360,15 @@ def after_config_rewritten(path: Path) -> None:
 
     Args:
         path: where it lies.
+    """
+
+
+@hookspec
+def after_result_written(outcome: Outcome) -> None:
+    """Called when the result is on disk: once it is selected, and again once that is trained.
+
+    Args:
+        outcome: selection, scores, gain and cost, as far as they are known.
     """
 
 

@@ -138,6 +138,24 @@ class RankingContext(Protocol):
         """
         ...
 
+    def texts(self, task_name: str, *, max_instances: int | None, seed: int) -> Mapping[int, str]:
+        """What the encoder reads of a task's training instances, as text; costs nothing.
+
+        Pairs and choices are set apart as the host does (jiant: by a bar), and what the encoder's
+        tokens do not tell (an uncased one's capitals, the end of a long text) is not told.
+
+        Args:
+            task_name: the primary or a candidate.
+            max_instances: a sample of so many, the one that `ProbeTarget.batches` yields with the
+                same arguments: with those of `settings.probing`, the instances that `probes` are
+                of. None: all.
+            seed: of the sample.
+
+        Returns:
+            Example id -> text, ids ascending.
+        """
+        ...
+
     def computed(self, computations: Sequence[Computation]) -> list[NamedValues]:
         """The values of each computation, made or found stored; independent of each other."""
         ...

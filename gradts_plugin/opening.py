@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import tempfile
 import time
@@ -17,7 +18,7 @@ from gradts_plugin.engine.jobs import Executor
 from gradts_plugin.engine.session import Session, Stores, candidate_tasks
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.json_forms import JsonObject
-from gradts_plugin.listeners.attaching import attach_logs, check_logs
+from gradts_plugin.listeners.attaching import NOT_LOGGED, attach_logs, check_logs, detach_logs
 from gradts_plugin.plugins import Registry, collect_registry
 from gradts_plugin.protocols import Host, HostOpening
 from gradts_plugin.run import RESULT
@@ -101,19 +102,22 @@ def _prepared(
     executor: Executor | None,
 ) -> Engine:
     """The run, in its own folder."""
-    attach_logs(manager, run_file, run_file.output_dir)
-    manager.hook.before_phase(phase="load", num_units=len(opening.task_names))
-    start = time.perf_counter()
-    log_file = run_file.output_dir / "host.log"
-    host = opening.prepare(log_file=log_file, prepared_in=prepared_in)
-    seconds = time.perf_counter() - start
-    manager.hook.after_phase(phase="load", seconds=seconds)
-    settings = _settings_of(run_file)
-    engine = open_session(
-        host, settings, manager, output_dir=run_file.output_dir, lock=lock, executor=executor
-    )
-    engine.session.accounts.seconds["load"] = seconds
-    return engine
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(detach_logs, manager)
+        attach_logs(manager, run_file, run_file.output_dir)
+        manager.hook.before_phase(phase="load", num_units=len(opening.task_names))
+        start = time.perf_counter()
+        log_file = run_file.output_dir / "host.log"
+        host = opening.prepare(log_file=log_file, prepared_in=prepared_in)
+        seconds = time.perf_counter() - start
+        manager.hook.after_phase(phase="load", seconds=seconds)
+        settings = _settings_of(run_file)
+        engine = open_session(
+            host, settings, manager, output_dir=run_file.output_dir, lock=lock, executor=executor
+        )
+        engine.session.accounts.seconds["load"] = seconds
+        on_error.pop_all()
+        return engine
 
 
 def _settings_of(run_file: RunFile) -> GradTSSettings:
@@ -158,7 +162,15 @@ def open_session(
     stores = Stores.open(settings.store or output_dir / "store")
     attach_logs(manager, settings, output_dir)
     session = Session(
-        host, settings, manager, registry, stores, output_dir, lock=lock, executor=executor
+        host,
+        settings,
+        manager,
+        registry,
+        stores,
+        output_dir,
+        lock=lock,
+        executor=executor,
+        on_closed=functools.partial(detach_logs, manager),
     )
     return Engine.of(session, delivered=_delivered_in(output_dir))
 
@@ -197,9 +209,14 @@ def run_file_to_plan(
     """
     output_dir = run_file.output_dir
     check_output_dir(output_dir, run_file)
+    check_logs(run_file)
     with tempfile.TemporaryDirectory(prefix="gradts-plan-") as folder:
         elsewhere = run_file.model_copy(
-            update={"output_dir": Path(folder), "store": run_file.store or output_dir / "store"}
+            update={
+                "output_dir": Path(folder),
+                "store": run_file.store or output_dir / "store",
+                **NOT_LOGGED,
+            }
         )
         with open_run_file(
             elsewhere, manager, prepared_in=output_dir, check_task_names=check_task_names

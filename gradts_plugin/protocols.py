@@ -247,6 +247,16 @@ class Host(Protocol):
         """
         ...
 
+    def sampled_ids(self, task_name: str, *, max_instances: int | None, seed: int) -> IntArray:
+        """Example ids of the training instances that `ProbeTarget.batches` yields, ascending.
+
+        Args:
+            task_name: the task.
+            max_instances: how many at most; None: all.
+            seed: of the sample.
+        """
+        ...
+
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
         """What the encoder reads of some training instances, by example id, for people to read."""
         ...

@@ -173,7 +173,7 @@ def train_selection(engine: Engine, selection: Selection) -> tuple[Trial, Trial]
     seeds = trainings.trial_seeds(
         max(session.settings.training_seeds, 0 if tried is None else len(tried.scores))
     )
-    final, of_alone = _final_request(selection, seeds), TrialRequest((), seeds)
+    final, of_alone = TrialRequest.of(selection, seeds), TrialRequest((), seeds)
     with session.phase("train", 2 * len(seeds)):
         trainings.make_ahead([final, of_alone] if selection.auxiliary_tasks else [final])
         selected = trainings.score(final)
@@ -188,27 +188,7 @@ def train_selection(engine: Engine, selection: Selection) -> tuple[Trial, Trial]
 def final_plan(engine: Engine, selection: Selection) -> TrainingPlan:
     """The selection's training, as the hooks are told of it."""
     seeds = engine.trainings.trial_seeds()
-    return engine.trainings.trial_plan(_final_request(selection, seeds), seeds[0], "training")
-
-
-def _final_request(selection: Selection, seeds: range) -> TrialRequest:
-    return TrialRequest(
-        selection.auxiliary_tasks,
-        seeds,
-        selection.kept_instances,
-        selection.mixing_ratios,
-        selection.block_steps,
-        weights_needed=True,
-        longer=_is_longer(selection),
-    )
-
-
-def _is_longer(selection: Selection) -> bool | None:
-    """The primary alone is trained as it was tried; None with auxiliaries."""
-    if selection.auxiliary_tasks:
-        return None
-    tried = selection.trial_of_selected()
-    return tried is not None and tried.longer
+    return engine.trainings.trial_plan(TrialRequest.of(selection, seeds), seeds[0], "training")
 
 
 def write_result(session: Session, outcome: Outcome) -> None:
@@ -216,6 +196,7 @@ def write_result(session: Session, outcome: Outcome) -> None:
     write_summed(session.output_dir / RESULT, json_bytes(to_json(outcome)))
     for folder in (session.output_dir, session.stores.root):
         remove_abandoned(folder)  # what runs left that were killed
+    session.hook.after_result_written(outcome=outcome)
 
 
 @contextlib.contextmanager

@@ -71,10 +71,10 @@ def run_file(folder, **changes):
 
 @pytest.mark.usefixtures("host")
 def test_without_the_example_its_names_are_unknown(tmp_path):
-    path = run_file(tmp_path, ranking={"correlation": "spearman", "ranker": "similar-size"})
+    path = run_file(tmp_path, ranking={"correlation": "spearman", "ranker": "shared-words"})
     answer = run_command("run", path, "--quiet")
     assert answer.code == 2
-    for name in ("top-k", "spearman", "similar-size"):
+    for name in ("top-k", "spearman", "shared-words"):
         assert f"unknown value '{name}'" in answer.err
     assert not (tmp_path / "out").exists()
 
@@ -103,17 +103,26 @@ def test_the_installed_example_is_planned_and_run_as_planned(host, tmp_path):
 
 
 @pytest.mark.usefixtures("installed", "host")
-def test_its_ranker_ranks_and_is_called_by_its_title(tmp_path):
-    path = run_file(tmp_path, ranking={"ranker": "similar-size"})
+def test_its_ranker_reads_texts_and_is_called_by_its_title(tmp_path, host):
+    path = run_file(tmp_path, ranking={"ranker": {"name": "shared-words", "max_instances": 8}})
+    plan = run_command("plan", path, "--no-measure")
+    assert plan.code == 0, plan.err
     answer = run_command("run", path, "--json", "--quiet")
     assert answer.code == 0, answer.err
+    words = {}
+    for task in TASKS:
+        ids = host.sampled_ids(task.name, max_instances=8, seed=0).tolist()
+        assert len(ids) == 8
+        words[task.name] = {
+            word for text in host.instance_texts(task.name, ids).values() for word in text.split()
+        }
     candidates = json.loads(answer.out)["ranking"]["candidates"]
-    sizes = {task.name: task.num_train for task in TASKS}
-    assert [candidate["task_name"] for candidate in candidates][-1] == "words"  # 9, not 12
-    assert candidates[-1]["tau"] == pytest.approx(np.log(sizes["words"] / sizes["goal"]))
+    for candidate in candidates:
+        shared = words["goal"] & words[candidate["task_name"]]
+        assert candidate["tau"] == len(shared) / len(words["goal"])
     text = Page((tmp_path / "out" / "report.html").read_text()).text
-    assert "The candidates by minus log size ratio (Similar size), best first." in text
-    assert "The ranker Similar size gives no intervals." in text
+    assert "The candidates by share of words (Shared words), best first." in text
+    assert "The ranker Shared words gives no intervals." in text
 
 
 @pytest.mark.usefixtures("installed", "host")
@@ -145,8 +154,8 @@ def test_it_has_its_place_on_the_page_of_methods_and_rankers():
         "asked for. |",
         "| `k` | `2` | how many of the best-ranked candidates are tried |",
         "| `min_gain` | `0.0` | so much better than the primary alone they must score |",
-        "| `similar-size` | Similar size | Tasks with about as many training instances as the "
-        "primary first. |",
+        "| `shared-words` | Shared words | Tasks whose texts have most of the primary's words "
+        "first. |",
     ):
         assert row in page.splitlines()
 

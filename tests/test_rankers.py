@@ -16,6 +16,7 @@ from tiny_encoders import save_tiny_encoder
 from tiny_runs import TASKS, Recorder, write_run_file
 from torch import nn
 
+from gradts_plugin.engine.context import Context
 from gradts_plugin.errors import SelectionError, TrainingError
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.plugins import make_plugin_manager
@@ -72,6 +73,18 @@ class FakeContext:
 
 def order_of(ranking):
     return list(ranking.task_order)
+
+
+def test_a_ranker_is_told_the_texts_of_the_probed_instances(tmp_path):
+    engine = open_fake(tmp_path, {"probing": {"max_instances": 5, "seed": 3}})
+    context = Context(engine, rankable_only=True)
+    for name, (source,) in context.probes().items():
+        probing = context.settings.probing
+        texts = context.texts(name, max_instances=probing.max_instances, seed=probing.seed)
+        probed = [int(each) for ids, _ in source.batches() for each in ids]
+        assert list(texts) == sorted(probed)
+        assert len(texts) == 5
+        assert all(texts.values())
 
 
 # --- size, random ---------------------------------------------------------------------------------

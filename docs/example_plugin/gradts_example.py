@@ -1,8 +1,7 @@
-"""An example plugin: Spearman's correlation, a ranker by size, and the selection method "top-k"."""
+"""An example plugin: Spearman's correlation, a ranker by words, and the method "top-k"."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from gradts_plugin.offers import Correlation, Method, Ranker, RankingContext, Se
 from gradts_plugin.ranking.by_value import ranked_by_value
 from gradts_plugin.records import FloatArray, Ranking, Selection
 from gradts_plugin.scores import score_difference, shown_score
-from gradts_plugin.settings.parsing import NoSettings, Settings
+from gradts_plugin.settings.parsing import Settings
 
 # --- a selection method, with settings of its own -------------------------------------------------
 
@@ -78,25 +77,45 @@ def extend_selection_methods() -> Sequence[Method[Any]]:
 # --- a ranker -------------------------------------------------------------------------------------
 
 
-def rank_by_similar_size(context: RankingContext, _settings: NoSettings) -> Ranking:
-    """Ranks the candidates by how near they are to the primary in size; costs nothing."""
-    own = context.tasks[context.primary_task].num_train
-    ratios = {
-        name: -abs(math.log(context.tasks[name].num_train / own))
-        for name in context.candidate_tasks
-    }
-    return ranked_by_value(context, ratios, ranker="similar-size", measure="minus log size ratio")
+class SharedWordsSettings(Settings):
+    """What `ranking: {ranker: {name: shared-words, max_instances: ...}}` takes.
+
+    Attributes:
+        max_instances: so many texts of a task (a sample seeded by `ranking.seed`); None: all.
+    """
+
+    max_instances: Annotated[int | None, Field(gt=0)] = 1000
+
+
+def rank_by_shared_words(context: RankingContext, settings: SharedWordsSettings) -> Ranking:
+    """Ranks the candidates by the share of the primary's words that their texts have, too.
+
+    Args:
+        context: the tasks, and `texts`, which encodes and trains nothing; what does would be asked
+            for in `computed`, to be stored and counted as a cost.
+        settings: the run's, checked.
+    """
+    words: dict[str, set[str]] = {}
+    for name in (context.primary_task, *context.candidate_tasks):
+        texts = context.texts(
+            name, max_instances=settings.max_instances, seed=context.settings.ranking.seed
+        )
+        words[name] = {word for text in texts.values() for word in text.lower().split()}
+    own = words.pop(context.primary_task)
+    shares = {name: len(own & other) / len(own) for name, other in words.items()}
+    return ranked_by_value(context, shares, ranker="shared-words", measure="share of words")
 
 
 @hookimpl
 def extend_rankers() -> Sequence[Ranker[Any]]:
-    """Offers `ranking: {ranker: similar-size}`."""
+    """Offers `ranking: {ranker: shared-words}`."""
     return [
         Ranker(
-            name="similar-size",
-            rank=rank_by_similar_size,
-            title="Similar size",
-            summary="Tasks with about as many training instances as the primary first.",
+            name="shared-words",
+            rank=rank_by_shared_words,
+            title="Shared words",
+            summary="Tasks whose texts have most of the primary's words first.",
+            settings=SharedWordsSettings,
         )
     ]
 

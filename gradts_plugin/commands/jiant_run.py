@@ -33,12 +33,12 @@ def command(*, arguments: tuple[str, ...]) -> int:
             )
     from gradts_plugin.commands.showing import print_result, progress_shown
 
-    own = {name: f"--{name}" in arguments for name in ("quiet", "plain", "tensorboard")}
-    tensorboard = own.pop("tensorboard")
-    given = [each for each in arguments if each not in ("--quiet", "--plain", "--tensorboard")]
-    shown = options.Shown(**own)
+    shown = options.Shown(quiet="--quiet" in arguments, plain="--plain" in arguments)
+    logged = options.Logged(**{flag[2:]: flag in arguments for flag in options.LOGGED})
+    own = ("--quiet", "--plain", *options.LOGGED)
+    given = [each for each in arguments if each not in own]
     with progress_shown(shown) as (manager, progress):
-        ran = _run(given, manager, progress, tensorboard=tensorboard)
+        ran = _run(given, manager, progress, logged)
     if ran is not None:
         print_result(ran.engine, ran.outcome, shown, ran.following)
     return 0
@@ -63,8 +63,7 @@ def _run(
     arguments: Sequence[str],
     manager: pluggy.PluginManager,
     progress: ProgressPlugin,
-    *,
-    tensorboard: bool,
+    logged: options.Logged,
 ) -> _Ran | None:
     """Selects and trains; None where nothing was selected: plain jiant, or a continued run."""
     from gradts_plugin import run
@@ -81,7 +80,7 @@ def _run(
     else:
         configuration, checkpoint_path = runs.parse_run_arguments(rest), None
     config_path = Path(configuration.jiant_task_container_config_path)
-    config, settings = _read(config_path, gradts_config, tensorboard=tensorboard)
+    config, settings = _read(config_path, gradts_config, logged)
     if settings is None:
         runs.run_plainly(mode, rest)
         return None
@@ -117,7 +116,7 @@ def _run(
 
 
 def _read(
-    path: Path, gradts_config: Path | None, *, tensorboard: bool
+    path: Path, gradts_config: Path | None, logged: options.Logged
 ) -> tuple[ContainerConfig, GradTSSettings | None]:
     """A container config, and its settings; None where the plugin is not enabled."""
     from gradts_plugin.hosts.jiant.original_config import read_container_config
@@ -126,6 +125,5 @@ def _read(
     config, block = read_container_config(path)
     if gradts_config is None and not block.get("enabled", bool(block)):
         return config, None
-    flags = {"tensorboard": tensorboard or None}
-    settings = merge_settings(block, gradts_config, flags, where=f"{path}: gradts")
+    settings = merge_settings(block, gradts_config, logged.flags, where=f"{path}: gradts")
     return config, settings if settings.enabled else None

@@ -57,19 +57,20 @@ class JiantSetup(options.Logged):
     def open(self, manager: pluggy.PluginManager, *, looked_at_in: Path | None = None) -> Engine:
         """Opens the set-up; to be looked at only, in a temporary folder."""
         from gradts_plugin.hosts.jiant.original_config import read_container_config
+        from gradts_plugin.listeners.attaching import NOT_LOGGED
         from gradts_plugin.settings.block import merge_settings
 
         path = self.jiant_task_container_config_path
         config, block = read_container_config(path)
         flags = {name: getattr(self, name) for name in ("primary_task", "method", "seeds", "seed")}
         flags["candidate_tasks"] = self.candidate_tasks and self.candidate_tasks.split(",")
-        flags["tensorboard"] = self.tensorboard or None
+        flags |= self.flags
         settings = merge_settings(block, self.gradts_config, flags, where=f"{path}: gradts")
         require_folder(self.folder)
         folder = looked_at_in or self.folder
         if looked_at_in is not None:
             store = settings.store or self.folder / "store"
-            settings = settings.model_copy(update={"store": store})
+            settings = settings.model_copy(update={"store": store, **NOT_LOGGED})
         names = [field.name for field in dataclasses.fields(HostArguments)]
         arguments = HostArguments(**{name: getattr(self, name) for name in names})
         return open_setup(config, arguments, settings, manager, folder)

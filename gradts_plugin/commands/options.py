@@ -210,6 +210,18 @@ class Planned:
 
 @dataclass(frozen=True)
 class Logged:
-    """What a command writes of what happens, beside its own log."""
+    """What a command writes of what happens, beside its own log: settings of these names."""
 
     tensorboard: bool = given("also write TensorBoard event files", False)
+    mlflow: bool = given("also tell MLflow of the run", False)
+    wandb: bool = given("also tell Weights & Biases of the run", False)
+
+    @property
+    def flags(self) -> dict[str, bool]:
+        """Those that are set, as settings."""
+        names = [field.name for field in dataclasses.fields(Logged)]
+        return {name: True for name in names if getattr(self, name)}
+
+
+#: Those flags, as they are typed.
+LOGGED = tuple(f"--{field.name}" for field in dataclasses.fields(Logged))

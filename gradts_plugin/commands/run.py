@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradts_plugin.settings.run_file import RunFile
 
 #: Flags of `run` that are not jiant's.
-_OWN_FLAGS = ("--json", "--quiet", "--plain", "--tensorboard", "--dry-run", "--no-measure")
+_OWN_FLAGS = ("--json", "--quiet", "--plain", "--dry-run", "--no-measure", *options.LOGGED)
 
 
 def _names_run_file(arguments: Sequence[str]) -> bool:
@@ -46,9 +46,8 @@ def command(
     from gradts_plugin.commands.reading import read_checked
 
     read = read_checked(run_file, changed.changes)
-    if logged.tensorboard:
-        read = read.model_copy(update={"tensorboard": True})
-    return run_to_the_end(executed.applied_to(read), shown)
+    read = executed.applied_to(read.model_copy(update=logged.flags))
+    return run_to_the_end(read, shown)
 
 
 def run_to_the_end(run_file: RunFile, shown: options.Shown) -> int:

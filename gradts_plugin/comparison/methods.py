@@ -17,6 +17,7 @@ from gradts_plugin.stores.files import check_folder_name
 _NOT_A_METHODS_OWN = (
     "enabled",
     "exact_resume",
+    "mlflow",
     "primary_task",
     "reshuffle_epochs",
     "seeded_heads",
@@ -24,6 +25,7 @@ _NOT_A_METHODS_OWN = (
     "store",
     "tensorboard",
     "trim_batches",
+    "wandb",
 )
 
 #: (primary, method) -> settings.

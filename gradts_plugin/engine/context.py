@@ -85,6 +85,13 @@ class Context:
         """Importances of the candidates with shuffled labels."""
         return self.engine.probes.controls()
 
+    def texts(self, task_name: str, *, max_instances: int | None, seed: int) -> Mapping[int, str]:
+        """What the encoder reads of a task's training instances."""
+        host = self.engine.session.host
+        ids = host.sampled_ids(task_name, max_instances=max_instances, seed=seed).tolist()
+        texts = host.instance_texts(task_name, ids)
+        return {example_id: texts[example_id] for example_id in ids}
+
     def computed(self, computations: Sequence[Computation]) -> list[NamedValues]:
         """The values of each computation."""
         return self.engine.values.all_of(computations)

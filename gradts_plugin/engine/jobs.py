@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from gradts_plugin.records import Counters, KeptInstances, TaskInfo
+from gradts_plugin.records import Counters, KeptInstances, Selection, TaskInfo
 from gradts_plugin.settings.probing import ProbingSettings
 from gradts_plugin.settings.selection import GradTSSettings
 
@@ -39,6 +39,23 @@ class TrialRequest:
     block_steps: int | None = None
     weights_needed: bool = False
     longer: bool | None = None
+
+    @classmethod
+    def of(cls, selection: Selection, seeds: range) -> TrialRequest:
+        """The training of a selection, whose weights are kept."""
+        longer = None
+        if not selection.auxiliary_tasks:  # the primary alone is trained as it was tried
+            tried = selection.trial_of_selected()
+            longer = tried is not None and tried.longer
+        return cls(
+            selection.auxiliary_tasks,
+            seeds,
+            selection.kept_instances,
+            selection.mixing_ratios,
+            selection.block_steps,
+            weights_needed=True,
+            longer=longer,
+        )
 
 
 @dataclass(frozen=True)

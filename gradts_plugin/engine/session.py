@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -74,6 +74,7 @@ class Session:
         accounts: what was done, and what it costs.
         lock: of the output folder; None where somebody else has it.
         executor: makes what can be made apart; None: this process makes everything.
+        on_closed: is called when the run is over.
     """
 
     host: Host
@@ -85,6 +86,7 @@ class Session:
     accounts: Accounts = field(default_factory=Accounts)
     lock: FolderLock | None = None
     executor: Executor | None = None
+    on_closed: Callable[[], None] = lambda: None
 
     @cached_property
     def method(self) -> tuple[Method[Any], Settings]:
@@ -160,6 +162,7 @@ class Session:
 
     def close(self) -> None:
         """Gives the output folder back, and lets workers go; so does the end of the process."""
+        self.on_closed()
         if self.executor is not None:
             self.executor.close()
         if self.lock is not None:

@@ -11,6 +11,7 @@ from gradts_plugin import __version__
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.json_forms import JsonValue, to_json
 from gradts_plugin.records import (
+    Outcome,
     Ranking,
     Selection,
     TaskInfo,
@@ -42,6 +43,9 @@ class JsonLinesLog:
         self._settings = settings
         self._begun = False
         self._phase: str | None = None
+
+    def close(self) -> None:
+        """Does nothing: the file is open only while it is written."""
 
     # --- hooks -----------------------------------------------------------------------------------
 
@@ -179,6 +183,14 @@ class JsonLinesLog:
     def after_config_rewritten(self, path: Path) -> None:
         """Says where the new configuration lies."""
         self._write("after_config_rewritten", path=str(path))
+
+    @hookimpl
+    def after_result_written(self, outcome: Outcome) -> None:
+        """Writes what the run came to."""
+        self._write(
+            "after_result_written",
+            **to_json(outcome, only=("seconds", "cost", "gain", "test_gain", "notes")),
+        )
 
     @hookimpl
     def on_selection_error(self, primary_task: str, error: BaseException) -> None:

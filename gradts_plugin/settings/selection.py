@@ -49,6 +49,8 @@ class GradTSSettings(Settings):
         trim_batches: batches are trimmed to their longest row.
         exact_resume: a resumed run goes on with schedule, sampler and data order.
         tensorboard: also write TensorBoard event files into the output folder.
+        mlflow: also tell MLflow of the run.
+        wandb: also tell Weights & Biases of the run.
     """
 
     enabled: bool = True
@@ -70,6 +72,8 @@ class GradTSSettings(Settings):
     trim_batches: Annotated[bool, _TRAINED] = True  # dropout draws others for other lengths
     exact_resume: Annotated[bool, _RUN] = True
     tensorboard: bool = False
+    mlflow: bool = False
+    wandb: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -19,6 +19,7 @@ from gradts_plugin.json_forms import JsonObject, to_json
 from gradts_plugin.protocols import HostConfig, Looks, Schedule
 from gradts_plugin.records import (
     BatchSize,
+    IntArray,
     KeptInstances,
     Recipe,
     Selection,
@@ -29,7 +30,7 @@ from gradts_plugin.records import (
 )
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.files import write_json_atomic
-from gradts_plugin.testing.fake_model import FakeModel, FakeTarget, FakeTask, Phase, planted
+from gradts_plugin.testing.fake_model import FakeModel, FakeTarget, FakeTask, Phase, planted, sample
 from gradts_plugin.testing.fake_training import Score, StepListener, additive_score, run_training
 
 #: What a training's weights are called.
@@ -185,6 +186,11 @@ class FakeHost:
         ratios = recipe.get("task_steps") or recipe.get("mixing_ratios") or dict.fromkeys(names, 1)
         total = sum(ratios.values())
         return TaskShares("in turn", {name: count / total for name, count in ratios.items()})
+
+    def sampled_ids(self, task_name: str, *, max_instances: int | None, seed: int) -> IntArray:
+        """Numbers of the sampled instances."""
+        self.asked["sampled_ids"] += 1
+        return np.array(sample(self._task(task_name).num_train, max_instances, seed))
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
         """Words that are the numbers of the tokens."""

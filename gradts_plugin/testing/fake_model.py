@@ -215,7 +215,7 @@ class FakeTarget:
         instances = planted(task, phase)
         lengths = instances.lengths()
         wanted = sorted(
-            _sample(len(instances), max_instances, seed), key=lambda at: int(lengths[at])
+            sample(len(instances), max_instances, seed), key=lambda at: int(lengths[at])
         )
         for start in range(0, len(wanted), batch_size):
             ids = wanted[start : start + batch_size]
@@ -229,7 +229,8 @@ class FakeTarget:
             )
 
 
-def _sample(count: int, limit: int | None, seed: int) -> list[int]:
+def sample(count: int, limit: int | None, seed: int) -> list[int]:
+    """Numbers of the instances that are looked at, ascending: all, or a seeded sample."""
     if limit is None or limit >= count:
         return list(range(count))
     drawn: IntArray = np.random.default_rng(seed).choice(count, size=limit, replace=False)

@@ -210,6 +210,9 @@ class HostContract:
         assert len(set(sample.tolist())) == 5
         assert set(sample.tolist()) < set(ids.tolist())
         assert any(set(other.tolist()) != set(sample.tolist()) for other in others)
+        for limit, lent in ((5, sample), (None, ids)):
+            told = opened.host.sampled_ids(second.name, max_instances=limit, seed=0)
+            assert told.tolist() == sorted(lent.tolist())
         with opened.host.fine_tuned(opened.alone(first.name)) as target:
             assert sorted(ids_of(target, second.name)) == sorted(ids)
             assert sorted(ids_of(target, first.name)) == sorted(own)

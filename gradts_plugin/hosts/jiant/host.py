@@ -22,7 +22,7 @@ from gradts_plugin.hosts.jiant.container import (
 from gradts_plugin.hosts.jiant.encoder import check_encoder, fingerprint_encoder
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.launch import training_command
-from gradts_plugin.hosts.jiant.lending import LentModel, shared_by_all
+from gradts_plugin.hosts.jiant.lending import LentModel, sampled_ids, shared_by_all
 from gradts_plugin.hosts.jiant.original_config import original_parts
 from gradts_plugin.hosts.jiant.pretrained import read_config
 from gradts_plugin.hosts.jiant.quiet import silenced
@@ -34,6 +34,7 @@ from gradts_plugin.hosts.jiant.training.train import WEIGHTS_FILE, TrainedRun, s
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
+    IntArray,
     KeptInstances,
     Recipe,
     Selection,
@@ -258,6 +259,11 @@ class JiantHost:
             seed=seed,
             output_dir=Path(shown(output_dir)),
         )
+
+    def sampled_ids(self, task_name: str, *, max_instances: int | None, seed: int) -> IntArray:
+        """Example ids of the sampled rows of the training cache."""
+        folder = self._config["task_cache_config_dict"][task_name]["train"]
+        return sampled_ids(task_name, folder, max_instances, seed)
 
     def instance_texts(self, task_name: str, example_ids: Sequence[int]) -> dict[int, str]:
         """Decodes rows of the training cache; a bar sets texts of a pair, or choices, apart."""

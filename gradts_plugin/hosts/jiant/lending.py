@@ -80,6 +80,20 @@ def sample_indices(num_rows: int, max_instances: int | None, seed: int, task_nam
     return np.sort(generator.choice(num_rows, size=max_instances, replace=False))
 
 
+def sampled_ids(task_name: str, folder: str, max_instances: int | None, seed: int) -> IntArray:
+    """Example ids of a sample of cached training rows (see `protocols.Host.sampled_ids`).
+
+    Args:
+        task_name: the task.
+        folder: of its cached training rows.
+        max_instances: size of the sample.
+        seed: of the sample.
+    """
+    cache = open_cache(task_name, "train", folder)
+    ids = [int(datum["metadata"]["example_id"]) for datum in cache.iter_all()]
+    return np.sort(np.array(ids)[sample_indices(len(ids), max_instances, seed, task_name)])
+
+
 def shared_by_all(task: Any, folder: str, max_instances: int | None, seed: int) -> str | None:
     """What all instances of a sample have in common (see `protocols.Host.nothing_to_learn`).
 
