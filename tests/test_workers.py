@@ -24,7 +24,7 @@ from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.testing.fake_host import WEIGHTS_FILE, FakeHost
 from gradts_plugin.testing.fake_opening import FakeHostPlugin
 from gradts_plugin.workers.making import executor_of
-from gradts_plugin.workers.processes import Processes, num_cores
+from gradts_plugin.workers.processes import Processes
 
 DESIGNED = {"name": "designed", "budget": 12}
 
@@ -197,7 +197,9 @@ def test_workers_end_with_a_coordinator_that_was_killed(tmp_path):
 def test_without_workers_there_is_no_executor(tmp_path):
     values = {**fake_file(tmp_path), "primary_task": "goal"}
     assert executor_of(parse_settings(RunFile, values, where="x")) is None
-    several = {**values, "executor": {"kind": "processes"}}
+    several = {**values, "executor": {"kind": "processes", "jobs": 3}}
     found = executor_of(parse_settings(RunFile, several, where="x"))
-    assert isinstance(found, Processes)
-    assert found.num_workers == num_cores()
+    assert isinstance(found.crew, Processes)
+    assert found.num_workers == 3
+    one = {**values, "executor": {"kind": "processes", "jobs": 1}}
+    assert executor_of(parse_settings(RunFile, one, where="x")) is None

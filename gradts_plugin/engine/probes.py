@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from gradts_plugin.engine.jobs import Job, ProbeRequest
+from gradts_plugin.engine.jobs import Job, ProbeRequest, not_seen
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings
 from gradts_plugin.errors import TrainingError
@@ -96,7 +96,7 @@ class Probes:
 
     def all_of(self, requests: Sequence[ProbeRequest]) -> list[StoredImportance]:
         """The probes of each request, found or made."""
-        self._make_elsewhere(requests)
+        self.make_ahead(requests)
         return [self._find_or_make(request) for request in requests]
 
     def make(self, request: ProbeRequest) -> None:
@@ -105,20 +105,20 @@ class Probes:
         if self._session.stores.importances.find(key) is None:
             self._make(request, key)
 
-    def _make_elsewhere(self, requests: Sequence[ProbeRequest]) -> None:
-        """Has several missing probes made at a time, where there is somebody to make them."""
+    def make_ahead(self, requests: Sequence[ProbeRequest]) -> None:
+        """Has missing probes made by workers, where there are some."""
         session, executor = self._session, self._session.executor
-        if executor is None or executor.num_workers < 2:
+        if executor is None:
             return
         missing = {self._key(each).digest: each for each in requests if self.find(each) is None}
-        if len(missing) < 2:
-            return
         jobs = [Job(session.settings, session.output_dir, each) for each in missing.values()]
         counters = session.accounts.counters
         made = executor.make(jobs)
-        for digest, request in missing.items():
+        for job, (digest, request) in zip(jobs, missing.items(), strict=True):
             try:
                 done = next(made)
+                if self.find(request) is None:
+                    raise not_seen(job, session.stores.root)
             except BaseException as error:
                 told = {"task_name": request.info.name, "seed": request.seed, "error": error}
                 session.hook.on_probing_error(**told)
