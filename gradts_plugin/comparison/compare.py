@@ -7,7 +7,6 @@ store; its cost is what it would take with nothing stored (`engine.accounts.Acco
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +98,7 @@ def _compare(
     if first.executor is not None:
         number, _ = left.before(compare_file.primaries[0], next(iter(compare_file.methods)))
         expect(number, "all methods, in workers")
-        _select_elsewhere(first, first.executor, settings)
+        _select_elsewhere(first, first.executor, settings, report)
     finished: dict[str, PrimaryResult] = {}
     for primary in compare_file.primaries:
         one = _OnePrimary(compare_file, primary, first, settings, report, before)
@@ -110,12 +109,14 @@ def _compare(
     return comparison
 
 
-def _select_elsewhere(first: Session, executor: Executor, settings: MethodSettings) -> None:
+def _select_elsewhere(
+    first: Session, executor: Executor, settings: MethodSettings, report: Callable[[str], None]
+) -> None:
     """Has workers select by every method for every primary.
 
     Each method is then asked here as without workers, and finds what it needs stored.
     """
-    jobs = []
+    jobs: dict[tuple[str, str], Job] = {}
     for (primary, name), own in sorted(settings.items(), key=lambda each: each[0][1]):
         folder = _folder_of(first, primary, name)
         session = first.with_settings(own, output_dir=folder)
@@ -124,8 +125,13 @@ def _select_elsewhere(first: Session, executor: Executor, settings: MethodSettin
             probes = Engine.of(session).probes
             probes.make_ahead([*probes.needed(), *probes.needed_controls()])  # methods share them
         if not (folder / run.RESULT).exists():
-            jobs.append(Job(own, folder, SelectionRequest()))
-    deque(executor.make(jobs), maxlen=0)
+            jobs[primary, name] = Job(own, folder, SelectionRequest())
+    made = executor.make(list(jobs.values()))
+    for number, ((primary, name), done) in enumerate(zip(jobs, made, strict=True), start=1):
+        report(
+            f"{primary}, {name}: a worker selected ({number} of {len(jobs)}) after "
+            f"{done.training_runs} trainings"
+        )
 
 
 def _folder_of(first: Session, primary: str, method: str) -> Path:

@@ -23,13 +23,14 @@ from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
     TEST_SCORE,
+    Cost,
     Purpose,
     Recipe,
     TrainingPlan,
     TrainingResult,
     Trial,
 )
-from gradts_plugin.scores import Gain
+from gradts_plugin.scores import Gain, Score
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.keys import training_identity, training_key, with_test_set
 
@@ -372,6 +373,14 @@ class Trainings:
         with self._told(plan) as finish, self._session.host.fine_tuned(plan, looks) as target:
             finish(target.result)
             yield target
+
+    def fine_tuned_elsewhere(
+        self, task_names: Sequence[str], seed: int, score: Score, made: Cost
+    ) -> None:
+        """Tells of a fine-tuning that a worker made for a probe."""
+        with self._told(self.fine_tuning_plan(task_names, seed)) as finish:
+            done = (made.num_steps, made.num_examples, made.seconds)
+            finish(TrainingResult(score, {}, (), *done, None))
 
     def _training(self, plan: TrainingPlan) -> _Training:
         session = self._session

@@ -7,6 +7,7 @@ those without a GPU. One with a GPU gets a process of its own, at whose end the 
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import socket
@@ -222,7 +223,8 @@ def _work(start: Start, job: Job, log_file: Path) -> Answer:
 
     # Whatever the environment says of GPUs: on SLURM every worker may be sent to the first one.
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(number) for number in ray.get_gpu_ids())
-    return make(start, job, log_file)
+    # Ray hands arrays out read-only, and AUTOSEM's bandit writes into its own.
+    return make(start, copy.deepcopy(job), log_file)
 
 
 def _import_ray() -> Any:

@@ -16,6 +16,9 @@ from gradts_plugin.workers.worker import Start
 def executor_of(run_file: RunFile, plugins: Sequence[object] = ()) -> Executor | None:
     """The executor of a run; None where this process makes everything.
 
+    It then computes with no more threads than it was given or has cores: by itself torch takes all
+    of a machine, also where a container has a part of it.
+
     Args:
         run_file: the run, with absolute paths.
         plugins: beside the installed ones.
@@ -27,9 +30,17 @@ def executor_of(run_file: RunFile, plugins: Sequence[object] = ()) -> Executor |
     devices = _devices() if settings.kind == "processes" else []
     number = settings.jobs or len(devices) or num_cores()
     if settings.kind == "local" or number == 1:
+        _limit_threads(settings.threads or num_cores())
         return None
     start = Start(run_file, plugins, settings.threads or max(1, num_cores() // number))
     return Dispatcher(Processes(start, number, devices=devices), start)
+
+
+def _limit_threads(most: int) -> None:
+    import torch
+
+    if torch.get_num_threads() > most:
+        torch.set_num_threads(most)
 
 
 def _devices() -> list[str]:
