@@ -245,6 +245,7 @@ class SelectionContext(RankingContext, Protocol):
         *,
         block_steps: int | None = None,
         num_seeds: int | None = None,
+        likely_next: Sequence[TrialOf] = (),
     ) -> Trial:
         """Trains primary + auxiliaries from the pretrained weights, or finds that run stored.
 
@@ -257,6 +258,8 @@ class SelectionContext(RankingContext, Protocol):
                 mixed.
             num_seeds: training seeds, always from the first one on; None:
                 `settings.training_seeds`.
+            likely_next: what may be asked for next, the likeliest first. Workers that have nothing
+                else to do begin with it; scores and costs are those of what is asked for.
         """
         ...
 

@@ -7,6 +7,7 @@ import functools
 import json
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pluggy
 
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.jobs import Executor
+from gradts_plugin.engine.jobs import Executor, Job, PreparationRequest
 from gradts_plugin.engine.session import Session, Stores, candidate_tasks
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.json_forms import JsonObject
@@ -93,6 +94,23 @@ def open_for_worker(run_file: RunFile, manager: pluggy.PluginManager, *, log_fil
     return Engine.of(session)
 
 
+def prepare_task(
+    run_file: RunFile, manager: pluggy.PluginManager, task_name: str, *, log_file: Path
+) -> None:
+    """Prepares the data of one task in the output folder, which another process has.
+
+    Args:
+        run_file: the run, with absolute paths.
+        manager: the plugins.
+        task_name: the task.
+        log_file: where the host's output goes.
+
+    Raises:
+        GradTSError: see the parts.
+    """
+    _open_host(run_file, manager).prepare_task(task_name, log_file=log_file)
+
+
 def _prepared(
     run_file: RunFile,
     manager: pluggy.PluginManager,
@@ -108,6 +126,12 @@ def _prepared(
         manager.hook.before_phase(phase="load", num_units=len(opening.task_names))
         start = time.perf_counter()
         log_file = run_file.output_dir / "host.log"
+        if executor is not None and prepared_in is None:
+            settings, missing = _settings_of(run_file), opening.unprepared_tasks
+            jobs = [
+                Job(settings, run_file.output_dir, PreparationRequest(name)) for name in missing
+            ]
+            deque(executor.make(jobs), maxlen=0)
         host = opening.prepare(log_file=log_file, prepared_in=prepared_in)
         seconds = time.perf_counter() - start
         manager.hook.after_phase(phase="load", seconds=seconds)

@@ -291,6 +291,20 @@ class HostOpening(Protocol):
         """
         ...
 
+    @property
+    def unprepared_tasks(self) -> tuple[str, ...]:
+        """Tasks whose data `prepare_task` would prepare; empty where that takes no time."""
+        ...
+
+    def prepare_task(self, task_name: str, *, log_file: Path) -> None:
+        """Prepares the data of one task in the run's output folder, in a worker.
+
+        Args:
+            task_name: one of `unprepared_tasks`.
+            log_file: where the host's own output goes.
+        """
+        ...
+
     def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> Host:
         """Prepares the host in the run's output folder; what is there and fits is kept.
 

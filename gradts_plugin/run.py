@@ -113,6 +113,7 @@ def select(engine: Engine, ranking: Ranking | None) -> Selection:
     most_trials = (1 + len(candidates)) * session.settings.training_seeds
     with _selection_errors(session), session.phase("select", most_trials):
         selection = method.select(Context(engine, ranking), own)
+        engine.trainings.forget_unused()
         unknown = [name for name in selection.auxiliary_tasks if name not in candidates]
         if unknown:
             raise SelectionError(

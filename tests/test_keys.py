@@ -124,6 +124,9 @@ OTHER_OF_EXECUTOR = {
     "executor.kind": "processes",
     "executor.jobs": 3,
     "executor.threads": 2,
+    "executor.address": "local",
+    "executor.cpus_per_job": 2,
+    "executor.gpus_per_job": 0.5,
 }
 
 #: Of rankers.

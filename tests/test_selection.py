@@ -62,7 +62,10 @@ class Context:
         self.asked = []
         self.confirmed = []
 
-    def score(self, auxiliary_tasks, kept_instances=None, *, num_seeds=None):
+    def score_all(self, trials):
+        return [self.score(trial.auxiliary_tasks, num_seeds=trial.num_seeds) for trial in trials]
+
+    def score(self, auxiliary_tasks, kept_instances=None, *, num_seeds=None, likely_next=()):
         kept = dict(kept_instances or {})
         name = " ".join(f"*{task}" if task in kept else task for task in auxiliary_tasks)
         (self.confirmed if name in self.asked else self.asked).append(name)

@@ -44,14 +44,18 @@ def command(
     from gradts_plugin.workers.making import executor_of
 
     opened: list[Session] = []
+    executor = executor_of(of_all_tasks(read))
     with progress_shown(shown, ComparisonProgress) as (manager, progress):
+        if executor is not None:
+            progress.num_at_once = executor.num_workers
+            progress.say(executor.shown)
         compared = compare(
             read,
             manager,
             report=progress.say,
             expect=progress.expect_trainings,
             on_opened=opened.append,
-            executor=executor_of(of_all_tasks(read)),
+            executor=executor,
         )
     folder = read.output_dir
     page = write_comparison_report(folder)

@@ -47,6 +47,8 @@ def expect(progress: ProgressPlugin, engine: Engine, *phases: str) -> None:
     """Tells the progress what these phases will do, where that can be told."""
     if progress.quiet:
         return
+    if engine.session.executor is not None:
+        progress.say(engine.session.executor.shown)
     with contextlib.suppress(GradTSError):  # the run itself says it, where it belongs
         if note := candidates_note(engine):
             progress.say(f"Note: {note}")

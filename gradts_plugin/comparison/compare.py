@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pluggy
 
@@ -29,7 +30,7 @@ from gradts_plugin.comparison.results import (
 from gradts_plugin.comparison.tables import COMPARISON_TABLES, markdown
 from gradts_plugin.comparison.trainings_left import TrainingsLeft, shared_candidates
 from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.jobs import Executor, TrialRequest
+from gradts_plugin.engine.jobs import Executor, Job, SelectionRequest, TrialRequest
 from gradts_plugin.engine.notes import notes_on_compared
 from gradts_plugin.engine.session import Session
 from gradts_plugin.gains.gain import dev_and_test_gain
@@ -95,6 +96,10 @@ def _compare(
     def before(primary: str, part: str | None) -> None:
         expect(*left.before(primary, part))
 
+    if first.executor is not None:
+        number, _ = left.before(compare_file.primaries[0], next(iter(compare_file.methods)))
+        expect(number, "all methods, in workers")
+        _select_elsewhere(first, first.executor, settings, report)
     finished: dict[str, PrimaryResult] = {}
     for primary in compare_file.primaries:
         one = _OnePrimary(compare_file, primary, first, settings, report, before)
@@ -103,6 +108,36 @@ def _compare(
         write_summed(compare_file.output_dir / COMPARISON, json_bytes(to_json(comparison)))
         _write_tables(compare_file, comparison)
     return comparison
+
+
+def _select_elsewhere(
+    first: Session, executor: Executor, settings: MethodSettings, report: Callable[[str], None]
+) -> None:
+    """Has workers select by every method for every primary.
+
+    Each method is then asked here as without workers, and finds what it needs stored.
+    """
+    jobs: dict[tuple[str, str], Job] = {}
+    for (primary, name), own in sorted(settings.items(), key=lambda each: each[0][1]):
+        folder = _folder_of(first, primary, name)
+        session = first.with_settings(own, output_dir=folder)
+        method, _ = session.method
+        if method.needs_ranking and session.ranker[0].needs_probes:
+            probes = Engine.of(session).probes
+            probes.make_ahead([*probes.needed(), *probes.needed_controls()])  # methods share them
+        if not (folder / run.RESULT).exists():
+            jobs[primary, name] = Job(own, folder, SelectionRequest())
+    made = executor.make(list(jobs.values()))
+    for number, ((primary, name), done) in enumerate(zip(jobs, made, strict=True), start=1):
+        report(
+            f"{primary}, {name}: a worker selected ({number} of {len(jobs)}) after "
+            f"{done.training_runs} trainings"
+        )
+
+
+def _folder_of(first: Session, primary: str, method: str) -> Path:
+    """Where a method selects for a primary."""
+    return first.output_dir / "methods" / primary / check_folder_name(method)
 
 
 def checked_settings(compare_file: CompareFile, manager: pluggy.PluginManager) -> MethodSettings:
@@ -174,7 +209,7 @@ class _OnePrimary:
         )
 
     def _choose(self, name: str, scoring: Engine) -> tuple[Outcome, Trial]:
-        folder = self.first.output_dir / "methods" / self.primary / check_folder_name(name)
+        folder = _folder_of(self.first, self.primary, name)
         engine = reopen(self.first, self.settings[self.primary, name], output_dir=folder)
         self.before(self.primary, name)
         outcome = run.choose(engine)

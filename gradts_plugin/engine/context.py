@@ -124,6 +124,7 @@ class Context:
         *,
         block_steps: int | None = None,
         num_seeds: int | None = None,
+        likely_next: Sequence[TrialOf] = (),
     ) -> Trial:
         """Trains and scores the primary with auxiliaries."""
         trainings = self.engine.trainings
@@ -134,7 +135,8 @@ class Context:
                 kept_instances or {},
                 mixing_ratios or {},
                 block_steps,
-            )
+            ),
+            [self._request(trial) for trial in likely_next],
         )
 
     def gain(self, trial: Trial, baseline: Trial) -> Gain:

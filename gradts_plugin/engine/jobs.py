@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from gradts_plugin.errors import HostError
+from gradts_plugin.protocols import Schedule
 from gradts_plugin.records import Counters, KeptInstances, Selection, TaskInfo
 from gradts_plugin.settings.probing import ProbingSettings
 from gradts_plugin.settings.selection import GradTSSettings
@@ -81,35 +83,82 @@ class ProbeRequest:
 
 
 @dataclass(frozen=True)
+class ScheduledRequest:
+    """One training of the primary and all candidates, a scheduler deciding who is next.
+
+    Attributes:
+        schedule: with a scheduler that can go to another process.
+        num_rounds: decisions.
+        seed: of the training.
+    """
+
+    schedule: Schedule
+    num_rounds: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class SelectionRequest:
+    """All that the job's settings need to select: a method of a comparison.
+
+    It is for what it leaves in the stores: whoever asked selects by that, which makes nothing more.
+    """
+
+
+@dataclass(frozen=True)
+class PreparationRequest:
+    """A task's data, prepared as the host needs it.
+
+    Attributes:
+        task_name: the task.
+    """
+
+    task_name: str
+
+
+@dataclass(frozen=True)
 class Job:
     """Something to make.
 
     Attributes:
         settings: of the run that needs it.
         output_dir: of that run; weights go there.
-        work: a probe, or the trainings of a trial, one seed.
+        work: what it is; of a trial the trainings of one seed.
     """
 
     settings: GradTSSettings
     output_dir: Path
-    work: ProbeRequest | TrialRequest
+    work: ProbeRequest | TrialRequest | ScheduledRequest | SelectionRequest | PreparationRequest
 
     @property
     def shown(self) -> str:
         """What is made, in a few words."""
-        if isinstance(self.work, ProbeRequest):
-            return f"the probe of {self.work.info.name}"
-        beside = ", ".join(self.work.auxiliary_tasks)
         primary = self.settings.primary_task
-        return f"the training of {primary}" + (f" with {beside}" if beside else " alone")
+        match self.work:
+            case ProbeRequest():
+                return f"the probe of {self.work.info.name}"
+            case PreparationRequest():
+                return f"the data of {self.work.task_name}"
+            case ScheduledRequest():
+                return f"the scheduled training of {primary} with all candidates"
+            case SelectionRequest():
+                return f"the selection of {self.settings.method.name} for {primary}"
+            case TrialRequest():
+                beside = ", ".join(self.work.auxiliary_tasks)
+                return f"the training of {primary}" + (f" with {beside}" if beside else " alone")
 
 
 class Executor(Protocol):
-    """Makes jobs, several at a time where it has workers for that."""
+    """Makes jobs in workers, several at a time where it has several of them."""
 
     @property
     def num_workers(self) -> int:
-        """How many jobs are made at a time; with one, a run makes everything itself."""
+        """How many jobs are made at a time."""
+        ...
+
+    @property
+    def shown(self) -> str:
+        """How jobs are made, in words."""
         ...
 
     def make(self, jobs: Sequence[Job]) -> Iterator[Counters]:
@@ -123,3 +172,11 @@ class Executor(Protocol):
     def close(self) -> None:
         """Lets the workers go."""
         ...
+
+
+def not_seen(job: Job, store: Path) -> HostError:
+    """The error where a worker made something, and it is not found here."""
+    return HostError(
+        f"a worker made {job.shown}, which is not found in the store {store}: every worker needs "
+        "the same store, under the same path"
+    )

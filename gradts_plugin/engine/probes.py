@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from gradts_plugin.engine.jobs import Job, ProbeRequest
+from gradts_plugin.engine.jobs import Job, ProbeRequest, not_seen
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings
 from gradts_plugin.errors import TrainingError
@@ -96,7 +97,7 @@ class Probes:
 
     def all_of(self, requests: Sequence[ProbeRequest]) -> list[StoredImportance]:
         """The probes of each request, found or made."""
-        self._make_elsewhere(requests)
+        self.make_ahead(requests)
         return [self._find_or_make(request) for request in requests]
 
     def make(self, request: ProbeRequest) -> None:
@@ -105,26 +106,27 @@ class Probes:
         if self._session.stores.importances.find(key) is None:
             self._make(request, key)
 
-    def _make_elsewhere(self, requests: Sequence[ProbeRequest]) -> None:
-        """Has several missing probes made at a time, where there is somebody to make them."""
+    def make_ahead(self, requests: Sequence[ProbeRequest]) -> None:
+        """Has missing probes made by workers, where there are some."""
         session, executor = self._session, self._session.executor
-        if executor is None or executor.num_workers < 2:
+        if executor is None:
             return
         missing = {self._key(each).digest: each for each in requests if self.find(each) is None}
-        if len(missing) < 2:
-            return
         jobs = [Job(session.settings, session.output_dir, each) for each in missing.values()]
-        counters = session.accounts.counters
         made = executor.make(jobs)
-        for digest, request in missing.items():
+        for job, (digest, request) in zip(jobs, missing.items(), strict=True):
+            name = request.info.name
             try:
-                done = next(made)
+                next(made)
+                found = self.find(request)
+                if found is None:
+                    raise not_seen(job, session.stores.root)
             except BaseException as error:
-                told = {"task_name": request.info.name, "seed": request.seed, "error": error}
-                session.hook.on_probing_error(**told)
+                session.hook.on_probing_error(task_name=name, seed=request.seed, error=error)
                 raise
-            counters.training_runs += done.training_runs  # fine-tunings
-            counters.training_steps += done.training_steps
+            if request.probing.model == "fine-tuned":
+                score, cost = found.metadata.preparation.score, found.metadata.preparation.cost
+                self._trainings.fine_tuned_elsewhere((name,), request.seed, score, cost)
             self._made_now.add(digest)
 
     def _find_or_make(self, request: ProbeRequest) -> StoredImportance:
@@ -167,10 +169,13 @@ class Probes:
         names = (request.info.name,)
         if request.probing.model == "frozen":
             with self._session.host.untrained(names, request.seed) as target:
-                return self._probe_frozen(target, request, key)
+                return _halving(request, lambda smaller: self._probe_frozen(target, smaller, key))
         with self._trainings.fine_tuned(names, request.seed) as target:
             made = Preparation(target.result.score, target.result.cost)
-            return self._probe(target, request, key, _batches(request, target), made)
+            return _halving(
+                request,
+                lambda smaller: self._probe(target, smaller, key, _batches(smaller, target), made),
+            )
 
     def _probe_frozen(
         self, target: ProbeTarget, request: ProbeRequest, key: ProbeKey
@@ -234,3 +239,31 @@ def _batches(request: ProbeRequest, target: ProbeTarget) -> Iterator[ProbeBatch]
     return target.batches(
         batch_size=probing.batch_size, max_instances=probing.max_instances, seed=probing.seed
     )
+
+
+def _halving(
+    request: ProbeRequest, probed: Callable[[ProbeRequest], StoredImportance]
+) -> StoredImportance:
+    """Probes; where memory runs out with batches of half the size, which gives the same numbers.
+
+    Raises:
+        TrainingError: it runs out with single instances; with dropout, where batches matter, at
+            once.
+    """
+    import torch
+
+    while True:
+        probing = request.probing
+        try:
+            return probed(request)
+        except torch.OutOfMemoryError as error:
+            if probing.batch_size == 1 or probing.train_mode:
+                raise TrainingError(
+                    f"the probe of {request.info.name} ran out of memory with batches of "
+                    f"{probing.batch_size} (probing.batch_size): {error}"
+                ) from error
+        # Here, where the error's traceback holds no tensors any more.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        smaller = probing.model_copy(update={"batch_size": probing.batch_size // 2})
+        request = dataclasses.replace(request, probing=smaller)

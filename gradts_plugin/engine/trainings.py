@@ -15,7 +15,7 @@ from gradts_plugin.engine.exposure import (
     num_auxiliary_steps,
     size_weights,
 )
-from gradts_plugin.engine.jobs import Job, TrialRequest
+from gradts_plugin.engine.jobs import Executor, Job, ScheduledRequest, TrialRequest, not_seen
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.gains.gain import gain_among
@@ -23,6 +23,7 @@ from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
     TEST_SCORE,
+    Cost,
     Purpose,
     Recipe,
     Selection,
@@ -30,7 +31,7 @@ from gradts_plugin.records import (
     TrainingResult,
     Trial,
 )
-from gradts_plugin.scores import Gain
+from gradts_plugin.scores import Gain, Score
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.stores.keys import training_identity, training_key, with_test_set
 
@@ -57,7 +58,7 @@ class Trainings:
         self._session = session
         self.weights = weights
         self.trials: list[Trial] = []
-        self._made_now: set[str] = set()  # digests, until their trial counts them
+        self._made_now: dict[str, TrainingResult] = {}  # by digest, until a trial counts them
 
     # --- what is needed --------------------------------------------------------------------------
 
@@ -191,13 +192,17 @@ class Trainings:
 
     # --- found or made ---------------------------------------------------------------------------
 
-    def score(self, request: TrialRequest) -> Trial:
+    def score(self, request: TrialRequest, likely_next: Sequence[TrialRequest] = ()) -> Trial:
         """Trains the primary with some auxiliaries over some seeds, or finds those runs stored.
 
         With equal exposure the primary alone is trained for as long as with auxiliaries, too, so
         that no gain is that of a longer training; of both lengths the better one counts.
+
+        Args:
+            request: the trial.
+            likely_next: what may be asked for next (see `make_ahead`).
         """
-        self.make_ahead([request])
+        self.make_ahead([request], likely_next)
         if not self._tries_both_lengths(request):
             return self._score(request)
         short, longer = (
@@ -236,12 +241,12 @@ class Trainings:
             training = self._training(self.trial_plan(request, seed, "trial"))
             found = session.stores.trainings.find(training.key_with_test)
             needs_weights = request.weights_needed and keeps_weights
-            is_new = training.digest in self._made_now
-            self._made_now.discard(training.digest)
+            is_new = self._made_now.pop(training.digest, None) is not None
             if found is None or (needs_weights and not self.weights.has(found)):
                 found, is_new = self._make(training), True
             if is_new:
                 trained += 1
+                session.accounts.training_made(training.digest, found.cost)
                 if not keeps_weights:
                     self.weights.remove(found.output_dir)
             else:
@@ -279,29 +284,52 @@ class Trainings:
             if found is None or (request.weights_needed and not self.weights.has(found)):
                 self._make(training)
 
-    def make_ahead(self, requests: Sequence[TrialRequest]) -> None:
-        """Has several missing trainings made at a time, where there is somebody to make them.
+    def make_ahead(
+        self, requests: Sequence[TrialRequest], likely_next: Sequence[TrialRequest] = ()
+    ) -> None:
+        """Has missing trainings made by workers, where there are some.
 
-        They are counted where they are asked for.
+        They are counted as made here, and their costs where they are asked for.
+
+        Args:
+            requests: trials that are needed now.
+            likely_next: trials that may be asked for next; workers that have nothing else to do
+                make of them what is missing.
         """
-        session, executor = self._session, self._session.executor
-        if executor is None or executor.num_workers < 2:
+        executor = self._session.executor
+        if executor is None:
             return
         missing = dict(self._missing(requests))
-        if len(missing) < 2:
-            return
-        jobs = [
-            Job(session.settings, session.output_dir, request) for request, _ in missing.values()
-        ]
+        if missing and likely_next:
+            likely = ((key, value) for key, value in self._missing(likely_next))
+            new = (each for each in likely if each[0] not in missing)
+            missing |= dict(itertools.islice(new, -len(missing) % executor.num_workers))
+        made = self._make_elsewhere(executor, list(missing.values()))
+        self._made_now |= zip(missing, made, strict=True)
+
+    def _make_elsewhere(
+        self,
+        executor: Executor,
+        works: Sequence[tuple[TrialRequest | ScheduledRequest, _Training]],
+    ) -> Iterator[TrainingResult]:
+        """Has trainings made by workers; yields what is found stored then."""
+        session = self._session
+        jobs = [Job(session.settings, session.output_dir, work) for work, _ in works]
         made = executor.make(jobs)
-        for digest, (_, training) in missing.items():
+        for job, (_, training) in zip(jobs, works, strict=True):
             with self._told(training.plan) as finish:
                 next(made)
                 result = session.stores.trainings.find(training.key_with_test)
-                assert result is not None
+                if result is None:
+                    raise not_seen(job, session.stores.root)
                 finish(result)
-            session.accounts.training_made(digest, result.cost)
-            self._made_now.add(digest)
+            yield result
+
+    def forget_unused(self) -> None:
+        """Removes the weights of what was made ahead and then not asked for."""
+        for result in self._made_now.values():
+            self.weights.remove(result.output_dir)
+        self._made_now.clear()
 
     def _missing(
         self, requests: Sequence[TrialRequest]
@@ -341,11 +369,16 @@ class Trainings:
         session = self._session
         training = self._training(self.scheduled_plan(schedule, num_rounds, seed))
         found = session.stores.trainings.find(training.key)
+        training = dataclasses.replace(training, key_with_test=training.key)
         if found is None:
-            training = dataclasses.replace(training, key_with_test=training.key)
-            return self._make(training, schedule)
+            if session.executor is None:
+                return self._make(training, schedule)
+            work = ScheduledRequest(schedule, num_rounds, seed)
+            (found,) = self._make_elsewhere(session.executor, [(work, training)])
+            session.accounts.training_made(training.digest, found.cost)
+        else:
+            session.accounts.training_found(training.digest, found.cost)
         schedule.scheduler.restore(found.scheduler_state or {})
-        session.accounts.training_found(training.digest, found.cost)
         return found
 
     @contextlib.contextmanager
@@ -357,6 +390,14 @@ class Trainings:
         with self._told(plan) as finish, self._session.host.fine_tuned(plan, looks) as target:
             finish(target.result)
             yield target
+
+    def fine_tuned_elsewhere(
+        self, task_names: Sequence[str], seed: int, score: Score, made: Cost
+    ) -> None:
+        """Tells of a fine-tuning that a worker made for a probe."""
+        with self._told(self.fine_tuning_plan(task_names, seed)) as finish:
+            done = (made.num_steps, made.num_examples, made.seconds)
+            finish(TrainingResult(score, {}, (), *done, None))
 
     def _training(self, plan: TrainingPlan) -> _Training:
         session = self._session

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gradts_plugin.offers import Method, SelectionContext
+from gradts_plugin.offers import Method, SelectionContext, TrialOf
 from gradts_plugin.records import Selection, Trial
 from gradts_plugin.scores import shown_score
 from gradts_plugin.selection.threshold import METHOD as THRES
@@ -70,16 +70,16 @@ def select_by_trial(context: SelectionContext, settings: TrialSettings) -> Selec
     if settings.prefixes == "threshold":
         size = min(num_reaching_threshold(context.ranking, settings), len(candidates))
         sizes = (size,) if size else ()
-    best = context.score(())
+    prefixes = [TrialOf(candidates[:size]) for size in sizes]
+    best = context.score((), likely_next=prefixes)
     trials = [best]
     misses = 0
-    for size in sizes:
-        challenger = context.score(candidates[:size])
+    for number, prefix in enumerate(prefixes, start=1):
+        challenger = context.score(prefix.auxiliary_tasks, likely_next=prefixes[number:])
         if settings.confirm and challenger.beats(best):
             num_seeds = context.settings.training_seeds + settings.confirm
-            challenger, best = (
-                context.score(trial.auxiliary_tasks, num_seeds=num_seeds)
-                for trial in (challenger, best)
+            challenger, best = context.score_all(
+                [TrialOf(trial.auxiliary_tasks, num_seeds) for trial in (challenger, best)]
             )
             trials = [
                 best if trial.auxiliary_tasks == best.auxiliary_tasks else trial for trial in trials
@@ -105,10 +105,11 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     return max(reversed(trials), key=Trial.comparable)
 
 
-def _select_faithfully(context: SelectionContext, candidates: Sequence[str]) -> Selection:
+def _select_faithfully(context: SelectionContext, candidates: tuple[str, ...]) -> Selection:
     trials: list[Trial] = []
-    for size in range(1, len(candidates) + 1):
-        trials.append(context.score(candidates[:size]))
+    prefixes = [TrialOf(candidates[:size]) for size in range(1, len(candidates) + 1)]
+    for size, prefix in enumerate(prefixes, start=1):
+        trials.append(context.score(prefix.auxiliary_tasks, likely_next=prefixes[size:]))
         if size > 1 and not trials[-1].comparable() >= trials[-2].comparable():
             break
     best = best_of(trials)

@@ -16,10 +16,14 @@ class ComparisonProgress(ProgressPlugin):
 
     How many there are is an upper bound: methods share trainings, and some are stored. Where there
     is no terminal, or with `plain`, it prints lines without any control codes.
+
+    Attributes:
+        num_at_once: so many trainings are made at a time.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False, plain: bool = False) -> None:
         super().__init__(console, quiet=quiet, plain=plain)
+        self.num_at_once = 1
         self._num_done = 0
         self._num_left = 0
         self._left_at = 0  # trainings that were done when it was last said how many are left
@@ -116,4 +120,5 @@ class ComparisonProgress(ProgressPlugin):
         counted = f"{self._num_done} of ≤ {self._total()} trainings"
         if not self._num_done or not left:
             return counted
-        return f"{counted}, ≤ {shown_duration(left * self._seconds / self._num_done)} left"
+        seconds = left * self._seconds / self._num_done / self.num_at_once
+        return f"{counted}, ≤ {shown_duration(seconds)} left"

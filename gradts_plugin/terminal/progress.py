@@ -48,6 +48,7 @@ class ProgressPlugin:
         self._done: dict[str, float] = {}  # phase -> work done
         self._work_started: float | None = None
         self._has_trained = False  # since the last probe
+        self._saw_steps = False  # of a training; those of workers are not seen
         self._num_dev: dict[str, int] = {}
 
     def expect(self, work: Mapping[str, float], *, bound: str = "") -> None:
@@ -136,7 +137,7 @@ class ProgressPlugin:
     @hookimpl
     def after_train_step(self, plan: TrainingPlan, step: TrainStep) -> None:
         """Moves the bars a little."""
-        self._has_trained = True
+        self._has_trained = self._saw_steps = True
         self._work_done(plan.recipe.batches[step.task_name].per_step)
         share = FINE_TUNING_SHARE if plan.purpose == "fine-tuning" else 1.0
         what = plan.primary_task
@@ -159,6 +160,9 @@ class ProgressPlugin:
     @hookimpl
     def after_training(self, plan: TrainingPlan, result: TrainingResult) -> None:
         """Counts the scoring of dev sets; reports a fine-tuning in plain mode."""
+        if not self._saw_steps:
+            self._work_done(result.num_examples)
+        self._has_trained, self._saw_steps = True, False
         num_dev = self._num_dev.get(plan.primary_task, 0)
         if plan.purpose == "fine-tuning":
             num_dev = min(num_dev, QUICK_DEV)

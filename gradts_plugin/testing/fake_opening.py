@@ -57,6 +57,14 @@ class FakeOpening:
     def check(self) -> None:
         """Reads nothing: nothing can be wrong."""
 
+    @property
+    def unprepared_tasks(self) -> tuple[str, ...]:
+        """None: nothing is prepared."""
+        return ()
+
+    def prepare_task(self, task_name: str, *, log_file: Path) -> None:
+        """Is not asked."""
+
     def prepare(
         self,
         *,

@@ -7,22 +7,40 @@ from collections.abc import Sequence
 
 from gradts_plugin.engine.jobs import Executor
 from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.workers.cluster import Cluster
+from gradts_plugin.workers.dispatching import Dispatcher
 from gradts_plugin.workers.processes import Processes, num_cores
+from gradts_plugin.workers.worker import Start
 
 
 def executor_of(run_file: RunFile, plugins: Sequence[object] = ()) -> Executor | None:
-    """The executor of a run; None where one process makes everything.
+    """The executor of a run; None where this process makes everything.
+
+    It then computes with no more threads than it was given or has cores: by itself torch takes all
+    of a machine, also where a container has a part of it.
 
     Args:
         run_file: the run, with absolute paths.
         plugins: beside the installed ones.
     """
-    settings = run_file.executor
-    if settings.kind == "local":
-        return None
-    devices = _devices()
+    settings, plugins = run_file.executor, tuple(plugins)
+    if settings.kind == "ray":
+        start = Start(run_file, plugins, settings.threads or settings.cpus_per_job)
+        return Dispatcher(Cluster(start, settings), start)
+    devices = _devices() if settings.kind == "processes" else []
     number = settings.jobs or len(devices) or num_cores()
-    return Processes(run_file, number, threads=settings.threads, devices=devices, plugins=plugins)
+    if settings.kind == "local" or number == 1:
+        _limit_threads(settings.threads or num_cores())
+        return None
+    start = Start(run_file, plugins, settings.threads or max(1, num_cores() // number))
+    return Dispatcher(Processes(start, number, devices=devices), start)
+
+
+def _limit_threads(most: int) -> None:
+    import torch
+
+    if torch.get_num_threads() > most:
+        torch.set_num_threads(most)
 
 
 def _devices() -> list[str]:

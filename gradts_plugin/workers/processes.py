@@ -6,144 +6,146 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import signal
 import threading
-import traceback
+import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
-from gradts_plugin import errors
-from gradts_plugin.engine.engine import Engine
-from gradts_plugin.engine.jobs import Job, ProbeRequest
-from gradts_plugin.errors import GradTSError, HostError, SettingsError
-from gradts_plugin.opening import open_for_worker
-from gradts_plugin.plugins import make_plugin_manager
-from gradts_plugin.records import Counters
-from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.engine.jobs import Job
+from gradts_plugin.errors import PluginError
+from gradts_plugin.workers.dispatching import WorkerLostError
+from gradts_plugin.workers.worker import Answer, Start, make
 
-#: So often in a row workers may die without anything being made.
-_MOST_DEATHS = 3
-
-#: Where each worker's output goes, below the output folder.
-_LOGS = "workers"
+#: A container's share of the processor: microseconds in a period of so many ("max": all).
+_CORES_OF_CONTAINER = Path("/sys/fs/cgroup/cpu.max")
 
 
-@dataclass(frozen=True)
-class _Failed:
-    """Why a job could not be done.
+@dataclass(eq=False)
+class _Worker:
+    """A process, and the way to it; a job that it was given is named by it.
 
     Attributes:
-        kind: name of the error's class.
-        message: for the user.
-        where: the worker's traceback.
+        process: the process.
+        connection: jobs go there, and answers come back.
+        place: its number, which says on which device it works.
+        is_busy: it has a job.
     """
 
-    kind: str
-    message: str
-    where: str
+    process: BaseProcess
+    connection: Connection
+    place: int
+    is_busy: bool = False
 
 
 class Processes:
-    """An `engine.jobs.Executor` with spawned processes, which keep the host open between jobs.
+    """A `dispatching.Crew` of spawned processes, which keep the host open between jobs.
 
-    A worker that dies is replaced, and its job done again; what others made meanwhile is stored.
+    One that dies is replaced; the others go on.
     """
 
-    def __init__(
-        self,
-        run_file: RunFile,
-        num_workers: int,
-        *,
-        threads: int | None = None,
-        devices: Sequence[str] = (),
-        plugins: Sequence[object] = (),
-    ) -> None:
+    def __init__(self, start: Start, num_workers: int, *, devices: Sequence[str] = ()) -> None:
         """Starts nothing yet.
 
         Args:
-            run_file: the run, prepared by the time that jobs are made.
+            start: what each process begins with.
             num_workers: processes at a time.
-            threads: of each process; None: its share of the cores.
             devices: CUDA devices, each for one process; where there are fewer, they are shared.
-            plugins: beside the installed ones; they go to the workers as pickles.
         """
-        self._run_file = run_file
+        self._start = start
         self._num_workers = num_workers
-        self._threads = threads or max(1, num_cores() // num_workers)
         self._devices = tuple(devices)
-        self._plugins = tuple(plugins)
-        self._pool: ProcessPoolExecutor | None = None
+        self._workers: list[_Worker] = []
+        # Who forgets to close does not wait for ever at the end of the process.
+        weakref.finalize(self, _end, self._workers)
 
     @property
     def num_workers(self) -> int:
         """How many jobs are made at a time."""
         return self._num_workers
 
-    def make(self, jobs: Sequence[Job]) -> Iterator[Counters]:
-        """Makes jobs; what each did is yielded in their order.
+    @property
+    def shown(self) -> str:
+        """What a job has, in words."""
+        gpus = f", on {len(self._devices)} GPUs" if self._devices else ""
+        return f"of this machine ({num_cores()} cores{gpus})"
+
+    def give(self, job: Job, log_file: Path) -> _Worker:
+        """Gives a job to a process that is idle, or to a new one.
 
         Raises:
-            GradTSError: a job failed for a reason of its own, or workers died again and again.
+            PluginError: the job, or a plugin, cannot go to another process.
         """
-        deaths = 0
-        waiting = list(jobs)
         try:
-            while waiting:
-                futures = self._submit(waiting)
-                try:
-                    for future in futures:
-                        done = _answer(future, self._run_file.output_dir / _LOGS)
-                        waiting.pop(0)
-                        deaths = 0
-                        yield done
-                except BrokenProcessPool as error:
-                    self.close()
-                    deaths += 1
-                    if deaths == _MOST_DEATHS:
-                        raise HostError(
-                            f"workers died {deaths} times over {waiting[0].shown}, killed by the "
-                            "system, for want of memory perhaps: try fewer jobs; what is finished "
-                            f"is stored (logs: {self._run_file.output_dir / _LOGS})"
-                        ) from error
-        except BaseException:
-            if waiting:  # whoever asked has all there is, else
-                self.close()
-            raise
+            worker = next((each for each in self._workers if not each.is_busy), None)
+            if worker is None:
+                worker = self._begin()
+                self._workers.append(worker)
+            with contextlib.suppress(BrokenPipeError):  # it died: who waits for it learns that
+                worker.connection.send((job, log_file))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise PluginError(f"{job.shown} cannot go to another process: {error}") from error
+        worker.is_busy = True
+        return worker
+
+    def wait(self, handles: Sequence[_Worker]) -> _Worker:
+        """Waits until one of these has answered, or died."""
+        ready = multiprocessing.connection.wait([each.connection for each in handles])
+        return next(each for each in handles if each.connection in ready)
+
+    def answer(self, handle: _Worker) -> Answer:
+        """What became of a process's job.
+
+        Raises:
+            WorkerLostError: it died.
+        """
+        try:
+            answer: Answer = handle.connection.recv()
+        except (EOFError, OSError) as error:
+            self._workers.remove(handle)
+            _end([handle])
+            raise WorkerLostError from error
+        handle.is_busy = False
+        return answer
 
     def close(self) -> None:
-        """Ends the workers; what they were making is lost, and what they made is stored."""
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        processes = list((pool._processes or {}).values())  # there is no other way to stop them
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
+        """Ends the processes; what they were making is lost."""
+        _end(self._workers)
 
-    def _submit(self, jobs: Sequence[Job]) -> list[Future[Counters | _Failed]]:
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            places = context.SimpleQueue()
-            for place in range(self._num_workers):
-                places.put(self._devices[place % len(self._devices)] if self._devices else None)
-            start = (self._run_file, self._plugins, self._threads, places)
-            self._pool = ProcessPoolExecutor(
-                self._num_workers, mp_context=context, initializer=_begin, initargs=start
-            )
+    def _begin(self) -> _Worker:
+        taken = {worker.place for worker in self._workers}
+        place = next(number for number in range(self._num_workers) if number not in taken)
+        device = self._devices[place % len(self._devices)] if self._devices else None
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(self._start, theirs, device))
         # Numbers of threads are read when libraries are loaded, before a worker's first line.
-        with _environment({"OMP_NUM_THREADS": str(self._threads)}):
-            return [self._pool.submit(_do, job) for job in jobs]
+        with _environment({"OMP_NUM_THREADS": str(self._start.threads)}):
+            process.start()
+        theirs.close()  # so that its end is noticed
+        return _Worker(process, ours, place)
 
 
 def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use: those it is bound to, and its container's share."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(OSError, ValueError):  # no container, or no limit: "max"
+        quota, period = _CORES_OF_CONTAINER.read_text(encoding="ascii").split()
+        return max(1, min(bound or 1, int(quota) // int(period)))
+    return bound or 1
+
+
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.process.kill()  # what it makes is published whole, or not at all
+        worker.connection.close()
+    for worker in workers:
+        worker.process.join()
+    workers.clear()
 
 
 @contextlib.contextmanager
@@ -161,30 +163,19 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _answer(future: Future[Counters | _Failed], logs: Path) -> Counters:
-    """What a job did, or its error."""
-    found = future.result()
-    if isinstance(found, Counters):
-        return found
-    known = getattr(errors, found.kind, None)
-    if isinstance(known, type) and issubclass(known, GradTSError) and known is not SettingsError:
-        raise known(f"{found.message} (in a worker: {logs})")
-    raise RuntimeError(f"a worker failed: {found.kind}: {found.message}\n{found.where}")
-
-
 # --- in the worker --------------------------------------------------------------------------------
 
-_STARTED: dict[str, Any] = {}
 
-
-def _begin(run_file: RunFile, plugins: tuple[object, ...], threads: int, places: Any) -> None:
-    """Takes a worker's place."""
+def _work(start: Start, connection: Connection, device: str | None) -> None:
+    """Makes the jobs that come, until nobody is there to send one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it is interrupted, and ends it
     end_with_parent()
-    device = places.get()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    _STARTED.update(run_file=run_file, plugins=plugins, threads=threads)
+    with contextlib.suppress(EOFError):
+        while True:
+            job, log_file = connection.recv()
+            connection.send(make(start, job, log_file))
 
 
 def end_with_parent() -> None:
@@ -198,33 +189,3 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _engine() -> Engine:
-    """The run, opened once."""
-    if "engine" not in _STARTED:
-        import torch
-
-        torch.set_num_threads(_STARTED["threads"])
-        run_file: RunFile = _STARTED["run_file"]
-        logs = run_file.output_dir / _LOGS
-        logs.mkdir(parents=True, exist_ok=True)
-        manager = make_plugin_manager(_STARTED["plugins"])
-        log_file = logs / f"{os.getpid()}.log"
-        _STARTED["engine"] = open_for_worker(run_file, manager, log_file=log_file)
-    engine: Engine = _STARTED["engine"]
-    return engine
-
-
-def _do(job: Job) -> Counters | _Failed:
-    """Makes a job."""
-    try:
-        session = _engine().session.with_settings(job.settings, output_dir=job.output_dir)
-        engine = Engine.of(session)
-        if isinstance(job.work, ProbeRequest):
-            engine.probes.make(job.work)
-        else:
-            engine.trainings.make(job.work)
-        return session.accounts.counters
-    except Exception as error:  # it is told by who asked
-        return _Failed(type(error).__name__, str(error), traceback.format_exc())

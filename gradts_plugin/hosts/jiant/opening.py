@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from gradts_plugin.hosts.jiant.host import JiantHost
 from gradts_plugin.hosts.jiant.memory import keep_freed_memory
 from gradts_plugin.hosts.jiant.preparing.checking import check_data
 from gradts_plugin.hosts.jiant.preparing.export import is_exported
-from gradts_plugin.hosts.jiant.preparing.prepare import link_prepared, prepare
+from gradts_plugin.hosts.jiant.preparing.prepare import (
+    link_prepared,
+    prepare,
+    prepare_task,
+    unprepared,
+)
 from gradts_plugin.hosts.jiant.preparing.task_values import read_task_configs
 from gradts_plugin.hosts.jiant.rehearsal import rehearse, rehearse_setup
 from gradts_plugin.hosts.jiant.tasks.attaching import attach
@@ -55,13 +61,27 @@ class JiantOpening:
         if samples or not is_exported(self._run_file.output_dir):
             rehearse(self._encoder, self._run_file.model.max_seq_length, samples)
 
+    @cached_property
+    def unprepared_tasks(self) -> tuple[str, ...]:
+        """Those that are not tokenised yet, as it was found first."""
+        return unprepared(self._run_file, self._tasks)
+
+    def prepare_task(self, task_name: str, *, log_file: Path) -> None:
+        """Tokenises and caches a task."""
+        prepare_task(task_name, self._tasks[task_name], self._run_file, log_file)
+
     def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> JiantHost:
         """Exports the encoder, tokenises and caches the tasks, and writes a container config."""
         run_file = self._run_file
         if prepared_in is not None:
             link_prepared(prepared_in, run_file, self._tasks)
         config, arguments = prepare(
-            run_file, self._tasks, encoder=self._encoder, hook=self._hook, log_file=log_file
+            run_file,
+            self._tasks,
+            encoder=self._encoder,
+            hook=self._hook,
+            log_file=log_file,
+            made_now=vars(self).get("unprepared_tasks", ()),  # where workers were asked for them
         )
         return open_host(
             config, arguments, run_file, self._hook, work_dir=run_file.output_dir, log_file=log_file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def prepare(
     encoder: str,
     hook: Any,
     log_file: Path,
+    made_now: Collection[str] = (),
 ) -> tuple[ContainerConfig, HostArguments]:
     """Does all of jiant's preparation for a run file; what is already there and fits is kept.
 
@@ -47,6 +48,7 @@ def prepare(
         encoder: from `check_encoder`.
         hook: the hooks.
         log_file: where jiant's output goes.
+        made_now: tasks that this run prepared already.
 
     Returns:
         jiant's task-container config, and the arguments to start jiant with.
@@ -61,22 +63,48 @@ def prepare(
     paths: dict[str, str] = {}
     for name, values in configs.items():
         hook.before_task_prepared(task_name=name)
-        config_path = output_dir / "task_configs" / f"{name}.json"
-        write_json_atomic(config_path, values)
-        folder = cache_folder(run_file, name)
-        reused = tokenise(config_path, values, folder, run_file.model, log_file)
-        caches[name] = {phase: str(folder / phase) for phase in ("train", "val", "val_labels")}
-        if run_file.score_test and name in run_file.scored_tasks:
-            caches[name] |= tokenise_test(values, output_dir, run_file.model, log_file)
+        reused, caches[name] = prepare_task(name, values, run_file, log_file)
+        reused = reused and name not in made_now
         sizes[name] = {
             phase: len(caching.ChunkedFilesDataCache(caches[name][phase]))
             for phase in ("train", "val")
         }
-        paths[name] = str(config_path)
+        paths[name] = str(_config_path(run_file, name))
         hook.after_task_prepared(task_name=name, num_train=sizes[name]["train"], reused=reused)
     config = _container_config(paths, caches, sizes, run_file)
     write_json_atomic(output_dir / "container_config.json", config)
     return config, arguments
+
+
+def prepare_task(
+    name: str, values: TaskValues, run_file: RunFile, log_file: Path
+) -> tuple[bool, dict[str, str]]:
+    """Tokenises and caches a task, and where its test scores are asked for also its test split.
+
+    Returns:
+        Whether that was done before, and jiant's names of the caches -> their folders.
+    """
+    config_path, folder = _config_path(run_file, name), cache_folder(run_file, name)
+    write_json_atomic(config_path, values)
+    reused = tokenise(config_path, values, folder, run_file.model, log_file)
+    caches = {phase: str(folder / phase) for phase in ("train", "val", "val_labels")}
+    if run_file.score_test and name in run_file.scored_tasks:
+        output_dir = run_file.output_dir.absolute()
+        caches |= tokenise_test(values, output_dir, run_file.model, log_file)
+    return reused, caches
+
+
+def _config_path(run_file: RunFile, name: str) -> Path:
+    return run_file.output_dir.absolute() / "task_configs" / f"{name}.json"
+
+
+def unprepared(run_file: RunFile, configs: Mapping[str, TaskValues]) -> tuple[str, ...]:
+    """The tasks that `prepare_task` would tokenise."""
+    return tuple(
+        name
+        for name, values in configs.items()
+        if not is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model))
+    )
 
 
 def link_prepared(source: Path, run_file: RunFile, configs: Mapping[str, TaskValues]) -> None:
