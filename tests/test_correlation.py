@@ -116,6 +116,12 @@ def test_tau_by_hand():
     assert np.allclose(kendall(reference, others), expected, rtol=0, atol=1e-15)
 
 
+def test_no_tau_is_above_one_by_a_rounding():
+    # sqrt(3) * sqrt(3) is a bit less than 3.
+    profile = np.arange(3.0)
+    assert kendall(profile, np.stack([profile, -profile])).tolist() == [1.0, -1.0]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_tau_equals_scipys_with_ties(data):

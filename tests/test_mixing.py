@@ -27,6 +27,14 @@ def test_the_grid_holds_every_mixture_once(num_auxiliaries):
         assert grid.tolist() == [list(row) for row in every if math.gcd(*row) == 1]
 
 
+def test_a_grid_of_just_the_size_is_searched_whole(monkeypatch):
+    whole = mixing.ratio_grid(1, np.random.default_rng(0))
+    monkeypatch.setattr(mixing, "GRID_SIZE", 9 * 10)
+    assert mixing.ratio_grid(1, np.random.default_rng(0)).tolist() == whole.tolist()
+    monkeypatch.setattr(mixing, "GRID_SIZE", 9 * 10 - 1)
+    assert len(mixing.ratio_grid(1, np.random.default_rng(0))) < len(whole)
+
+
 def test_expected_improvement_by_hand():
     expected = mixing.expected_improvement(
         np.array([1.0, 1.0, 3.0, 0.0]), np.array([1.0, 2.0, 1e-6, 1e-6]), best=1.0

@@ -551,6 +551,18 @@ def test_what_json_does_not_have_is_not_written(tmp_path, value):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, flushed = tmp_path / "file", []
+
+    def fsync(descriptor):
+        flushed.append((os.fstat(descriptor).st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_bytes_atomic(path, b"all of it")
+    assert flushed == [(9, False)]
+    assert path.read_bytes() == b"all of it"
+
+
 def test_files_and_folders_get_the_ordinary_permissions(tmp_path):
     umask = os.umask(0o022)
     try:
