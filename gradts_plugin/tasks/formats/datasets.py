@@ -155,7 +155,12 @@ def _read_tables(source: Source, tables: Mapping[str, Sequence[str]]) -> Iterato
 
 @contextlib.contextmanager
 def _dataset_errors(source: DatasetSource) -> Iterator[None]:
-    """Says in one line what `datasets` could not do."""
+    """Says in one line what `datasets` could not do; what is at hand is read without a word."""
+    import datasets
+
+    shows_progress = not datasets.are_progress_bars_disabled()
+    if Path(source.path).is_dir():
+        datasets.disable_progress_bars()
     # What they log on the way to an error (each retry is a line) says less than the error.
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
@@ -176,6 +181,8 @@ def _dataset_errors(source: DatasetSource) -> Iterator[None]:
         first_line = (str(reason).splitlines() or [type(reason).__name__])[0]
         raise DataError(f"dataset {source.path} cannot be loaded: {first_line}") from error
     finally:
+        if shows_progress:
+            datasets.enable_progress_bars()
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
