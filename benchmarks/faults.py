@@ -189,10 +189,8 @@ def checked(faults: Path, work: Path) -> dict[str, str]:
             )
         )
     for name, (probing, note) in DEGENERATE.items():
-        checks[f"degenerate_tasks/{name}"] = (
-            lambda here, name=name, probing=probing, note=note: degenerate_case(
-                faults / "degenerate_tasks" / name, made / "bert", probing, note, here
-            )
+        checks[f"degenerate_tasks/{name}"] = lambda here, name=name, probing=probing, note=note: (
+            degenerate_case(faults / "degenerate_tasks" / name, made / "bert", probing, note, here)
         )
     found = {}
     for number, (name, check) in enumerate(checks.items()):

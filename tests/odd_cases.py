@@ -529,7 +529,10 @@ def of_dataset(_: Wholes, chance: random.Random) -> Case:
         for each in ("train", "validation"):
             written(folder / "set" / f"{each}.{form}", _as_rows("single"))
         broken = folder / "set" / f"train.{form}"
-        broken.write_bytes(damaged(broken.read_bytes(), inner)[1])
+        if inner.random() < 0.15:
+            no_file(broken, inner)
+        else:
+            broken.write_bytes(damaged(broken.read_bytes(), inner)[1])
         source = {"path": str(folder / "set"), "splits": {"train": "train", "val": "validation"}}
         if inner.random() < 0.3:
             source = put(source, inner.choice((("path",), ("splits", "train"))), inner.choice(ODD))
