@@ -4,7 +4,8 @@
 
 Each command runs in a process of its own over generated tasks (texts of 15 words) and a tiny
 random encoder: `task` shows what was read, `plan` checks all data, `run` tokenises them, probes and
-ranks. The same with a tenth of the rows: what a row costs is the difference.
+ranks. The same with a tenth of the rows: what a row costs is the difference. Goes on where it was
+stopped; remove the results to measure anew.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -112,40 +113,69 @@ def run_command(arguments: Sequence[str]) -> None:
     sys.exit(code)
 
 
-def measured(folder: Path, encoder: Path, number: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """(What, rows, peak) of one task of many rows, beside a small one."""
+#: What was measured, in order: what, rows, peak_mib, seconds.
+Results = list[dict[str, Any]]
+
+
+class Measuring:
+    """Measures commands one after the other; what is in the results already is not done again."""
+
+    def __init__(self, output: Path, source: dict[str, Any]) -> None:
+        path = output / "memory.json"
+        found = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
+        self._results: Results = found
+        self._output = output
+        self._source = source
+
+    def __call__(self, what: str, number: int, *arguments: object) -> None:
+        """Measures one command over so many rows."""
+        if any((each["what"], each["rows"]) == (what, number) for each in self._results):
+            return
+        self._results.append({"what": what, "rows": number, **peak_of(arguments)})
+        header = ["", "rows", "peak MiB", "seconds"]
+        cells = [
+            [each["what"], f"{each['rows']:,}", each["peak_mib"], each["seconds"]]
+            for each in self._results
+        ]
+        table = markdown_table(header, cells)
+        text = f"# Memory of data: peak of a whole process\n\n{table}\n"
+        write_results(self._output, "memory", source=self._source, results=self._results, text=text)
+        print(self._results[-1], file=sys.stderr, flush=True)
+
+
+def one_task(folder: Path, encoder: Path, number: int, measure: Measuring) -> None:
+    """One task of many rows, beside a small one."""
     small = write_task(folder, "small", "jsonl", 200)
-    for suffix in ("csv", "jsonl"):
-        for rows_here in (number // 10, number):
-            task = write_task(folder, f"rows{rows_here}", suffix, rows_here)
-            yield f"task, {suffix}", rows_here, peak_of(["task", task])
-            here = folder / f"{suffix}{rows_here}"
-            here.mkdir()
-            path = write_run_file(here, encoder, (task, small))
-            yield f"plan, {suffix}", rows_here, peak_of(["plan", "--no-measure", path])
-            yield f"run, {suffix}", rows_here, peak_of(["run", path, "--quiet"])
-    for rows_here in (number // 10, number):
-        changes: tuple[tuple[str, dict[str, Any]], ...] = (
-            ("a sample of 1,000 rows", {"max_train_examples": 1000}),
-            ("a fifth held out", {"held_out": {"val": 0.2}}),
-        )
-        for what, change in changes:
-            task = write_task(folder, f"rows{rows_here}", "jsonl", rows_here, **change)
-            yield f"task, jsonl, {what}", rows_here, peak_of(["task", task])
+    for suffix, rows_here in product(("csv", "jsonl"), (number // 10, number)):
+        task = write_task(folder, f"rows{rows_here}", suffix, rows_here)
+        measure(f"task, {suffix}", rows_here, "task", task)
+        here = folder / f"{suffix}{rows_here}"
+        here.mkdir()
+        path = write_run_file(here, encoder, (task, small))
+        if suffix == "csv":
+            measure(f"plan, {suffix}", rows_here, "plan", "--no-measure", path)
+            measure(f"run, {suffix}", rows_here, "run", path, "--quiet")
+    changes: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("a sample of 1,000 rows", {"max_train_examples": 1000}),
+        ("a fifth held out", {"held_out": {"val": 0.2}}),
+    )
+    for rows_here, (what, change) in product((number // 10, number), changes):
+        task = write_task(folder, f"rows{rows_here}", "jsonl", rows_here, **change)
+        measure(f"task, jsonl, {what}", rows_here, "task", task)
 
 
 def many_tasks(
-    folder: Path, encoder: Path, number: int, rows_each: int
-) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """(What, rows of all, peak) of many tasks: planned, and tokenised, probed and ranked."""
+    folder: Path, encoder: Path, number: int, rows_each: int, measure: Measuring
+) -> None:
+    """Many tasks: planned, and tokenised, probed and ranked."""
     for count in (number // 10, number):
         here = folder / f"tasks{count}"
         here.mkdir()
         tasks = [write_task(here, f"t{place}", "jsonl", rows_each) for place in range(count)]
         path = write_run_file(here, encoder, tasks)
         what = f"{count} tasks of {rows_each:,} rows"
-        yield f"plan, {what}", count * rows_each, peak_of(["plan", "--no-measure", path])
-        yield f"run, {what}", count * rows_each, peak_of(["run", path, "--quiet"])
+        measure(f"plan, {what}", count * rows_each, "plan", "--no-measure", path)
+        measure(f"run, {what}", count * rows_each, "run", path, "--quiet")
 
 
 def main() -> None:
@@ -158,24 +188,12 @@ def main() -> None:
     parser.add_argument("--rows_each", type=int, default=10_000)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    source = provenance()
-    results: list[dict[str, Any]] = []
+    measure = Measuring(arguments.output, provenance())
     with tempfile.TemporaryDirectory(prefix="gradts-memory-") as made:
         folder = Path(made)
         encoder = save_tiny_encoder("bert", folder / "bert")
-        for what, number, found in chain(
-            measured(folder, encoder, arguments.rows),
-            many_tasks(folder, encoder, arguments.tasks, arguments.rows_each),
-        ):
-            results.append({"what": what, "rows": number, **found})
-            print(results[-1], file=sys.stderr, flush=True)
-    header = ["", "rows", "peak MiB", "seconds"]
-    cells = [
-        [each["what"], f"{each['rows']:,}", each["peak_mib"], each["seconds"]] for each in results
-    ]
-    text = f"# Memory of data: peak of a whole process\n\n{markdown_table(header, cells)}\n"
-    write_results(arguments.output, "memory", source=source, results=results, text=text)
-    print(text)
+        one_task(folder, encoder, arguments.rows, measure)
+        many_tasks(folder, encoder, arguments.tasks, arguments.rows_each, measure)
 
 
 if __name__ == "__main__":

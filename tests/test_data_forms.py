@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import tracemalloc
 
 import datasets
@@ -14,7 +15,7 @@ import pytest
 from pyarrow import feather, parquet
 from reading_cases import problem
 
-from gradts_plugin.errors import LeftOutWarning
+from gradts_plugin.errors import DataError, LeftOutWarning
 from gradts_plugin.tasks.reading import each_example, read_examples, read_split, task_labels
 from gradts_plugin.tasks.task_configs import parse_task_config
 
@@ -801,3 +802,27 @@ def test_rows_are_not_held(tmp_path, form, packed):
         peaks.append(_peak(work))
     # 3,000 texts of 260 characters more; the sample's positions and nothing else.
     assert peaks[1] - peaks[0] < 200_000
+
+
+def test_pipes_and_devices_are_no_data(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
+    for name in ("pipe.csv", "zero.jsonl"):
+        said = problem(task(train=name), tmp_path)
+        assert said == f"{name}: is a device, pipe or socket; a file is needed"
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").symlink_to("/dev/zero")
+    values = {"path": str(tmp_path / "set"), "splits": {"train": "train", "val": "train"}}
+    config = task(paths=None, dataset=values)
+    with pytest.raises(DataError, match=r"train\.jsonl: is a device"):
+        read_examples(config, "train", tmp_path)
+
+
+def test_a_folder_of_everything_is_no_dataset(tmp_path, monkeypatch):
+    monkeypatch.setattr("gradts_plugin.tasks.formats.datasets._MOST_FILES", 2)
+    for name in "abc":
+        (tmp_path / f"{name}.csv").write_text("text_a,label\n")
+    values = {"path": str(tmp_path), "splits": {"train": "train", "val": "train"}}
+    config = task(paths=None, dataset=values)
+    with pytest.raises(DataError, match="holds more than 2 files; name one dataset's"):
+        read_examples(config, "train", tmp_path)

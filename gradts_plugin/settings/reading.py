@@ -103,10 +103,8 @@ def _problem(error: Exception) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            # A pipe would be waited for, and a device may have no end.
-            raise ConfigError(f"{path}: is a device, pipe or socket; a file is needed")
+        if is_special(path):
+            raise ConfigError(no_file(path))
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(no_such_file(path)) from error
@@ -120,6 +118,21 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # a name with a NUL
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is a device, pipe or socket: one may be waited for, another has no end.
+
+    Raises:
+        OSError: there is nothing, or nothing that may be looked at.
+    """
+    mode = path.stat().st_mode
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def no_file(path: Path) -> str:
+    """What to say of a device, pipe or socket."""
+    return f"{path}: is a device, pipe or socket; a file is needed"
 
 
 def no_such_file(path: Path) -> str:

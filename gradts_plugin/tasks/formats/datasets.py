@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gradts_plugin.errors import DataError, nearest
+from gradts_plugin.settings.reading import is_special, no_file
 from gradts_plugin.tasks.formats.rows import Row, Source
 from gradts_plugin.tasks.formats.table import read_table
 from gradts_plugin.tasks.kinds import IGNORED
 from gradts_plugin.tasks.sources import DatasetSource
+
+#: Files of a dataset's folder, at most.
+_MOST_FILES: Final = 100_000
 
 
 def read_dataset(source: Source) -> Iterator[Row]:
@@ -77,12 +82,29 @@ def _saved(source: DatasetSource) -> Mapping[str, Any] | None:
     import datasets
 
     folder = Path(source.path)
+    for path in _files_below(folder):
+        if path.exists() and is_special(path):
+            raise DataError(no_file(path))
     if (folder / "dataset_dict.json").is_file():
         saved: Mapping[str, Any] = datasets.load_from_disk(str(folder))
         return saved
     if (folder / "state.json").is_file():
         return {"train": datasets.load_from_disk(str(folder))}
     return None
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """The files of a folder; none where it is none.
+
+    Raises:
+        DataError: there are so many that it is hardly the folder that is meant.
+    """
+    number = 0
+    for here, _, names in os.walk(folder):
+        number += len(names)
+        if number > _MOST_FILES:
+            raise DataError(f"{folder}: holds more than {_MOST_FILES:,} files; name one dataset's")
+        yield from (Path(here, name) for name in names)
 
 
 def _part_of(saved: Mapping[str, Any], split: str, where: str) -> Any:
@@ -121,7 +143,7 @@ def _tables(source: DatasetSource) -> Mapping[str, Sequence[str]]:
     import datasets
 
     folder = Path(source.path)
-    suffixes = {suffix for path in folder.rglob("*") for suffix in path.suffixes}
+    suffixes = {suffix for path in _files_below(folder) for suffix in path.suffixes}
     if not suffixes & {".csv", ".tsv"}:
         return {}
     with _dataset_errors(source):
@@ -155,7 +177,12 @@ def _read_tables(source: Source, tables: Mapping[str, Sequence[str]]) -> Iterato
 
 @contextlib.contextmanager
 def _dataset_errors(source: DatasetSource) -> Iterator[None]:
-    """Says in one line what `datasets` could not do."""
+    """Says in one line what `datasets` could not do; what is at hand is read without a word."""
+    import datasets
+
+    shows_progress = not datasets.are_progress_bars_disabled()
+    if Path(source.path).is_dir():
+        datasets.disable_progress_bars()
     # What they log on the way to an error (each retry is a line) says less than the error.
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
@@ -176,6 +203,8 @@ def _dataset_errors(source: DatasetSource) -> Iterator[None]:
         first_line = (str(reason).splitlines() or [type(reason).__name__])[0]
         raise DataError(f"dataset {source.path} cannot be loaded: {first_line}") from error
     finally:
+        if shows_progress:
+            datasets.enable_progress_bars()
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gradts_plugin.errors import DataError
-from gradts_plugin.settings.reading import no_such_file
+from gradts_plugin.settings.reading import is_special, no_file, no_such_file
 from gradts_plugin.tasks.kinds import Split
 from gradts_plugin.tasks.sources import FieldName
 from gradts_plugin.tasks.task_configs import TaskConfig
@@ -117,6 +117,8 @@ def open_bytes(path: str) -> Iterator[Unpacked]:
     """
     is_packed = False
     try:
+        if is_special(Path(path)):
+            raise DataError(no_file(Path(path)))
         with Path(path).open("rb") as raw:
             start = raw.read(6)
             raw.seek(0)

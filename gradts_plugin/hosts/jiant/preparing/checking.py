@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gradts_plugin.errors import DataError, GradTSError, nearest
@@ -16,6 +17,7 @@ from gradts_plugin.hosts.jiant.preparing.tokenising import (
     test_cache_folder,
 )
 from gradts_plugin.hosts.jiant.rehearsal import Sample
+from gradts_plugin.settings.reading import is_special, no_file
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.tasks import task_configs
 from gradts_plugin.tasks.task_configs import TaskValues
@@ -47,6 +49,9 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sam
     samples: list[Sample] = []
     for name, values in configs.items():
         explained = task_configs.is_custom(values)
+        for path in (values.get("paths") or {}).values() if not explained else ():
+            if isinstance(path, str) and Path(path).exists() and is_special(Path(path)):
+                raise DataError(f"task {name!r}: {no_file(Path(path))}")
         if not is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
             task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
             examples = _check_split(task, "train", explained=explained)
