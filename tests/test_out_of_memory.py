@@ -75,9 +75,7 @@ def test_the_batch_is_halved_and_the_numbers_are_the_same(tmp_path, model):
 
 
 def test_where_one_instance_is_too_much_it_is_said(tmp_path):
-    with pytest.raises(
-        TrainingError, match="probe of goal ran out of memory with batches of 1"
-    ):
+    with pytest.raises(TrainingError, match="probe of goal ran out of memory with batches of 1"):
         probed(tmp_path, "frozen", SmallHost(TASKS, most=0))
 
 
