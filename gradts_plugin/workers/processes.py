@@ -140,8 +140,8 @@ def _how(code: int | None) -> str:
         name = signal.Signals(-code).name
         return f"by {name}, for want of memory perhaps: try fewer jobs"
     return (
-        f"with exit code {code}: what they printed says why (a Python script that has workers needs "
-        "`if __name__ == '__main__':`)"
+        f"with exit code {code}: what they printed says why (a Python script that has workers "
+        "needs `if __name__ == '__main__':`)"
     )
 
 
