@@ -151,9 +151,13 @@ A complete package with a method, a ranker and a correlation of its own is in
 - An unknown hook name, or an argument the hook does not have, is an error when the plugin is
   loaded.
 - An exception from a plugin ends the run like any other.
-- All hooks are called in the process of the command, one after the other. A worker process that a
-  plugin starts must make a plugin manager of its own
-  (`gradts_plugin.plugins.make_plugin_manager`); a manager cannot be pickled.
+- Hooks are called one after the other in the process of the command. With
+  [workers](workers.md), which make plugin managers of their own, what happens inside a training or
+  a probe is told there: `after_train_step`, `before_task_probed` and `after_batch_probed` are
+  called in the worker only, on a plugin of its own; `before_training`, `after_training` and
+  `after_task_probed` in the worker and again in the process of the command, from the record. All
+  that asks or collects is called in each process; phases, trials, rounds, rankings and selections
+  are told in the process of the command.
 - A ranker may ask for texts (`context.texts`), probes, forward passes and gradients of the
   pretrained or a fine-tuned encoder, a method also for scores: `RankingContext` and
   `SelectionContext` in [`gradts_plugin/offers.py`](../gradts_plugin/offers.py).

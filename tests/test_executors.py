@@ -33,7 +33,7 @@ without_ray = pytest.mark.skipif(
 KINDS = {
     "local": None,
     "processes": {"kind": "processes", "jobs": 2, "threads": 1},
-    "ray": {"kind": "ray", "jobs": 2},
+    "ray": {"kind": "ray", "jobs": 2, "gpus_per_job": 0},
 }
 
 #: Those of them that have workers.
@@ -48,13 +48,13 @@ ALL_KINDS = ["local", *WITH_WORKERS]
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A small Ray, which runs join and leave."""
+    """A small Ray with a GPU, in its books at least; runs join and leave it."""
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         here = Path(__file__).parent
         patch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent)]))
         small = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-        ray.init(address="local", num_cpus=2, log_to_driver=False, **small)
+        ray.init(address="local", num_cpus=2, num_gpus=1, log_to_driver=False, **small)
     yield ray
     ray.shutdown()
 
@@ -300,18 +300,39 @@ def test_an_address_where_nobody_answers_is_said(tmp_path, monkeypatch):
 def test_a_job_that_no_node_has_room_for_is_refused(tmp_path, cluster):
     executor = {"kind": "ray", "cpus_per_job": 64, "gpus_per_job": 0.5}
     with pytest.raises(
-        ConfigError, match=r"has 64 CPUs and 0\.5 GPUs for a job; at most a node has 2 CPUs and 0 "
+        ConfigError, match=r"has 64 CPUs and 0\.5 GPUs for a job; at most a node has 2 CPUs and 1 "
     ):
         assert executor_of(run_file_of(tmp_path, executor)).num_workers
 
 
 @without_ray
 def test_as_many_jobs_as_the_cluster_has_room_for(tmp_path, cluster):
-    executor = executor_of(run_file_of(tmp_path, {"kind": "ray"}))
+    executor = executor_of(run_file_of(tmp_path, {"kind": "ray", "gpus_per_job": 0}))
     assert executor.num_workers == 2
     assert (
         executor.shown == "2 jobs at a time in workers of a Ray cluster, each with 1 CPU, 1 thread"
     )
+
+
+class DeviceHost(WorkersHost):
+    """Says which device each process sees."""
+
+    def train(self, plan, output_dir, schedule=None):
+        device = os.environ["CUDA_VISIBLE_DEVICES"]
+        (self.folder / f"device-{device}-{os.getpid()}-{plan.seed}").touch()
+        return super().train(plan, output_dir, schedule)
+
+
+@without_ray
+@pytest.mark.parametrize("share", [0.5, 0])
+def test_a_job_sees_its_gpu_and_no_other_job_has_its_process(tmp_path, cluster, share):
+    executor = {"kind": "ray", "gpus_per_job": share}
+    given = {"method": "alone", "training_seeds": 3}
+    ran(tmp_path / "run", executor, host=DeviceHost(TASKS, folder=tmp_path), **given)
+    seen = [path.name.split("-")[1:3] for path in tmp_path.glob("device-*")]
+    assert len(seen) == 3
+    assert {device for device, _ in seen} == ({"0"} if share else {""})
+    assert len({process for _, process in seen}) == (3 if share else 2)
 
 
 def test_an_address_of_rays_client_is_refused(tmp_path):
@@ -341,15 +362,20 @@ def jiant_run(folder, executor):
     return found, told
 
 
+def scores_in(outcome):
+    trials = [*outcome["selection"]["trials"], outcome["selected"], outcome["alone"]]
+    return [(each["auxiliary_tasks"], each["scores"], each["test_scores"]) for each in trials]
+
+
 @pytest.mark.slow
 @of_workers
 @pytest.mark.usefixtures("without_pages")
-def test_jiant_selects_the_same_bit_by_bit(tmp_path, executor, request):
+def test_jiant_selects_the_same_bit_by_bit(tmp_path, executor):
     expected, told = jiant_run(tmp_path / "alone", None)
     found, told_too = jiant_run(tmp_path / "run", executor)
     assert told_too == told
-    assert found["selection"]["auxiliary_tasks"] == expected["selection"]["auxiliary_tasks"]
-    for trial, other in zip(found["trials"], expected["trials"], strict=True):
-        assert trial["scores"] == other["scores"]
+    assert found["ranking"] == expected["ranking"]
+    for both in zip(scores_in(found), scores_in(expected), strict=True):
+        assert both[0] == both[1]
     names = [path.name.split("-", 1)[1] for path in (tmp_path / "run/out" / LOGS).iterdir()]
     assert {"data-topic.log", "probe-match-0.log", "training-topic+0-1.log"} <= set(names)

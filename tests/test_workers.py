@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 from fake_runs import TASKS, fake_file
 from worker_runs import WorkersHost, made_by, ran
 
@@ -28,6 +30,19 @@ def test_the_same_two_processes_make_everything_and_it_is_found(tmp_path):
     assert made_by(tmp_path) == before
     assert again.done.training_runs == 0
     assert again.selection.auxiliary_tasks == outcome.selection.auxiliary_tasks
+
+
+def is_gone(worker):
+    """Whether a process ends within a minute."""
+    for _ in range(600):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return True
+        if Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return True  # nobody asks for its code here
+        time.sleep(0.1)
+    return False
 
 
 COORDINATOR = """
@@ -53,15 +68,42 @@ def test_workers_end_with_a_coordinator_that_was_killed(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as coordinator:
         worker = int(coordinator.stdout.readline())
         coordinator.kill()
-    for _ in range(600):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return  # nobody asks for its code here
-        time.sleep(0.1)
-    raise AssertionError("the worker is still there")
+    assert is_gone(worker)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from fake_runs import TASKS
+from worker_runs import WorkersHost, ran
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    host = WorkersHost(TASKS, folder=folder, waits=(60.0,) * 5)
+    try:
+        ran(folder / "run", {"kind": "processes", "jobs": 2}, host=host)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_interrupts_end_a_run_and_its_workers(tmp_path, times):
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    here = Path(__file__).parent
+    paths = {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], env={**os.environ, **paths}
+    ) as coordinator:
+        while len(made_by(tmp_path)) < 2:
+            assert coordinator.poll() is None
+            time.sleep(0.1)
+        for _ in range(times):
+            coordinator.send_signal(signal.SIGINT)
+        assert coordinator.wait() in (130, -signal.SIGINT)
+    for worker in made_by(tmp_path):
+        assert is_gone(worker)
 
 
 def test_without_workers_there_is_no_executor(tmp_path):

@@ -189,13 +189,15 @@ class Changed:
 class Executed:
     """How many processes make what is needed."""
 
-    jobs: int | None = given("make so many probes or trainings at a time, in processes", None)
+    jobs: int | None = given("make so many probes or trainings at a time, in workers", None)
 
     def applied_to(self, run_file: RunFileT) -> RunFileT:
         """A run file that says so, too."""
         if self.jobs is None:
             return run_file
-        given = {**run_file.executor.model_dump(), "kind": "processes", "jobs": self.jobs}
+        given = {**run_file.executor.model_dump(), "jobs": self.jobs}
+        if given["kind"] == "local":
+            given["kind"] = "processes"
         executor = type(run_file.executor).model_validate(given)
         return run_file.model_copy(update={"executor": executor})
 

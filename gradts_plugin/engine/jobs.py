@@ -178,5 +178,6 @@ def not_seen(job: Job, store: Path) -> HostError:
     """The error where a worker made something, and it is not found here."""
     return HostError(
         f"a worker made {job.shown}, which is not found in the store {store}: every worker needs "
-        "the same store, under the same path"
+        "the same store, under the same path, and the same kind of device as this process "
+        "(precision: auto means another one with a GPU than without)"
     )

@@ -114,7 +114,9 @@ class Cluster:
         try:
             answer: Answer = ray.get(handle)
         except lost as error:
-            raise WorkerLostError from error
+            raise WorkerLostError(
+                f"with their node, or for want of memory perhaps: Ray says {_last_line(error)!r}"
+            ) from error
         except errors.RayError as error:
             raise HostError(
                 f"executor: a node of the cluster could not begin a job: {_last_line(error)} "

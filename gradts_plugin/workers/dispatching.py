@@ -21,7 +21,7 @@ _MOST_LOST = 3
 
 
 class WorkerLostError(Exception):
-    """A worker is gone, with what it was making."""
+    """A worker is gone, with what it was making; says how, after "workers died"."""
 
 
 class Crew(Protocol[HandleT]):
@@ -121,8 +121,7 @@ class Dispatcher(Generic[HandleT]):
                         if lost[number] == _MOST_LOST:
                             raise HostError(
                                 f"workers died {_MOST_LOST} times over {jobs[number].shown}, "
-                                "killed by the system, for want of memory perhaps: try fewer jobs; "
-                                f"what is finished is stored (log: {log_file})"
+                                f"{error}; what is finished is stored (log: {log_file})"
                             ) from error
                         heapq.heappush(waiting, number)
                 yield _counted(answers.pop(place))

@@ -21,6 +21,9 @@ from gradts_plugin.errors import PluginError
 from gradts_plugin.workers.dispatching import WorkerLostError
 from gradts_plugin.workers.worker import Answer, Start, make
 
+#: Seconds that a process which closed its connection has to end.
+_PATIENCE = 5.0
+
 #: A container's share of the processor: microseconds in a period of so many ("max": all).
 _CORES_OF_CONTAINER = Path("/sys/fs/cgroup/cpu.max")
 
@@ -107,8 +110,9 @@ class Processes:
             answer: Answer = handle.connection.recv()
         except (EOFError, OSError) as error:
             self._workers.remove(handle)
+            handle.process.join(_PATIENCE)  # its own end says why
             _end([handle])
-            raise WorkerLostError from error
+            raise WorkerLostError(_how(handle.process.exitcode)) from error
         handle.is_busy = False
         return answer
 
@@ -128,6 +132,17 @@ class Processes:
             process.start()
         theirs.close()  # so that its end is noticed
         return _Worker(process, ours, place)
+
+
+def _how(code: int | None) -> str:
+    """How a process ended, and what follows from it."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"by {name}, for want of memory perhaps: try fewer jobs"
+    return (
+        f"with exit code {code}: what they printed says why (a Python script that has workers "
+        "needs `if __name__ == '__main__':`)"
+    )
 
 
 def num_cores() -> int:

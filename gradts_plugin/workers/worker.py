@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import platform
 import traceback
@@ -40,7 +41,8 @@ _COMPARED = ("gradts-plugin", "torch", "transformers")
 _DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def versions() -> dict[str, str]:
+@functools.cache
+def versions() -> Mapping[str, str]:
     """The versions of what decides the numbers, in this process."""
     return {name: metadata.version(name) for name in _COMPARED}
 

@@ -1,0 +1,282 @@
+"""Whether runs whose workers and nodes are killed at random moments end with the same answer.
+
+    python benchmarks/kills.py
+    python benchmarks/kills.py --runs 50 --kills 2
+
+Each run is made whole on the fake host, whose trainings take a moment, with workers of one kind. A
+moment after so many trainings began, SIGKILL ends a worker, or on a Ray of two nodes a raylet,
+which takes its workers along; another node comes in its place. Same: selection, scores, gains and
+final scores, bit by bit. Again: trainings that were begun more than once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provenance import markdown_table, provenance, write_results
+
+from gradts_plugin import run
+from gradts_plugin.json_forms import to_json
+from gradts_plugin.opening import open_run_file
+from gradts_plugin.plugins import make_plugin_manager
+from gradts_plugin.records import Outcome
+from gradts_plugin.settings.parsing import parse_settings
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.testing.fake_host import FakeHost
+from gradts_plugin.testing.fake_model import FakeTask
+from gradts_plugin.testing.fake_opening import FakeHostPlugin
+from gradts_plugin.workers.making import executor_of
+
+TASKS = (
+    FakeTask("goal", topic="goal", has_test=True),
+    FakeTask("related", topic="goal"),
+    FakeTask("words", "tagging", num_train=9),
+    FakeTask("degree", "regression"),
+    FakeTask("ending", "multiple_choice"),
+)
+
+#: What is killed -> who works.
+KINDS = {
+    "a process": {"kind": "processes", "jobs": 2, "threads": 1},
+    "a worker of Ray": {"kind": "ray", "jobs": 4},
+    "a raylet": {"kind": "ray", "jobs": 4},
+}
+
+
+@dataclass
+class NotingHost(FakeHost):
+    """Notes in a folder what it trains, and takes a moment for it.
+
+    Attributes:
+        folder: a file for each training that began.
+    """
+
+    folder: Path = Path()
+
+    def train(self, plan: Any, output_dir: Path, schedule: Any = None) -> Any:
+        """Sleeps first."""
+        note = f"{'-'.join(plan.train_tasks)}-{plan.seed}-{plan.recipe.max_steps}"
+        (self.folder / f"{note}+{os.getpid()}-{time.time_ns()}").touch()
+        time.sleep(0.3)
+        return super().train(plan, output_dir, schedule)
+
+
+def ran(folder: Path, executor: Any) -> Outcome:
+    """A whole run."""
+    (folder / "notes").mkdir(parents=True)
+    values = {
+        "host": "fake",
+        "model": {"name_or_path": "fake"},
+        "tasks": [task.name for task in TASKS],
+        "primary_task": "goal",
+        "method": {"name": "designed", "budget": 12},
+        "output_dir": folder / "out",
+        "training": {"max_steps": 4},
+        "ranking": {"bootstrap": 100},
+        **({"executor": executor} if executor else {}),
+    }
+    run_file = parse_settings(RunFile, values, where="benchmark")
+    plugin = FakeHostPlugin(NotingHost(TASKS, folder=folder / "notes"))
+    manager = make_plugin_manager([plugin], entry_points=False)
+    with open_run_file(run_file, manager, executor=executor_of(run_file, [plugin])) as engine:
+        return run.run(engine)
+
+
+def answer_of(outcome: Outcome) -> Any:
+    """What must not depend on who made it."""
+    found: Any = to_json(outcome)
+    trials = [*found["selection"]["trials"], found["selected"], found["alone"]]
+    return {
+        "selection": {**found["selection"], "trials": None},
+        "scores": [(trial["auxiliary_tasks"], trial["scores"]) for trial in trials],
+        "gain": found["gain"],
+        "test_gain": found["test_gain"],
+        "ranking": found["ranking"],
+    }
+
+
+# --- what is killed -------------------------------------------------------------------------------
+
+
+def kill_process(_: str) -> bool:
+    """Kills a worker that is a process of ours."""
+    return _kill([child.pid for child in multiprocessing.active_children() if child.pid])
+
+
+def kill_ray_worker(_: str) -> bool:
+    """Kills a worker of Ray's."""
+    return _kill([number for number, title in _titles() if title.startswith("ray::_work")])
+
+
+def kill_raylet(address: str) -> bool:
+    """Kills a node that is not ours, and lets another one come in its place."""
+    import ray
+
+    sockets = [
+        node["RayletSocketName"]
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU")
+    ]
+    titles = [
+        number
+        for number, title in _titles()
+        if "raylet/raylet" in title and any(name in title for name in sockets)
+    ]
+    killed = _kill(titles)
+    if killed:
+        add_node(address)
+    return killed
+
+
+def _kill(numbers: list[int]) -> bool:
+    if numbers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(random.choice(numbers), signal.SIGKILL)
+    return bool(numbers)
+
+
+def _titles() -> Iterator[tuple[int, str]]:
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            with contextlib.suppress(OSError):
+                yield int(path.name), (path / "cmdline").read_text(errors="replace")
+
+
+def add_node(address: str) -> None:
+    """A node of a simulated cluster."""
+    ray = Path(sys.executable).with_name("ray")
+    small = ["--num-cpus", "2", "--object-store-memory", str(80 * 2**20)]
+    command = [str(ray), "start", "--address", address, *small]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def with_cluster(what: str) -> Iterator[str]:
+    """The address of a Ray of a head, which makes nothing, and two nodes; empty without a Ray."""
+    if KINDS[what]["kind"] != "ray":
+        yield ""
+        return
+    import ray
+
+    small = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
+    found = ray.init(address="local", num_cpus=0, log_to_driver=False, **small)
+    address = found["gcs_address"]
+    before = set(_titles())
+    try:
+        add_node(address)
+        add_node(address)
+        yield address
+    finally:
+        for number, title in set(_titles()) - before:
+            if "raylet/raylet" in title:
+                _kill([number])
+        ray.shutdown()
+
+
+def killing(
+    kill: Callable[[str], bool], address: str, notes: Path, after: list[int]
+) -> Callable[[], int]:
+    """Kills a moment after so many trainings began; what is returned ends it and counts."""
+    ended, done = threading.Event(), []
+
+    def kill_all() -> None:
+        for number in after:
+            while len(list(notes.glob("*"))) < number:
+                if ended.wait(0.02):
+                    return
+            ended.wait(random.uniform(0, 0.5))
+            while not kill(address):  # nobody is there yet
+                if ended.wait(0.1):
+                    return
+            done.append(number)
+
+    thread = threading.Thread(target=kill_all)
+    thread.start()
+
+    def stop() -> int:
+        ended.set()
+        thread.join()
+        return len(done)
+
+    return stop
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    source, kills = provenance(), (kill_process, kill_ray_worker, kill_raylet)
+    results: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        expected = answer_of(ran(Path(folder) / "alone", None))
+        fifth = arguments.runs // 5  # processes are slow to start
+        shares = [arguments.runs - 4 * fifth, 2 * fifth, 2 * fifth]
+        for what, kill, number in zip(KINDS, kills, shares, strict=True):
+            with with_cluster(what) as address:
+                for seed in range(number):
+                    random.seed(f"{what} {seed}")
+                    after = sorted(random.choices(range(12), k=arguments.kills))
+                    here = Path(folder) / what / str(seed)
+                    stop = killing(kill, address, here / "notes", after)
+                    started = time.perf_counter()
+                    try:
+                        found = answer_of(ran(here, KINDS[what]))
+                        ended = "same" if found == expected else "another answer"
+                    except Exception as error:
+                        ended = f"{type(error).__name__}: {error}"
+                    notes = Counter(path.name.split("+")[0] for path in here.glob("notes/*"))
+                    results.append(
+                        {
+                            "killed": what,
+                            "seed": seed,
+                            "kills": stop(),
+                            "ended": ended,
+                            "seconds": round(time.perf_counter() - started, 1),
+                            "trainings": len(notes),
+                            "again": sum(notes.values()) - len(notes),
+                        }
+                    )
+                    print(results[-1], flush=True)
+    rows = []
+    for what in KINDS:
+        own = [found for found in results if found["killed"] == what]
+        rows.append(
+            (
+                what,
+                len(own),
+                sum(found["kills"] for found in own),
+                sum(found["ended"] == "same" for found in own),
+                sum(found["trainings"] for found in own),
+                sum(found["again"] for found in own),
+            )
+        )
+    explained = __doc__.partition("--kills 2")[2].strip()
+    table = markdown_table(("killed", "runs", "kills", "same", "trainings", "again"), rows)
+    write_results(
+        arguments.output,
+        "kills",
+        source=source,
+        results=results,
+        text=f"# Runs whose workers are killed\n\n{explained}\n\n{table}\n",
+    )
+
+
+if __name__ == "__main__":
+    main()
