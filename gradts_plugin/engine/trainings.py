@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gradts_plugin.engine.exposure import (
@@ -15,7 +17,7 @@ from gradts_plugin.engine.exposure import (
     num_auxiliary_steps,
     size_weights,
 )
-from gradts_plugin.engine.jobs import Job, TrialRequest
+from gradts_plugin.engine.jobs import Executor, Job, TrialRequest
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.gains.gain import gain_among
@@ -217,12 +219,12 @@ class Trainings:
         for number, seed in enumerate(request.seeds):
             keeps_weights = number < session.settings.training_seeds
             training = self._training(self.trial_plan(request, seed, "trial"))
-            found = session.stores.trainings.find(training.key_with_test)
             needs_weights = request.weights_needed and keeps_weights
+            found = self._find(training, needs_weights)
             is_new = training.digest in self._made_now
             self._made_now.discard(training.digest)
-            if found is None or (needs_weights and not self.weights.has(found)):
-                found, is_new = self._make(training), True
+            if found is None:
+                found, is_new = self._once(training, needs_weights)
             if is_new:
                 trained += 1
                 if not keeps_weights:
@@ -255,33 +257,54 @@ class Trainings:
         return [self.score(request) for request in requests]
 
     def make(self, request: TrialRequest) -> None:
-        """Makes those of a trial's trainings that are missing; it is no trial of this run."""
+        """Makes those of a trial's trainings that are missing and that no other process makes.
+
+        It is no trial of this run.
+        """
         for seed in request.seeds:
             training = self._training(self.trial_plan(request, seed, "trial"))
-            found = self._session.stores.trainings.find(training.key_with_test)
-            if found is None or (request.weights_needed and not self.weights.has(found)):
-                self._make(training)
+            if self._find(training, request.weights_needed) is None:
+                self._attempt(request, training)
 
     def make_ahead(self, requests: Sequence[TrialRequest]) -> None:
-        """Has several missing trainings made at a time, where there is somebody to make them.
+        """Makes several missing trainings at a time, or those first that no other process makes.
 
         They are counted where they are asked for.
         """
         session, executor = self._session, self._session.executor
-        if executor is None or executor.num_workers < 2:
-            return
-        missing = dict(self._missing(requests))
-        if len(missing) < 2:
-            return
+        tried: set[str] = set()
+        while free := session.to_make_ahead(
+            {digest: it for digest, it in self._missing(requests) if digest not in tried}
+        ):
+            tried |= free.keys()
+            if executor is not None and executor.num_workers > 1:
+                self._make_elsewhere(executor, free)
+                continue
+            for digest, (request, training) in free.items():
+                if self._attempt(request, training):
+                    self._made_now.add(digest)
+
+    def _make_elsewhere(
+        self, executor: Executor, trainings: Mapping[str, tuple[TrialRequest, _Training]]
+    ) -> None:
+        """Has workers make trainings, where no other process does it first."""
+        session = self._session
         jobs = [
-            Job(session.settings, session.output_dir, request) for request, _ in missing.values()
+            Job(session.settings, session.output_dir, request) for request, _ in trainings.values()
         ]
         made = executor.make(jobs)
-        for digest, (_, training) in missing.items():
-            with self._told(training.plan) as finish:
-                next(made)
+        for digest, (_, training) in trainings.items():
+            try:
+                done = next(made)
                 result = session.stores.trainings.find(training.key_with_test)
-                assert result is not None
+            except BaseException:
+                with self._told(training.plan):
+                    raise
+            folder = Path(os.path.normpath(self._folder_of(training)))
+            # A worker that found it may follow one that made it and died.
+            if result is None or not (done.training_runs or result.output_dir == folder):
+                continue  # another run made it, or does
+            with self._told(training.plan) as finish:
                 finish(result)
             session.accounts.training_made(digest, result.cost)
             self._made_now.add(digest)
@@ -301,8 +324,7 @@ class Trainings:
                     weights_needed=request.weights_needed and seed in kept,
                 )
                 training = self._training(self.trial_plan(one, seed, "trial"))
-                found = self._session.stores.trainings.find(training.key_with_test)
-                if found is None or (one.weights_needed and not self.weights.has(found)):
+                if self._find(training, one.weights_needed) is None:
                     yield training.digest, (one, training)
 
     def stored(self, request: TrialRequest) -> list[TrainingResult]:
@@ -323,10 +345,12 @@ class Trainings:
         """Trains all tasks in one run under a scheduler, or finds that run stored."""
         session = self._session
         training = self._training(self.scheduled_plan(schedule, num_rounds, seed))
-        found = session.stores.trainings.find(training.key)
+        training = dataclasses.replace(training, key_with_test=training.key)
+        found = self._find(training)
         if found is None:
-            training = dataclasses.replace(training, key_with_test=training.key)
-            return self._make(training, schedule)
+            found, is_own = self._once(training, schedule=schedule)
+            if is_own:
+                return found
         schedule.scheduler.restore(found.scheduler_state or {})
         session.accounts.training_found(training.digest, found.cost)
         return found
@@ -349,9 +373,40 @@ class Trainings:
         digest = session.stores.trainings.digest(key)
         return _Training(plan, key, with_test_set(key, infos[plan.primary_task]), digest)
 
+    def _folder_of(self, training: _Training) -> Path:
+        """Where this run makes it."""
+        return self._session.output_dir / "trials" / training.digest[:16]
+
+    def _find(self, training: _Training, weights_needed: bool = False) -> TrainingResult | None:
+        """A stored training; None also where its weights are needed and were not kept."""
+        found = self._session.stores.trainings.find(training.key_with_test)
+        if found is None or not weights_needed:
+            return found
+        return self.weights.brought(found, self._folder_of(training))
+
+    def _once(
+        self, training: _Training, weights_needed: bool = False, schedule: Schedule | None = None
+    ) -> tuple[TrainingResult, bool]:
+        """Makes a training, or waits for another process to do it; whether it was made here."""
+        return self._session.once(
+            training.digest,
+            f"the training of {', '.join(training.plan.train_tasks)}",
+            lambda: self._find(training, weights_needed),
+            lambda: self._make(training, schedule),
+        )
+
+    def _attempt(self, request: TrialRequest, training: _Training) -> bool:
+        """True where a training was made; another process may make it."""
+        answer = self._session.stores.claims.attempt(
+            training.digest,
+            lambda: self._find(training, request.weights_needed),
+            lambda: self._make(training),
+        )
+        return answer is not None and answer[1]
+
     def _make(self, training: _Training, schedule: Schedule | None = None) -> TrainingResult:
         session, ledger = self._session, self._session.stores.trainings
-        output_dir = session.output_dir / "trials" / training.digest[:16]
+        output_dir = self._folder_of(training)
         with self._told(training.plan) as finish:
             made = session.host.train(training.plan, output_dir, schedule)
             finish(made)
