@@ -111,25 +111,27 @@ def test_looks_in_a_row_and_a_server_that_hangs_are_one_look(tmp_path):
 
 
 def take_over(path, answers):
-    while True:
-        claim = take(path)
-        if claim is not None:
-            answers.send(os.getpid())
-            time.sleep(0.5)  # and keeps it: it beats
-            return
+    while (claim := take(path)) is None:
         seen = look(path)
         if seen is not None and seen.owner is not None and seen.owner.token != "a":
+            answers.put("lost")
             return
         time.sleep(0.001)
+    answers.put("taken")
+    signal.pause()
+    claim.release()
 
 
 def test_of_many_that_take_over_from_another_machine_one_does(tmp_path, fast):
     path = tmp_path / "it"
     claim_of_another_machine(path)
-    receiver, sender = FORK.Pipe(duplex=False)
-    assert [ended(each) for each in [started(take_over, path, sender) for _ in range(8)]] == [0] * 8
-    receiver.recv()
-    assert not receiver.poll()
+    answers = FORK.SimpleQueue()
+    processes = [started(take_over, path, answers) for _ in range(8)]
+    try:
+        assert sorted(answers.get() for _ in processes) == ["lost"] * 7 + ["taken"]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def test_nobody_removes_a_claim_that_was_just_taken_over(tmp_path, monkeypatch):
