@@ -6,7 +6,7 @@ The product's own methods search among seven candidates; trainings are simulated
 instance as in `calibration.py`, with seeds and dev sets as uncertain as those of the low-resource
 bed. In a third of the worlds no candidate helps, in a third one does, in a third several may; one
 candidate has shuffled labels, and always hurts. What candidates bring adds up in a set, or is
-averaged over it, as where they share a fixed number of steps. A ranking knows nothing, or something.
+averaged over it, as where they share a fixed number of steps. A ranking knows nothing, or a bit.
 What a selection is worth is its true gain.
 """
 
@@ -150,7 +150,7 @@ class World:
 
     def gains_for_others(self) -> dict[str, tuple[float, ...]]:
         """Nothing is known of other primaries."""
-        return {name: () for name in NAMES}
+        return dict.fromkeys(NAMES, ())
 
     def tell(self, round_of_search: Round) -> None:
         """Nobody listens."""

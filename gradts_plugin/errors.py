@@ -41,6 +41,10 @@ class LeftOutWarning(UserWarning):
     """Rows or words of a task's data are left out of training and scoring."""
 
 
+class WaitingWarning(UserWarning):
+    """Another process makes what is needed, or may be at work where this one wants to be."""
+
+
 class HostError(GradTSError):
     """The host (jiant) is missing, too old, or cannot run what was asked of it."""
 

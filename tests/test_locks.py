@@ -10,12 +10,12 @@ import pytest
 from fake_runs import fake_file, fake_manager, open_fake
 
 from gradts_plugin import run
-from gradts_plugin.errors import StoreError
+from gradts_plugin.errors import StoreError, WaitingWarning
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
-from gradts_plugin.stores import locks
+from gradts_plugin.stores import claims
 from gradts_plugin.stores.files import (
     file_in_the_making,
     folder_in_the_making,
@@ -90,22 +90,6 @@ def test_of_many_that_take_over_one_gets_the_folder(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
-def test_nobody_removes_a_lock_that_was_just_taken_over(tmp_path, monkeypatch):
-    first, _ = in_another_process(take, tmp_path)
-    kill(first)
-    stale = (tmp_path / LOCK).read_bytes()
-    second, answer = in_another_process(take, tmp_path)
-    assert answer == "taken"
-    read = locks._holder_of
-    seen = iter([locks._Holder(**json.loads(stale))])  # what a slow starter saw before
-    monkeypatch.setattr(locks, "_holder_of", lambda path: next(seen, None) or read(path))
-    try:
-        with pytest.raises(StoreError, match=f"by process {second.pid}"):
-            FolderLock(tmp_path)
-    finally:
-        kill(second)
-
-
 def test_a_killed_takeover_stands_in_nobodys_way(tmp_path):
     first, _ = in_another_process(take, tmp_path)
     kill(first)
@@ -131,14 +115,38 @@ def test_a_lock_is_given_back_when_nobody_refers_to_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_another_machine_does_is_not_guessed(tmp_path):
+def of_another_machine(folder):
     holder = {"process": "00000000-1-1", "host": "elsewhere", "since": "2026-01-01"}
-    (tmp_path / LOCK).write_text(json.dumps(holder))
-    with pytest.raises(StoreError, match=f"by process 1 on elsewhere.*gone, remove {LOCK}"):
+    (folder / LOCK).write_text(json.dumps(holder))
+
+
+def test_a_run_on_another_machine_is_seen_by_its_heartbeat(tmp_path, monkeypatch):
+    of_another_machine(tmp_path)
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:
+            os.utime(tmp_path / LOCK, (0, 0))  # its clock may say whatever it likes
+
+    monkeypatch.setattr(claims.time, "sleep", sleep)
+    with (
+        pytest.warns(WaitingWarning, match="looking whether it still goes on"),
+        pytest.raises(StoreError, match="in progress here since 2026-01-01, by process 1 on elsew"),
+    ):
         FolderLock(tmp_path)
-    (tmp_path / LOCK).write_text("")
-    with pytest.raises(StoreError, match=f"by another process.*remove {LOCK}"):
-        FolderLock(tmp_path)
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize("content", ["of another machine", ""])
+def test_a_run_on_another_machine_that_died_is_taken_over(tmp_path, monkeypatch, content):
+    of_another_machine(tmp_path)
+    if not content:
+        (tmp_path / LOCK).write_text("")  # what a full disk may leave
+    monkeypatch.setattr(claims, "BEAT", 0.01)
+    with pytest.warns(WaitingWarning):
+        FolderLock(tmp_path).release()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_hard_links_a_folder_is_still_taken_once(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fake_runs import TASKS, open_fake
 
 from gradts_plugin import run
 from gradts_plugin.hookspecs import hookimpl
+from gradts_plugin.stores.files import linked_or_copied
 from gradts_plugin.testing.fake_host import FakeHost
 
 METHODS = ("trial", "thres", "fg", "top", "alone", "all", "autosem-p1", "autosem", "matched")
@@ -65,6 +67,47 @@ def test_a_run_leaves_the_weights_of_another_run_alone(tmp_path):
     # The same trainings are found, and lose or win, in the second run's folder.
     run.run(open_fake(tmp_path / "second", {**store, "training_seeds": 2}, host=host))
     assert all(path.exists() for path in delivered)
+
+
+def test_weights_that_another_run_has_are_delivered_in_the_own_folder(tmp_path):
+    host = FakeHost(TASKS)
+    store = {"store": str(tmp_path / "store"), "method": "all"}
+    (first,) = run.run(open_fake(tmp_path / "first", store, host=host)).weights
+    num_trained = len(host.trained)
+    (second,) = run.run(open_fake(tmp_path / "second", store, host=host)).weights
+    assert len(host.trained) == num_trained
+    assert second.is_relative_to(tmp_path / "second")
+    first.unlink()  # as a run does that is still searching
+    assert second.exists()
+    again = run.run(open_fake(tmp_path / "second", store, host=host))
+    assert again.weights == (second,)
+    assert len(host.trained) == num_trained
+
+
+def test_weights_that_another_run_removes_while_they_are_brought_are_trained(tmp_path, monkeypatch):
+    host = FakeHost(TASKS)
+    store = {"store": str(tmp_path / "store"), "method": "alone"}
+    (first,) = run.run(open_fake(tmp_path / "first", store, host=host)).weights
+    linked = os.link
+
+    def removed(source, destination):
+        first.unlink(missing_ok=True) if source == first else None
+        linked(source, destination)
+
+    monkeypatch.setattr(os, "link", removed)
+    (second,) = run.run(open_fake(tmp_path / "second", store, host=host)).weights
+    assert second.is_relative_to(tmp_path / "second")
+
+
+def test_where_files_have_one_name_only_weights_are_copied(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", no_links)
+    (tmp_path / "a").write_text("weights")
+    linked_or_copied(tmp_path / "a", tmp_path / "below" / "b")
+    assert (tmp_path / "below" / "b").read_text() == "weights"
+    assert [path.name for path in (tmp_path / "below").iterdir()] == ["b"]
 
 
 def test_what_an_earlier_result_in_the_folder_delivered_stays(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gradts_plugin.errors import GradTSError, LeftOutWarning, SettingsError
+from gradts_plugin.errors import GradTSError, LeftOutWarning, SettingsError, WaitingWarning
 
 PROGRAM = "gradts-select"
 
@@ -75,12 +75,12 @@ def refusal(error: Exception) -> Sequence[str] | None:
 
 @contextlib.contextmanager
 def warnings_told() -> Iterator[None]:
-    """Says what the user should know - a key of an earlier version, rows left out - once each."""
+    """Says what the user should know - an old key, rows left out, a wait - once each."""
     told: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         # By their names: nothing of the settings is imported for help.
-        if category.__name__ not in ("OldKeyWarning", "LeftOutWarning"):
+        if category.__name__ not in ("OldKeyWarning", "LeftOutWarning", "WaitingWarning"):
             others(message, category, *rest, **more)
         elif str(message) not in told:
             told.add(str(message))
@@ -89,5 +89,6 @@ def warnings_told() -> Iterator[None]:
     with warnings.catch_warnings():
         others, warnings.showwarning = warnings.showwarning, show
         warnings.filterwarnings("always", message="the key .* is of version 0.1")
-        warnings.simplefilter("always", LeftOutWarning)
+        for told_each_time in (LeftOutWarning, WaitingWarning):
+            warnings.simplefilter("always", told_each_time)
         yield

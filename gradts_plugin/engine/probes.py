@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from gradts_plugin.engine.jobs import Job, ProbeRequest, not_seen
+from gradts_plugin.engine.jobs import Executor, Job, ProbeRequest, not_seen
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings
 from gradts_plugin.errors import TrainingError
@@ -101,51 +102,90 @@ class Probes:
         return [self._find_or_make(request) for request in requests]
 
     def make(self, request: ProbeRequest) -> None:
-        """Makes a probe, if it is missing; nothing is counted as used."""
+        """Makes a probe, if it is missing and no other process makes it."""
+        self._attempt(request)
+
+    def _attempt(self, request: ProbeRequest) -> bool:
+        """True where a probe was made; it may have been found, or another process makes it."""
         key = self._key(request)
-        if self._session.stores.importances.find(key) is None:
-            self._make(request, key)
+        if self._session.stores.importances.find(key) is not None:
+            return False
+        answer = self._session.stores.claims.attempt(
+            key.digest, lambda: self.find(request), lambda: self._make(request, key)
+        )
+        return answer is not None and answer[1]
 
     def make_ahead(self, requests: Sequence[ProbeRequest]) -> None:
-        """Has missing probes made by workers, where there are some."""
-        session, executor = self._session, self._session.executor
-        if executor is None:
-            return
+        """Has missing probes made by workers, or those first that no other process makes."""
+        session = self._session
         missing = {self._key(each).digest: each for each in requests if self.find(each) is None}
-        jobs = [Job(session.settings, session.output_dir, each) for each in missing.values()]
+        while free := session.to_make_ahead(missing):
+            executor = session.executor
+            if executor is None:
+                for digest, request in free.items():
+                    with self._errors_told(request):
+                        if self._attempt(request):
+                            self._made_now.add(digest)
+            else:
+                self._make_elsewhere(executor, free)
+            missing = {
+                digest: each
+                for digest, each in missing.items()
+                if digest not in free and self.find(each) is None
+            }
+
+    def _make_elsewhere(self, executor: Executor, requests: Mapping[str, ProbeRequest]) -> None:
+        """Has workers make probes, where no other process does it first."""
+        session = self._session
+        jobs = [Job(session.settings, session.output_dir, each) for each in requests.values()]
         made = executor.make(jobs)
-        for job, (digest, request) in zip(jobs, missing.items(), strict=True):
-            name = request.info.name
-            try:
+        for job, (digest, request) in zip(jobs, requests.items(), strict=True):
+            with self._errors_told(request):
                 next(made)
                 found = self.find(request)
-                if found is None:
-                    raise not_seen(job, session.stores.root)
-            except BaseException as error:
-                session.hook.on_probing_error(task_name=name, seed=request.seed, error=error)
-                raise
+                if found is None and session.stores.claims.is_free(digest):
+                    found = self.find(request)  # another process may have made it just now
+                    if found is None:
+                        raise not_seen(job, session.stores.root)
+            if found is None or found.made_for != session.place:
+                continue
             if request.probing.model == "fine-tuned":
                 score, cost = found.metadata.preparation.score, found.metadata.preparation.cost
-                self._trainings.fine_tuned_elsewhere((name,), request.seed, score, cost)
+                self._trainings.fine_tuned_elsewhere(
+                    (request.info.name,), request.seed, score, cost
+                )
             self._made_now.add(digest)
+
+    @contextlib.contextmanager
+    def _errors_told(self, request: ProbeRequest) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            told = {"task_name": request.info.name, "seed": request.seed, "error": error}
+            self._session.hook.on_probing_error(**told)
+            raise
 
     def _find_or_make(self, request: ProbeRequest) -> StoredImportance:
         session, key = self._session, self._key(request)
         name = request.info.name
-        try:
-            found = session.stores.importances.find(key)
-            reused = found is not None and key.digest not in self._made_now
+
+        def make() -> StoredImportance:
+            return self._make(request, key)
+
+        with self._errors_told(request):
+            is_own = key.digest in self._made_now
             self._made_now.discard(key.digest)
+            found = session.stores.importances.find(key)
             if found is None:
-                found = self._make(request, key)
-        except BaseException as error:
-            session.hook.on_probing_error(task_name=name, seed=request.seed, error=error)
-            raise
-        session.accounts.probe_used(key.digest, found.cost, reused=reused)
+                shown = f"the probe of {name} (seed {request.seed})"
+                record, is_own = session.once(key.digest, shown, lambda: self.find(request), make)
+            else:
+                record = found
+        session.accounts.probe_used(key.digest, record.cost, reused=not is_own)
         session.hook.after_task_probed(
-            task_name=name, seed=request.seed, num_instances=found.shape[0], reused=reused
+            task_name=name, seed=request.seed, num_instances=record.shape[0], reused=not is_own
         )
-        return found
+        return record
 
     def _key(self, request: ProbeRequest) -> ProbeKey:
         session, name = self._session, request.info.name
@@ -231,7 +271,8 @@ class Probes:
                 done += len(ids)
                 session.hook.after_batch_probed(**told, num_done=done, num_instances=total)
 
-        return session.stores.importances.write(key, observed(), session.host.provenance, made)
+        provenance = {**session.host.provenance, "made_for": session.place}
+        return session.stores.importances.write(key, observed(), provenance, made)
 
 
 def _batches(request: ProbeRequest, target: ProbeTarget) -> Iterator[ProbeBatch]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from gradts_plugin.engine.accounts import Accounts
-from gradts_plugin.errors import ConfigError, SelectionError, nearest
+from gradts_plugin.errors import ConfigError, SelectionError, WaitingWarning, nearest
 from gradts_plugin.offers import Method, Ranker
 from gradts_plugin.plugins import Registry
 from gradts_plugin.protocols import Host
 from gradts_plugin.records import TaskInfo
 from gradts_plugin.settings.parsing import Settings
 from gradts_plugin.settings.selection import GradTSSettings
+from gradts_plugin.stores.claims import Claims
 from gradts_plugin.stores.computed import ComputedValues
 from gradts_plugin.stores.importances import GradientStore
 from gradts_plugin.stores.locks import FolderLock
@@ -27,6 +30,8 @@ from gradts_plugin.stores.trainings import TrialLedger
 
 if TYPE_CHECKING:
     from gradts_plugin.engine.jobs import Executor
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,14 @@ class Stores:
         importances: raw head importances.
         trainings: finished trainings.
         computed: what rankers computed.
+        claims: who makes what of all this.
     """
 
     root: Path
     importances: GradientStore
     trainings: TrialLedger
     computed: ComputedValues
+    claims: Claims
 
     @classmethod
     def open(cls, root: Path) -> Stores:
@@ -57,6 +64,7 @@ class Stores:
             GradientStore(root / "importances"),
             TrialLedger(root / "trainings"),
             ComputedValues(root / "computed"),
+            Claims(root / "claims"),
         )
 
 
@@ -159,6 +167,47 @@ class Session:
             output_dir or self.output_dir,
             executor=self.executor,
         )
+
+    @property
+    def place(self) -> str:
+        """The output folder as the stores name it: what was made for it says so."""
+        return os.path.relpath(self.output_dir, self.stores.root)
+
+    def to_make_ahead(self, missing: Mapping[str, _T]) -> dict[str, _T]:
+        """Which of several missing things are made before each is asked for.
+
+        Args:
+            missing: by digest.
+
+        Returns:
+            Where there are workers, all that no other process makes. Else, where another process
+            makes one of them, the first that none makes: that one is waited for last.
+        """
+        free = {name: it for name, it in missing.items() if self.stores.claims.is_free(name)}
+        if self.executor is not None:
+            return free
+        return {} if len(free) == len(missing) else dict(list(free.items())[:1])
+
+    def once(
+        self, digest: str, shown: str, find: Callable[[], _T | None], make: Callable[[], _T]
+    ) -> tuple[_T, bool]:
+        """Makes something for the stores, or waits until another process has made it.
+
+        Args:
+            digest: its name.
+            shown: what it is, for people who wait.
+            find: looks whether it was made in the meantime.
+            make: makes it, and leaves it where it is found.
+
+        Returns:
+            It, and whether it was made here.
+        """
+
+        def waiting(owner: str) -> None:
+            message = f"waiting for {shown}: it is being made {owner}"
+            warnings.warn(WaitingWarning(message), stacklevel=2)
+
+        return self.stores.claims.once(digest, find, make, waiting)
 
     def close(self) -> None:
         """Gives the output folder back, and lets workers go; so does the end of the process."""

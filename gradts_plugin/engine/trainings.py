@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gradts_plugin.engine.exposure import (
@@ -239,11 +241,11 @@ class Trainings:
         for number, seed in enumerate(request.seeds):
             keeps_weights = number < session.settings.training_seeds
             training = self._training(self.trial_plan(request, seed, "trial"))
-            found = session.stores.trainings.find(training.key_with_test)
             needs_weights = request.weights_needed and keeps_weights
+            found = self._find(training, needs_weights)
             is_new = self._made_now.pop(training.digest, None) is not None
-            if found is None or (needs_weights and not self.weights.has(found)):
-                found, is_new = self._make(training), True
+            if found is None:
+                found, is_new = self._once(training, needs_weights)
             if is_new:
                 trained += 1
                 session.accounts.training_made(training.digest, found.cost)
@@ -277,17 +279,19 @@ class Trainings:
         return [self.score(request) for request in requests]
 
     def make(self, request: TrialRequest) -> None:
-        """Makes those of a trial's trainings that are missing; it is no trial of this run."""
+        """Makes those of a trial's trainings that are missing and that no other process makes.
+
+        It is no trial of this run.
+        """
         for seed in request.seeds:
             training = self._training(self.trial_plan(request, seed, "trial"))
-            found = self._session.stores.trainings.find(training.key_with_test)
-            if found is None or (request.weights_needed and not self.weights.has(found)):
-                self._make(training)
+            if self._find(training, request.weights_needed) is None:
+                self._attempt(request, training)
 
     def make_ahead(
         self, requests: Sequence[TrialRequest], likely_next: Sequence[TrialRequest] = ()
     ) -> None:
-        """Has missing trainings made by workers, where there are some.
+        """Has missing trainings made by workers, or those first that no other process makes.
 
         They are counted as made here, and their costs where they are asked for.
 
@@ -296,32 +300,53 @@ class Trainings:
             likely_next: trials that may be asked for next; workers that have nothing else to do
                 make of them what is missing.
         """
-        executor = self._session.executor
-        if executor is None:
-            return
-        missing = dict(self._missing(requests))
-        if missing and likely_next:
-            likely = ((key, value) for key, value in self._missing(likely_next))
-            new = (each for each in likely if each[0] not in missing)
-            missing |= dict(itertools.islice(new, -len(missing) % executor.num_workers))
-        made = self._make_elsewhere(executor, list(missing.values()))
-        self._made_now |= zip(missing, made, strict=True)
+        session, executor = self._session, self._session.executor
+        tried: set[str] = set()
+
+        def left(requests: Sequence[TrialRequest]) -> dict[str, tuple[TrialRequest, _Training]]:
+            return {digest: it for digest, it in self._missing(requests) if digest not in tried}
+
+        while free := session.to_make_ahead(left(requests)):
+            tried |= free.keys()
+            if executor is None:
+                for digest, (request, training) in free.items():
+                    if (made := self._attempt(request, training)) is not None:
+                        self._made_now[digest] = made
+                continue
+            likely = session.to_make_ahead(left(likely_next)) if likely_next else {}
+            free |= dict(itertools.islice(likely.items(), -len(free) % executor.num_workers))
+            tried |= free.keys()
+            for digest, found in zip(free, self._make_elsewhere(executor, free), strict=True):
+                if found is not None:
+                    self._made_now[digest] = found
 
     def _make_elsewhere(
         self,
         executor: Executor,
-        works: Sequence[tuple[TrialRequest | ScheduledRequest, _Training]],
-    ) -> Iterator[TrainingResult]:
-        """Has trainings made by workers; yields what is found stored then."""
+        works: Mapping[str, tuple[TrialRequest | ScheduledRequest, _Training]],
+    ) -> Iterator[TrainingResult | None]:
+        """Has trainings made by workers, by digest; yields None where another run makes one."""
         session = self._session
-        jobs = [Job(session.settings, session.output_dir, work) for work, _ in works]
+        jobs = [Job(session.settings, session.output_dir, work) for work, _ in works.values()]
         made = executor.make(jobs)
-        for job, (_, training) in zip(jobs, works, strict=True):
-            with self._told(training.plan) as finish:
-                next(made)
+        for job, (digest, (_, training)) in zip(jobs, works.items(), strict=True):
+            try:
+                done = next(made)
                 result = session.stores.trainings.find(training.key_with_test)
-                if result is None:
-                    raise not_seen(job, session.stores.root)
+                if result is None and session.stores.claims.is_free(digest):
+                    # Another process may have made it just now.
+                    result = session.stores.trainings.find(training.key_with_test)
+                    if result is None:
+                        raise not_seen(job, session.stores.root)
+            except BaseException:
+                with self._told(training.plan):
+                    raise
+            folder = Path(os.path.normpath(self._folder_of(training)))
+            # A worker that found it may follow one that made it and died.
+            if result is None or not (done.training_runs or result.output_dir == folder):
+                yield None
+                continue
+            with self._told(training.plan) as finish:
                 finish(result)
             yield result
 
@@ -346,8 +371,7 @@ class Trainings:
                     weights_needed=request.weights_needed and seed in kept,
                 )
                 training = self._training(self.trial_plan(one, seed, "trial"))
-                found = self._session.stores.trainings.find(training.key_with_test)
-                if found is None or (one.weights_needed and not self.weights.has(found)):
+                if self._find(training, one.weights_needed) is None:
                     yield training.digest, (one, training)
 
     def stored(self, request: TrialRequest) -> list[TrainingResult]:
@@ -368,16 +392,20 @@ class Trainings:
         """Trains all tasks in one run under a scheduler, or finds that run stored."""
         session = self._session
         training = self._training(self.scheduled_plan(schedule, num_rounds, seed))
-        found = session.stores.trainings.find(training.key)
         training = dataclasses.replace(training, key_with_test=training.key)
-        if found is None:
-            if session.executor is None:
-                return self._make(training, schedule)
+        found = self._find(training)
+        if found is None and session.executor is not None:
             work = ScheduledRequest(schedule, num_rounds, seed)
-            (found,) = self._make_elsewhere(session.executor, [(work, training)])
-            session.accounts.training_made(training.digest, found.cost)
-        else:
-            session.accounts.training_found(training.digest, found.cost)
+            (found,) = self._make_elsewhere(session.executor, {training.digest: (work, training)})
+            if found is not None:
+                session.accounts.training_made(training.digest, found.cost)
+                schedule.scheduler.restore(found.scheduler_state or {})
+                return found
+        if found is None:
+            found, is_own = self._once(training, schedule=schedule)
+            if is_own:
+                return found
+        session.accounts.training_found(training.digest, found.cost)
         schedule.scheduler.restore(found.scheduler_state or {})
         return found
 
@@ -407,9 +435,40 @@ class Trainings:
         digest = session.stores.trainings.digest(key)
         return _Training(plan, key, with_test_set(key, infos[plan.primary_task]), digest)
 
+    def _folder_of(self, training: _Training) -> Path:
+        """Where this run makes it."""
+        return self._session.output_dir / "trials" / training.digest[:16]
+
+    def _find(self, training: _Training, weights_needed: bool = False) -> TrainingResult | None:
+        """A stored training; None also where its weights are needed and were not kept."""
+        found = self._session.stores.trainings.find(training.key_with_test)
+        if found is None or not weights_needed:
+            return found
+        return self.weights.brought(found, self._folder_of(training))
+
+    def _once(
+        self, training: _Training, weights_needed: bool = False, schedule: Schedule | None = None
+    ) -> tuple[TrainingResult, bool]:
+        """Makes a training, or waits for another process to do it; whether it was made here."""
+        return self._session.once(
+            training.digest,
+            f"the training of {', '.join(training.plan.train_tasks)}",
+            lambda: self._find(training, weights_needed),
+            lambda: self._make(training, schedule),
+        )
+
+    def _attempt(self, request: TrialRequest, training: _Training) -> TrainingResult | None:
+        """A training that was made here; None where it was found, or another process makes it."""
+        answer = self._session.stores.claims.attempt(
+            training.digest,
+            lambda: self._find(training, request.weights_needed),
+            lambda: self._make(training),
+        )
+        return answer[0] if answer is not None and answer[1] else None
+
     def _make(self, training: _Training, schedule: Schedule | None = None) -> TrainingResult:
         session, ledger = self._session, self._session.stores.trainings
-        output_dir = session.output_dir / "trials" / training.digest[:16]
+        output_dir = self._folder_of(training)
         with self._told(training.plan) as finish:
             made = session.host.train(training.plan, output_dir, schedule)
             finish(made)

@@ -19,8 +19,15 @@ class Values:
         self._session = session
 
     def all_of(self, computations: Sequence[Computation]) -> list[NamedValues]:
-        """The values of each computation, in order."""
-        return [self._find_or_compute(computation) for computation in computations]
+        """The values of each computation, in order; what other processes compute comes last."""
+        needed = [_Needed(self._session, each, self.key(each)) for each in computations]
+        found = [each.found_or_made() for each in needed]
+        values = []
+        for each, computed in zip(needed, found, strict=True):
+            one = each.waited_for() if computed is None else computed
+            self._session.accounts.costs[each.digest] = one.cost
+            values.append(one.values)
+        return values
 
     def key(self, computation: Computation) -> JsonObject:
         """What the values are stored under."""
@@ -34,11 +41,34 @@ class Values:
             ranker=session.registry.identity(RANKER, ranker.name),
         )
 
-    def _find_or_compute(self, computation: Computation) -> NamedValues:
-        store, key = self._session.stores.computed, self.key(computation)
-        found = store.find(key)
+
+class _Needed:
+    """Values that are needed."""
+
+    def __init__(self, session: Session, computation: Computation, key: JsonObject) -> None:
+        self._session = session
+        self._computation = computation
+        self._key = key
+        self.digest = session.stores.computed.digest(key)
+
+    def found_or_made(self) -> Computed | None:
+        """The values; None where another process computes them."""
+        found = self._find()
         if found is None:
-            found = Computed(*computation.compute())
-            store.record(key, found)
-        self._session.accounts.costs[store.digest(key)] = found.cost
-        return found.values
+            answer = self._session.stores.claims.attempt(self.digest, self._find, self._compute)
+            found = answer and answer[0]
+        return found
+
+    def waited_for(self) -> Computed:
+        """The values, once another process has computed them."""
+        of = ", ".join(self._computation.task_names)
+        shown = f"{self._computation.name} of {of}"
+        return self._session.once(self.digest, shown, self._find, self._compute)[0]
+
+    def _find(self) -> Computed | None:
+        return self._session.stores.computed.find(self._key)
+
+    def _compute(self) -> Computed:
+        computed = Computed(*self._computation.compute())
+        self._session.stores.computed.record(self._key, computed)
+        return computed

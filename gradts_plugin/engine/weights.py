@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
 from gradts_plugin.protocols import Host
 from gradts_plugin.records import TrainingResult, Trial
 from gradts_plugin.stores.checksums import note_sum, sha256_of_file
-from gradts_plugin.stores.files import disk_errors
+from gradts_plugin.stores.files import disk_errors, linked_or_copied
 
 #: How many of the best trials so far keep theirs: a new best that is not confirmed leaves it to the
 #: one before it.
@@ -45,6 +46,29 @@ class Weights:
         if folder is None or not self._host.weights_of(folder).exists():
             return False
         return result.weights_sha256 in ("", self.checksum_in(folder))  # none in records of before
+
+    def brought(self, result: TrainingResult, folder: Path) -> TrainingResult | None:
+        """A training with its weights in this output folder, where no other run removes them.
+
+        Args:
+            result: the training; another run may have made it.
+            folder: where this run makes it.
+
+        Returns:
+            None where its weights were not kept.
+        """
+        own = dataclasses.replace(result, output_dir=folder)
+        if self.has(own):
+            return own
+        if result.output_dir is None or not self.has(result):
+            return None
+        path = self._host.weights_of(folder)
+        with disk_errors("write", path):
+            try:
+                linked_or_copied(self._host.weights_of(result.output_dir), path)
+            except FileNotFoundError:  # the other run has just removed them
+                return None
+        return own if self.has(own) else None
 
     def checksum_in(self, folder: Path) -> str:
         """sha256 (hex) of the weights in a training's folder; empty where there are none."""

@@ -96,6 +96,11 @@ class BookingTrainings(Trainings):
         finally:
             self._is_booked = False
 
+    def make_ahead(
+        self, requests: Sequence[TrialRequest], likely_next: Sequence[TrialRequest] = ()
+    ) -> None:
+        """Makes nothing."""
+
     def _score(self, request: TrialRequest) -> Trial:
         """Looks the trainings of a trial up; a subset keeps the score that was made up for it."""
         found = [

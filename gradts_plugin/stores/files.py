@@ -209,6 +209,43 @@ def remove_abandoned(parent: Path) -> None:
                 path.unlink()
 
 
+def linked_or_copied(source: Path, destination: Path) -> None:
+    """Gives a file another name that stays when the first one goes; where it cannot be, a copy.
+
+    Args:
+        source: the file.
+        destination: its other name; missing folders are made, an older file is replaced.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError, StoreError: the disk refused.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(destination.parent)
+    try:
+        try:
+            os.link(source, temporary)
+        except FileNotFoundError:
+            raise
+        except OSError:  # on another disk, or one without links
+            shutil.copyfile(source, temporary)
+        temporary.replace(destination)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path exists, also on a network file system.
+
+    There, what another machine wrote may not be seen for a minute once it was looked for in vain.
+    """
+    if path.exists():
+        return True
+    with suppress(OSError):  # to open its folder asks the server anew
+        os.close(os.open(path.parent, os.O_RDONLY))
+    return path.exists()
+
+
 def size_on_disk(folder: Path) -> int:
     """Bytes of the files below a folder; what links lead to is not counted."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

@@ -31,6 +31,7 @@ from gradts_plugin.stores.checksums import SEAL, is_sealed, sealed, sha256_of_fi
 from gradts_plugin.stores.files import (
     disk_errors,
     folder_in_the_making,
+    is_there,
     publish_folder,
     remove_abandoned,
     write_json_atomic,
@@ -120,6 +121,11 @@ class StoredImportance:
         """What the probe took when it was made, the preparation included."""
         return self.metadata.preparation.cost + Cost(0, self.shape[0], self.metadata.seconds)
 
+    @property
+    def made_for(self) -> object:
+        """The output folder of the run that made it, as seen from the store."""
+        return self.metadata.provenance.get("made_for")
+
     def batches(self) -> Iterator[tuple[IntArray, FloatArray]]:
         """Yields the instances in the order in which they were probed.
 
@@ -176,7 +182,7 @@ class GradientStore:
             ConfigError: the task's name cannot be a folder name.
         """
         folder = self.root / key.folder_name
-        if not folder.exists():
+        if not is_there(folder):
             return None
         metadata = _read_metadata(folder)
         if metadata.fingerprint != key.fingerprint or metadata.digest != key.digest:

@@ -14,7 +14,7 @@ from typing import Generic
 from gradts_plugin.errors import ConfigError, StoreError
 from gradts_plugin.json_forms import JsonObject, RecordT, from_json
 from gradts_plugin.stores.checksums import sha256_of_file
-from gradts_plugin.stores.files import disk_errors, write_bytes_atomic, write_json_atomic
+from gradts_plugin.stores.files import disk_errors, is_there, write_bytes_atomic, write_json_atomic
 from gradts_plugin.stores.keys import FORMAT_VERSION, canonical_json, digest_of
 
 #: The key of a result that says which files belong to it: ending -> sha256.
@@ -80,7 +80,7 @@ class JsonRecords:
             StoreError: the record is damaged, of another version, or belongs to another key.
         """
         path = self._path(key)
-        if not path.is_file():
+        if not is_there(path) or not path.is_file():
             return None
         with disk_errors("read", path):
             content = path.read_bytes()

@@ -18,7 +18,7 @@ class Process:
     """A process, so that another one with its number is not taken for it.
 
     Attributes:
-        machine: digest (8 hex digits) of what process ids are counted in: host and namespace.
+        machine: digest (8 hex digits) of what process ids are counted in: machine and namespace.
         number: the process id.
         start: when it began, in the system's ticks; 0 where the system does not say.
     """
@@ -42,9 +42,14 @@ class Process:
         return f"{self.machine}-{self.number}-{self.start}"
 
     @property
+    def is_here(self) -> bool:
+        """True where it is one of this machine's."""
+        return self.machine == _machine()
+
+    @property
     def is_gone(self) -> bool:
         """True where it surely runs no more: what another machine runs cannot be seen from here."""
-        if self.machine != _machine():
+        if not self.is_here:
             return False
         with suppress(PermissionError):  # it is there, and somebody else's
             try:
@@ -55,10 +60,12 @@ class Process:
 
 
 def _machine() -> str:
-    namespace = ""
+    words = [socket.gethostname()]
     with suppress(OSError):  # of containers that share a host's name
-        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (no file, a name)
-    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
+        words.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 (no file, a name)
+    with suppress(OSError):  # of machines that were given one name
+        words.append(Path("/etc/machine-id").read_text(encoding="utf-8"))
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:8]
 
 
 def _start_of(number: int) -> int:
