@@ -2,15 +2,17 @@
 
 A score of the primary, trained with a set x (1 where a candidate is in it) and a seed, is
 
-    score = mu_seed + sum_i b_i x_i + d_x + e,    e ~ N(0, sigma^2)
+    score = mu_seed + sum_i b_i x_i / |x|^p + d_x + e,    e ~ N(0, sigma^2)
 
 b_i is candidate i's effect, d_x what a set of two or more does beyond its members' effects, and
-stays over seeds. The prior is b_i ~ N(o_i + a + c z_i, (u sigma)^2) with o_i what is known of the
-effect beforehand, z_i the standardised value that candidate i is ranked by, a ~ N(0, (A sigma)^2),
-c ~ N(0, (C sigma)^2), d_x ~ N(0, (D sigma)^2): a ranking that foretells the effects is used, one
-that does not is overruled. What the effects are worth in sigma (u, A, C, D) is not known either:
-every point of a grid is weighted by how well it explains the scores (its marginal likelihood), and
-none is picked, so few scores claim little.
+stays over seeds. Effects add up (p = 0), or are averaged (p = 1): where the members of a set share
+a fixed number of steps, each has a part of its effect. The prior is b_i ~ N(o_i + a + c z_i,
+(u sigma)^2) with o_i what is known of the effect beforehand, z_i the standardised value that
+candidate i is ranked by, a ~ N(0, (A sigma)^2), c ~ N(0, (C sigma)^2), d_x ~ N(0, (D sigma)^2): a
+ranking that foretells the effects is used, one that does not is overruled. What the effects are
+worth in sigma (u, A, C, D), and p, are not known either: every point of a grid is weighted by how
+well it explains the scores (its marginal likelihood), and none is picked, so few scores claim
+little.
 
 Given a point, all of it is linear: gains have a Student t distribution, in closed form.
 Symbols: n scores, k candidates, s sets, G points of the grid.
@@ -26,17 +28,18 @@ import numpy as np
 from gradts_plugin.records import FloatArray, IntArray
 from gradts_plugin.scores import Gain
 
-#: (u, A, C, D): what effects may be worth, in spreads of a score between seeds.
-Scales = tuple[float, float, float, float]
+#: (u, A, C, D, p): what effects may be worth, in spreads of a score between seeds, and whether they
+#: are added (0) or averaged (1).
+Scales = tuple[float, float, float, float, int]
 
 #: What most of an effect may be: the candidate's own, common to all, foretold by the ranking.
 _DIRECTIONS = ((1.0, 0.3, 0.1), (0.3, 1.0, 0.1), (0.3, 0.3, 1.0), (0.6, 0.6, 0.6))
 
 #: Sums of effects may be off by more than the spread: without that, three seeds claim too much.
 GRID: tuple[Scales, ...] = tuple(
-    (worth * own, worth * common, worth * ranked, beyond)
-    for worth, (own, common, ranked), beyond in product(
-        (0.1, 0.5, 1.5, 4.0, 10.0), _DIRECTIONS, (0.1, 0.5, 1.5)
+    (worth * own, worth * common, worth * ranked, beyond, power)
+    for worth, (own, common, ranked), beyond, power in product(
+        (0.1, 0.5, 1.5, 4.0, 10.0), _DIRECTIONS, (0.1, 0.5, 1.5), (0, 1)
     )
 )
 
@@ -73,7 +76,9 @@ class AdditiveModel:
         self._sets = sets
         self._offsets = np.zeros(sets.shape[1]) if offsets is None else np.array(offsets)
         self._values = _standardised(np.array(values, dtype=float))
-        self._scales = np.square(np.array(grid))
+        *scales, powers = np.array(grid).T
+        self._scales = np.square(scales).T
+        self._averaged = powers == 1
         given = np.array(seeds)
         of_seed = (given[:, None] == np.unique(given)).astype(float)
         self._num_seeds = of_seed.shape[1]
@@ -85,9 +90,9 @@ class AdditiveModel:
         # The seeds' own means are not known at all: what is left is orthogonal to them.
         self._precision = inverse - inverse @ of_seed @ np.linalg.inv(means) @ of_seed.T @ inverse
         self._scores = np.array(scores, dtype=float)
-        unexpected = self._scores - sets @ self._offsets
-        self._explained = self._precision @ unexpected  # (G, n)
-        squares = _PRIOR_FREEDOM * USUAL_SPREAD**2 + self._explained @ unexpected
+        unexpected = self._scores - self._expected(sets)  # (G, n)
+        self._explained = np.einsum("gnm,gm->gn", self._precision, unexpected)
+        squares = _PRIOR_FREEDOM * USUAL_SPREAD**2 + (self._explained * unexpected).sum(axis=1)
         self._variance = squares / self._freedom  # of a score, (G,)
         self._weights = _normalised(
             -0.5 * np.linalg.slogdet(covariance)[1]
@@ -147,7 +152,8 @@ class AdditiveModel:
         """
         singles = np.eye(self._sets.shape[1], dtype=np.int64)
         order = np.argsort(-self.means(singles), kind="stable")[:most_together]
-        # Effects add up, so of the sets that were not tried only these can be the best.
+        # Whether effects add up or are averaged: of the sets of a size that were not tried only
+        # these can be the best.
         largest = np.cumsum(singles[order], axis=0)
         pool = np.vstack([largest, self._sets[self._sets.any(axis=1)]])
         means = self.means(pool)
@@ -175,21 +181,37 @@ class AdditiveModel:
         means: FloatArray = np.einsum(
             "gsn,gn->gs", self._covariance(sets, self._sets), self._explained
         )
-        return means + sets @ self._offsets
+        return means + self._expected(sets)
+
+    def _expected(self, sets: IntArray) -> FloatArray:
+        """What gains are expected to be beforehand at each point of the grid, shape (G, s)."""
+        ways = np.stack([sets @ self._offsets, _averaging(sets) @ self._offsets])
+        expected: FloatArray = ways[self._averaged.astype(int)]
+        return expected
 
     def _covariance(self, sets: IntArray, others: IntArray) -> FloatArray:
         """Prior covariances of gains in squared spreads of a score, shape (G, s, n)."""
         same = (sets[:, None] == others).all(axis=2) & (sets.sum(axis=1)[:, None] > 1)
-        parts = np.stack(
-            [
-                sets @ others.T,
-                np.outer(sets.sum(axis=1), others.sum(axis=1)),
-                np.outer(sets @ self._values, others @ self._values),
-                same,
-            ]
-        )
-        covariance: FloatArray = np.einsum("gq,qsn->gsn", self._scales, parts)
+        covariance = np.empty((len(self._scales), len(sets), len(others)))
+        ways = (sets, others), (_averaging(sets), _averaging(others))
+        for averaged, (left, right) in enumerate(ways):
+            parts = np.stack(
+                [
+                    left @ right.T,
+                    np.outer(left.sum(axis=1), right.sum(axis=1)),
+                    np.outer(left @ self._values, right @ self._values),
+                    same,
+                ]
+            )
+            points = self._averaged == averaged
+            covariance[points] = np.einsum("gq,qsn->gsn", self._scales[points], parts)
         return covariance
+
+
+def _averaging(sets: IntArray) -> FloatArray:
+    """The part of its effect that each member of a set has where they are averaged."""
+    parts: FloatArray = sets / np.maximum(sets.sum(axis=1, keepdims=True), 1)
+    return parts
 
 
 def _standardised(values: FloatArray) -> FloatArray:
