@@ -6,15 +6,17 @@
 around the truth: with light tails (gamma) or heavy ones (log-normal, the instances' sizes too).
 *Resampled*: of real tasks, which a finished run probed, N instances are drawn with replacement; the
 truth is the tau of all that were probed. Each task is the primary in turn. Intervals of 90 % should
-cover the truth in 90 % of the cases.
+cover the truth in 90 % of the cases. Goes on where it was stopped; remove the results to measure
+anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -122,7 +124,9 @@ def read_probes(output_dir: Path) -> dict[str, FloatArray]:
         metadata = json.loads(path.read_text(encoding="utf-8"))
         shape = metadata["num_layers"], metadata["num_heads"]
         batches = read_arrow(path.parent / "importances.arrow", *shape)
-        found[str(metadata["fingerprint"]["task_name"])] = np.concatenate([each for _, each in batches])
+        found[str(metadata["fingerprint"]["task_name"])] = np.concatenate(
+            [each for _, each in batches]
+        )
     return found
 
 
@@ -156,17 +160,23 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     source = provenance()
-    results: dict[str, Any] = {}
-    if arguments.probes:
-        probes = read_probes(arguments.probes)
-        for number in NUMBERS:
-            name = f"{number} instances of {len(probes)} real tasks"
-            results[name] = resampled(probes, number, arguments.repetitions // (len(probes) - 1))
+    path = arguments.output / "intervals.json"
+    results = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
+    probes = read_probes(arguments.probes) if arguments.probes else {}
+    work: dict[str, Callable[[], dict[str, float]]] = {
+        f"{number} instances of {len(probes)} real tasks": partial(
+            resampled, probes, number, arguments.repetitions // (len(probes) - 1)
+        )
+        for number in NUMBERS
+        if probes
+    } | {
+        f"{number} instances, {tail} tails": partial(repeated, number, tail, arguments.repetitions)
+        for tail, number in product(("light", "heavy"), NUMBERS)
+    }
+    for name, make in work.items():
+        if name not in results:
+            results[name] = make()
             write(arguments.output, source, results)
-    for tail, number in product(("light", "heavy"), NUMBERS):
-        name = f"{number} instances, {tail} tails"
-        results[name] = repeated(number, tail, arguments.repetitions)
-        write(arguments.output, source, results)
 
 
 def write(output: Path, source: dict[str, Any], results: dict[str, Any]) -> None:
