@@ -174,8 +174,8 @@ def many_tasks(
         tasks = [write_task(here, f"t{place}", "jsonl", rows_each) for place in range(count)]
         path = write_run_file(here, encoder, tasks)
         what = f"{count} tasks of {rows_each:,} rows"
-        measure(f"plan, {what}", count * rows_each, "plan", "--no-measure", path)
         measure(f"run, {what}", count * rows_each, "run", path, "--quiet")
+        measure(f"plan, {what}", count * rows_each, "plan", "--no-measure", path)
 
 
 def main() -> None:

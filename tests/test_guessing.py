@@ -331,6 +331,8 @@ def test_labels_that_other_splits_have_alone(tmp_path):
 def test_broken_rows_are_left_out_where_they_are_few(tmp_path):
     found, _ = guessed(tmp_path, train=table(number=60) + "one,two,three\n")
     assert found == {**SINGLE, **HELD, "on_bad_rows": "skip"}
+    found, _ = guessed(tmp_path, train=table(number=60) + '"say "no" now",x\n')
+    assert found == {**SINGLE, **HELD, "on_bad_rows": "skip"}
     with pytest.raises(DataError, match="'on_bad_rows': 'skip' leaves it out"):
         guessed(tmp_path, train=table(number=20) + "one,two,three\n" * 3)
 

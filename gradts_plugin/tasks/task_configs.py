@@ -91,8 +91,8 @@ class TaskConfig(Settings):
         encoding: of the files; UTF-8, or UTF-16 where a file begins with its mark, when left out.
         skip_rows: lines before the data (and before the header line), which are not read; one
             number, or one for each split.
-        on_bad_rows: `error`, or `skip`: rows whose form is broken (too many or too few columns, no
-            JSON) are left out, and counted.
+        on_bad_rows: `error`, or `skip`: rows whose form is broken (too many or too few columns,
+            quotes in the wrong place, no JSON) are left out, and counted.
         columns: names of the columns, for files without a header line (csv, tsv, conll); one list,
             or one for each split. Of text files side by side: a name for each.
         separator: between columns; default: comma (csv), tab (tsv, conllu), white space (conll).
@@ -106,8 +106,8 @@ class TaskConfig(Settings):
             `text`: only the choices' own text.
         label_map: names for values found in the data, where they differ from `labels`.
         no_label: values that mean "no label", `""` an empty cell or null. Such training and dev
-            rows are left out and counted, such tags are ignored. Default: -100, and -1, - and _
-            (tags) where they are no label of the task.
+            rows are left out and counted, such tags are ignored. Default: -100, an empty label of
+            a row, and -1, - and _ (tags) where they are no label of the task.
         metric: the score of the task.
         positive_label: the label that the metric `f1` is computed for.
         held_out: splits that are taken from the training data: `{"val": 0.2, "seed": 0}`; each

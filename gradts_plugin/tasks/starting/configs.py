@@ -17,6 +17,7 @@ from gradts_plugin.tasks.starting.columns import columns_of
 from gradts_plugin.tasks.starting.folders import FoundTask
 from gradts_plugin.tasks.starting.guessing import Guess, guess
 from gradts_plugin.tasks.starting.peeking import (
+    FEW,
     NO_COLUMN,
     Peek,
     checked_rows,
@@ -31,9 +32,6 @@ from gradts_plugin.tasks.task_configs import SPLITS, TaskConfig, parse_task_conf
 
 #: Share of the training rows that become the dev split, where there is none.
 HELD_OUT: Final = 0.2
-
-#: More broken rows than this share are no accident.
-_FEW: Final = 0.05
 
 #: What datasets call their splits.
 _DATASET_SPLITS: Final[Mapping[Split, tuple[str, ...]]] = {
@@ -359,5 +357,5 @@ def _read(config: TaskConfig) -> None:
     for split in dict.fromkeys([*named, *held]):
         found = read_split(config, split, Path(), labels=labels)
         num_rows = sum(1 for _ in found)
-        if found.bad.count > _FEW * (num_rows + found.bad.count):
+        if found.bad.count > FEW * (num_rows + found.bad.count):
             raise DataError(found.bad.first)

@@ -20,6 +20,9 @@ from gradts_plugin.tasks.task_configs import TaskConfig, parse_task_config
 #: Rows of a file that are looked at.
 _LOOKED_AT: Final = 100_000
 
+#: More broken rows than this share are no accident.
+FEW: Final = 0.05
+
 #: No column is called so: readers that leave out what nobody asks for leave out nothing.
 NO_COLUMN: Final = "(every column)"
 
@@ -171,12 +174,16 @@ def _written(form: _Form, path: Path) -> dict[str, Any]:
 def _cells(path: Path, form: _Form, encoding: Mapping[str, str]) -> list[list[str]]:
     config = looking(path, {"format": form[0], "separator": form[1], **encoding})
     _, _, rows = table_cells(Source(config, "train", str(path), None))
-    found = []
+    whole: list[list[str]] = []
+    broken: list[str] = []
     for number, values in itertools.islice(rows, _LOOKED_AT):
         if isinstance(values, BadRow):
-            raise DataError(f"{path}, line {number}: {values.problem}")
-        found.append(values)
-    return found
+            broken.append(f"{path}, line {number}: {values.problem}")
+        else:
+            whole.append(values)
+    if len(broken) > FEW * (len(whole) + len(broken)):
+        raise DataError(broken[0])
+    return whole
 
 
 def _regularity(rows: Sequence[Sequence[str]], *, open_ended: bool) -> float:
