@@ -15,6 +15,7 @@ from gradts_plugin.hosts.jiant.host import JiantHost
 from gradts_plugin.hosts.jiant.preparing.checking import check_data
 from gradts_plugin.hosts.jiant.preparing.export import is_exported
 from gradts_plugin.hosts.jiant.preparing.prepare import link_prepared, prepare
+from gradts_plugin.hosts.jiant.preparing.sharing import SharedCaches
 from gradts_plugin.hosts.jiant.preparing.task_values import read_task_configs
 from gradts_plugin.hosts.jiant.rehearsal import rehearse, rehearse_setup
 from gradts_plugin.hosts.jiant.tasks.attaching import attach
@@ -60,7 +61,12 @@ class JiantOpening:
         if prepared_in is not None:
             link_prepared(prepared_in, run_file, self._tasks)
         config, arguments = prepare(
-            run_file, self._tasks, encoder=self._encoder, hook=self._hook, log_file=log_file
+            run_file,
+            self._tasks,
+            encoder=self._encoder,
+            hook=self._hook,
+            log_file=log_file,
+            shared=SharedCaches.of(run_file, takes=prepared_in is None),  # a plan writes nothing
         )
         return open_host(
             config, arguments, run_file, self._hook, work_dir=run_file.output_dir, log_file=log_file

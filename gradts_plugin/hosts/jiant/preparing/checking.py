@@ -8,6 +8,7 @@ from typing import Any
 
 from gradts_plugin.errors import DataError, GradTSError, nearest
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.preparing.sharing import SharedCaches
 from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
 from gradts_plugin.hosts.jiant.preparing.tokenising import (
     cache_folder,
@@ -45,9 +46,11 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sam
         ConfigError, DataError: a task cannot be made or its data cannot be read.
     """
     samples: list[Sample] = []
+    shared = SharedCaches.of(run_file)
     for name, values in configs.items():
         explained = task_configs.is_custom(values)
-        if not is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
+        identity = cache_identity(values, run_file.model)
+        if not (is_prepared(cache_folder(run_file, name), identity) or shared.holds(identity)):
             task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
             examples = _check_split(task, "train", explained=explained)
             samples.append((task, examples[:SAMPLE_SIZE]))
@@ -55,7 +58,8 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sam
         if not (run_file.score_test and name in run_file.scored_tasks and has_test_file(values)):
             continue
         as_dev, folder = test_as_dev(values), test_cache_folder(run_file.output_dir, name)
-        if not is_prepared(folder, cache_identity(as_dev, run_file.model)):
+        identity = cache_identity(as_dev, run_file.model)
+        if not (is_prepared(folder, identity) or shared.holds(identity)):
             task = retrieval.create_task_from_config(copy.deepcopy(as_dev), base_path=".")
             _check_split(task, "val", explained=explained)
     return samples

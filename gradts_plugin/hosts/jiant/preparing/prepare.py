@@ -10,6 +10,7 @@ from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.container import ContainerConfig
 from gradts_plugin.hosts.jiant.preparing.export import encoder_folder, export_encoder
+from gradts_plugin.hosts.jiant.preparing.sharing import SharedCaches
 from gradts_plugin.hosts.jiant.preparing.tokenising import (
     cache_folder,
     cache_identity,
@@ -38,6 +39,7 @@ def prepare(
     encoder: str,
     hook: Any,
     log_file: Path,
+    shared: SharedCaches,
 ) -> tuple[ContainerConfig, HostArguments]:
     """Does all of jiant's preparation for a run file; what is already there and fits is kept.
 
@@ -47,6 +49,7 @@ def prepare(
         encoder: from `check_encoder`.
         hook: the hooks.
         log_file: where jiant's output goes.
+        shared: where other runs may have left the same caches.
 
     Returns:
         jiant's task-container config, and the arguments to start jiant with.
@@ -64,10 +67,10 @@ def prepare(
         config_path = output_dir / "task_configs" / f"{name}.json"
         write_json_atomic(config_path, values)
         folder = cache_folder(run_file, name)
-        reused = tokenise(config_path, values, folder, run_file.model, log_file)
+        reused = tokenise(config_path, values, folder, run_file.model, log_file, shared)
         caches[name] = {phase: str(folder / phase) for phase in ("train", "val", "val_labels")}
         if run_file.score_test and name in run_file.scored_tasks:
-            caches[name] |= tokenise_test(values, output_dir, run_file.model, log_file)
+            caches[name] |= tokenise_test(values, output_dir, run_file.model, log_file, shared)
         sizes[name] = {
             phase: len(caching.ChunkedFilesDataCache(caches[name][phase]))
             for phase in ("train", "val")
