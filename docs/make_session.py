@@ -3,22 +3,20 @@
     python docs/make_session.py
 
 Everything is run as it stands there, in a temporary folder; paths of this machine and times are
-replaced by words that stay. The encoder is a tiny one of the tests.
+replaced by words that stay.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import re
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+
+import recording
+from recording import Step
 
 from gradts_plugin.demo.tasks import write_demo_tasks
 
@@ -30,26 +28,6 @@ QUICK: Final = (
     "training.batch_size=8",
     "method.budget=8",
 )
-
-#: What the temporary folder is called on the page.
-_HOME: Final = "/home/you"
-
-_MAIN: Final = "from gradts_plugin.commands.start import main; main()"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command of the session.
-
-    Attributes:
-        name: where the page has it.
-        command: as it is typed.
-        output: what it printed.
-    """
-
-    name: str
-    command: str
-    output: str
 
 
 def write_texts(folder: Path) -> None:
@@ -108,12 +86,7 @@ def session(
     """
     write_texts(folder / "texts")
     (folder / "encoder").symlink_to(encoder.absolute())
-    steps = []
-    for name, typed in commands(changes).items():
-        steps.append(Step(name, typed, _run(typed, folder)))
-        if name == last:
-            break
-    return steps
+    return recording.record(commands(changes), folder, last=last)
 
 
 def commands(changes: Sequence[str] = QUICK) -> dict[str, str]:
@@ -132,37 +105,9 @@ def commands(changes: Sequence[str] = QUICK) -> dict[str, str]:
     }
 
 
-def _run(typed: str, folder: Path) -> str:
-    words = typed.split()
-    if words[0] == "gradts-select":
-        words = [sys.executable, "-c", _MAIN, *words[1:]]
-    environment = {**os.environ, "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(  # noqa: S603
-        words, cwd=folder, env=environment, check=True, capture_output=True, text=True
-    )
-    return told(done.stdout, folder)
-
-
-def told(text: str, folder: Path) -> str:
-    """An output with words that stay for paths and times."""
-    for path in (folder.resolve(), folder):
-        text = text.replace(str(path), _HOME)
-    times = r"\b\d+(?:\.\d+)? (?:h \d+ min|min|s)\b"
-    text = re.sub(times, lambda found: re.sub(r"\d", "N", found[0]), text)
-    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
-
-
 def page(steps: Sequence[Step]) -> str:
     """The text of the page."""
-    shown = {
-        step.name: f"```console\n$ {step.command}\n```\n\n```text\n{step.output}\n```"
-        for step in steps
-    }
-    return _fitted(_PAGE, shown)
-
-
-def _fitted(text: str, shown: Mapping[str, str]) -> str:
-    return re.sub(r"\[\[(.+?)\]\]", lambda found: shown[found[1]], text)
+    return recording.fitted(_PAGE, steps)
 
 
 _PAGE: Final = """\
@@ -224,12 +169,10 @@ open: [how to read it](report.md), and [how to read a gain](gains.md).
 
 
 def main() -> None:
-    """Runs the session with a tiny encoder, and writes the page."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from tiny_encoders import save_tiny_encoder
-
+    """Runs the session, and writes the page."""
     with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as folder:
-        steps = session(Path(folder), save_tiny_encoder("bert", Path(made) / "encoder"))
+        encoder = recording.tiny_encoder(Path(made) / "encoder")
+        steps = session(Path(folder), encoder)
     PAGE.write_text(page(steps), encoding="utf-8")
 
 

@@ -94,7 +94,7 @@ class Trials(_Shown, tuple[Trial, ...]):
         return table
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per trial: auxiliary_tasks, score, spread, scores, steps, seconds, reused."""
+        """One row per trial: auxiliary_tasks, score, spread, scores, num_steps, seconds, reused."""
         import pandas as pd
 
         rows = [

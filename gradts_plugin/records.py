@@ -47,6 +47,8 @@ class TaskInfo:
         num_dev: number of dev instances.
         test_fingerprint: sha256 (hex) of a labelled test split that is scored after each training,
             too; empty where there is none.
+        batch_tokens: tokens that an instance has in a batch, padding included; 1 where the host
+            cannot say. What a step costs goes by it.
     """
 
     name: str
@@ -56,6 +58,7 @@ class TaskInfo:
     dev_fingerprint: str = ""
     num_dev: int = 0
     test_fingerprint: str = ""
+    batch_tokens: float = 1.0
 
 
 @dataclass(frozen=True)

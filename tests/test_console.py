@@ -15,7 +15,9 @@ from rich.console import Console
 from tiny_encoders import save_tiny_encoder
 from tiny_runs import run_command, write_run_file
 
+from gradts_plugin.planning.books import Training
 from gradts_plugin.planning.plan import Part, Plan
+from gradts_plugin.planning.pricing import Pricing
 from gradts_plugin.records import (
     BatchSize,
     Cost,
@@ -176,6 +178,54 @@ def test_what_is_left_goes_by_the_speed_of_the_phase_and_not_of_those_before(clo
 
     # Two more trials and the final training, of eight instances each, in 4 seconds each.
     assert lines_of(show)[-1] == "trained topic alone: 0.5000, 4 s; 12 s left"
+
+
+def test_time_left_is_within_a_factor_of_two_from_the_first_training_on(clock):
+    """A step takes as long as its tokens, and every training has to be set up."""
+    tokens = {"short": 12.0, "middle": 40.0, "long": 110.0}
+    tasks = [
+        TaskInfo(name, "classification", 1000, "", num_dev=60, batch_tokens=each)
+        for name, each in tokens.items()
+    ]
+    pricing = Pricing({task.name: task for task in tasks}, None)
+    sizes = dict.fromkeys(tokens, BatchSize(8, 1))
+    trainings = [
+        ("short",),
+        ("short", "middle"),
+        ("short", "long"),
+        ("short", "middle", "long"),
+        ("short", "long", "middle"),
+    ]
+    plans = [
+        TrainingPlan(
+            "trial", names, "short", 0, Recipe("", 1, 20 * len(names), 1, sizes, task_steps=steps)
+        )
+        for names in trainings
+        for steps in [dict.fromkeys(names, 20)]
+    ]
+    pieces = [Training(plan.train_tasks, plan.recipe) for plan in plans]
+    told = []
+
+    def show(console):
+        plugin = ProgressPlugin(console)
+        plugin.after_tasks_loaded(tuple(tasks))
+        plugin.expect({"select": pricing.tokens(pieces)})
+        plugin.before_phase("select", len(plans))
+        for plan in plans:
+            clock.now += 1.5
+            for number in range(plan.recipe.max_steps):
+                name = plan.train_tasks[number % len(plan.train_tasks)]
+                clock.now += 8 * tokens[name] / 400
+                plugin.after_train_step(plan, TrainStep(name, number + 1, 1, 0.5))
+            clock.now += 60 * 12 / 400 / 3
+            plugin.after_training(plan, TrainingResult(0.5, {}, (0.5,), 1, 8, 1.0, None))
+            told.append((clock.now, plugin._total_left()))
+
+    lines_of(show)
+    for now, left in told[:-1]:
+        number, unit, *_ = left.split()
+        seconds = float(number) * {"s": 1, "min": 60}[unit]
+        assert 0.5 <= seconds / (told[-1][0] - now) <= 2
 
 
 def test_dev_scores_and_fitted_heads_are_work_too(clock):

@@ -57,7 +57,7 @@ def expect(progress: ProgressPlugin, engine: Engine, *phases: str) -> None:
         unknown = any(part.num_to_do is None for part in parts)
         at_most = any(part.upper_bound for part in parts)
         progress.expect(
-            {phase: work for phase, work in planned.work.items() if phase in phases},
+            {phase: tokens for phase, tokens in planned.tokens.items() if phase in phases},
             bound="≥" if unknown else "≤" if at_most else "",
         )
 

@@ -31,6 +31,7 @@ class Part:
         work: instances that those will train on, counted with repetition; a probed instance
             counts as `PROBE_SHARE`, an encoded or scored one as `FORWARD_SHARE`.
         seconds: estimated time; None where nothing was measured.
+        tokens: as `work`, each instance counted with the tokens that it has in a batch.
     """
 
     phase: str
@@ -42,6 +43,7 @@ class Part:
     num_steps: int
     work: float
     seconds: float | None
+    tokens: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,11 @@ class Plan:
         return any(part.num_to_do is None for part in self.parts)
 
     @property
-    def work(self) -> dict[str, float]:
-        """Phase -> instances to train on, as `Part.work` counts them."""
+    def tokens(self) -> dict[str, float]:
+        """Phase -> tokens to train on, as `Part.tokens` counts them."""
         totals: dict[str, float] = {}
         for part in self.parts:
-            totals[part.phase] = totals.get(part.phase, 0.0) + part.work
+            totals[part.phase] = totals.get(part.phase, 0.0) + part.tokens
         return totals
 
 
@@ -163,6 +165,7 @@ def _parts(found: Forecast, pricing: Pricing) -> list[Part]:
                 upper_bound=to_do > 0 and (differ or at_most or phase in found.made_up),
                 num_steps=pricing.steps(dearest.to_do),
                 work=pricing.work(dearest.to_do),
+                tokens=pricing.tokens(dearest.to_do),
                 seconds=pricing.seconds(dearest.to_do),
             )
         )

@@ -31,6 +31,16 @@ class Pricing:
         """Instances trained on, the shares of all else included."""
         return sum(self._amount(piece, lambda _: 1.0, lambda _: PROBE_SHARE) for piece in pieces)
 
+    def tokens(self, pieces: Iterable[Piece]) -> float:
+        """The same, each instance counted with the tokens that it has in a batch."""
+
+        def step(name: str) -> float:
+            return self._infos[name].batch_tokens
+
+        return sum(
+            self._amount(piece, step, lambda name: PROBE_SHARE * step(name)) for piece in pieces
+        )
+
     def seconds(self, pieces: list[Piece]) -> float | None:
         """The time; None where nothing was measured."""
         rates = self._rates

@@ -49,13 +49,13 @@ class ProgressPlugin:
         self._work_started: float | None = None
         self._has_trained = False  # since the last probe
         self._saw_steps = False  # of a training; those of workers are not seen
-        self._num_dev: dict[str, int] = {}
+        self._tasks: dict[str, TaskInfo] = {}
 
     def expect(self, work: Mapping[str, float], *, bound: str = "") -> None:
         """Says what the run will do, so that the time left can be told.
 
         Args:
-            work: phase -> instances to train on, a probed one counting as `PROBE_SHARE`.
+            work: phase -> tokens to train on, a probed one counting as `PROBE_SHARE`.
             bound: set before the time left: "≤" where the run may do less, "≥" where more.
         """
         self._work, self._bound = {phase: amount for phase, amount in work.items() if amount}, bound
@@ -129,7 +129,7 @@ class ProgressPlugin:
     @hookimpl
     def after_tasks_loaded(self, tasks: tuple[TaskInfo, ...]) -> None:
         """Lists the tasks in plain mode."""
-        self._num_dev = {task.name: task.num_dev for task in tasks}
+        self._tasks = {task.name: task for task in tasks}
         if not self._draws:
             names = ", ".join(f"{task.name} ({task.kind}, {task.num_train})" for task in tasks)
             self.say(f"tasks: {names}")
@@ -138,7 +138,7 @@ class ProgressPlugin:
     def after_train_step(self, plan: TrainingPlan, step: TrainStep) -> None:
         """Moves the bars a little."""
         self._has_trained = self._saw_steps = True
-        self._work_done(plan.recipe.batches[step.task_name].per_step)
+        self._work_done(plan.recipe.batches[step.task_name].per_step, step.task_name)
         share = FINE_TUNING_SHARE if plan.purpose == "fine-tuning" else 1.0
         what = plan.primary_task
         if len(plan.train_tasks) > 1:
@@ -161,12 +161,13 @@ class ProgressPlugin:
     def after_training(self, plan: TrainingPlan, result: TrainingResult) -> None:
         """Counts the scoring of dev sets; reports a fine-tuning in plain mode."""
         if not self._saw_steps:
-            self._work_done(result.num_examples)
+            self._work_done(result.num_examples, plan.primary_task)
         self._has_trained, self._saw_steps = True, False
-        num_dev = self._num_dev.get(plan.primary_task, 0)
+        primary = self._tasks.get(plan.primary_task)
+        num_dev = 0 if primary is None else primary.num_dev
         if plan.purpose == "fine-tuning":
             num_dev = min(num_dev, QUICK_DEV)
-        self._work_done(FORWARD_SHARE * num_dev * len(result.history))
+        self._work_done(FORWARD_SHARE * num_dev * len(result.history), plan.primary_task)
         if not self._draws and plan.purpose == "fine-tuning":
             self.say(
                 f"fine-tuned {plan.primary_task} (seed {plan.seed}): {result.num_steps} steps, "
@@ -181,7 +182,7 @@ class ProgressPlugin:
         if not reused:
             # Without a fine-tuning, a head was fitted to the encoder's outputs.
             fitted = 0.0 if self._has_trained else FORWARD_SHARE
-            self._work_done((PROBE_SHARE + fitted) * num_instances)
+            self._work_done((PROBE_SHARE + fitted) * num_instances, task_name)
         self._has_trained = False
         source = " (stored)" if reused else ""
         self._unit_done(f"probed {task_name} (seed {seed}): {num_instances} instances{source}")
@@ -212,7 +213,9 @@ class ProgressPlugin:
         left = self._total_left()
         self.say(f"{line}; {left}" if left else line)
 
-    def _work_done(self, amount: float) -> None:
+    def _work_done(self, num_instances: float, task_name: str) -> None:
+        task = self._tasks.get(task_name)
+        amount = num_instances * (1.0 if task is None else task.batch_tokens)
         self._done[self._phase] = self._done.get(self._phase, 0.0) + amount
 
     def _show(self, share: float, what: str) -> None:

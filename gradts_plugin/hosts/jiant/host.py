@@ -93,7 +93,7 @@ class JiantHost:
         used = {*self._config["task_run_config"]["train_task_list"], *further_tasks}
         caches = self._config["task_cache_config_dict"]
         self._infos = tuple(
-            describe_task(task, caches.get(name, {}))
+            describe_task(task, caches.get(name, {}), trimmed=switches.trim_batches)
             for name, task in self._tasks.items()
             if name in used
         )

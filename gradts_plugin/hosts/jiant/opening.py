@@ -22,6 +22,7 @@ from gradts_plugin.hosts.jiant.preparing.prepare import (
     prepare_task,
     unprepared,
 )
+from gradts_plugin.hosts.jiant.preparing.sharing import SharedCaches
 from gradts_plugin.hosts.jiant.preparing.task_values import read_task_configs
 from gradts_plugin.hosts.jiant.rehearsal import rehearse, rehearse_setup
 from gradts_plugin.hosts.jiant.tasks.attaching import attach
@@ -68,7 +69,8 @@ class JiantOpening:
 
     def prepare_task(self, task_name: str, *, log_file: Path) -> None:
         """Tokenises and caches a task."""
-        prepare_task(task_name, self._tasks[task_name], self._run_file, log_file)
+        shared = SharedCaches.of(self._run_file)
+        prepare_task(task_name, self._tasks[task_name], self._run_file, log_file, shared)
 
     def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> JiantHost:
         """Exports the encoder, tokenises and caches the tasks, and writes a container config."""
@@ -82,6 +84,7 @@ class JiantOpening:
             hook=self._hook,
             log_file=log_file,
             made_now=vars(self).get("unprepared_tasks", ()),  # where workers were asked for them
+            shared=SharedCaches.of(run_file, takes=prepared_in is None),  # a plan writes nothing
         )
         return open_host(
             config, arguments, run_file, self._hook, work_dir=run_file.output_dir, log_file=log_file

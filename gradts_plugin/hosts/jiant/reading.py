@@ -15,12 +15,13 @@ from gradts_plugin.records import TaskInfo
 from gradts_plugin.tasks.spans import span_tags
 
 
-def describe_task(task: Any, caches: Mapping[str, str]) -> TaskInfo:
+def describe_task(task: Any, caches: Mapping[str, str], *, trimmed: bool = True) -> TaskInfo:
     """A task's sizes and fingerprints.
 
     Args:
         task: jiant's task.
         caches: phase -> folder, from the container config.
+        trimmed: whether batches are trimmed to their longest row.
 
     Raises:
         DataError: a cache is missing, or the training split is empty.
@@ -46,7 +47,18 @@ def describe_task(task: Any, caches: Mapping[str, str]) -> TaskInfo:
             hash_cache(caches["val"], caches["val_labels"]), _metric_of(task)
         ),
         test_fingerprint=hash_cache(caches["test"], caches["test_labels"]) if has_test else "",
+        batch_tokens=_batch_tokens(train_cache, trimmed=trimmed),
     )
+
+
+def _batch_tokens(cache: Any, *, trimmed: bool) -> float:
+    """Tokens of an instance in a batch of 32, whose longest row is about the longest of 33."""
+    try:
+        masks = [np.atleast_2d(row["data_row"].input_mask) for row in cache.load_chunk(0)]
+        lengths = [mask.sum(axis=1).max() if trimmed else mask.shape[1] for mask in masks]
+        return float(np.quantile(lengths, 32 / 33) * len(masks[0]))
+    except Exception:  # other rows, or damaged ones, which is told where they are read to be used
+        return 1.0
 
 
 def read_texts(cache: Any, example_ids: Sequence[int], encoder: str) -> dict[int, str]:

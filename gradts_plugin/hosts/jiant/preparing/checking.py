@@ -9,6 +9,7 @@ from typing import Any
 
 from gradts_plugin.errors import DataError, GradTSError, nearest
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.preparing.sharing import SharedCaches
 from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
 from gradts_plugin.hosts.jiant.preparing.tokenising import (
     cache_folder,
@@ -47,12 +48,14 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sam
         ConfigError, DataError: a task cannot be made or its data cannot be read.
     """
     samples: list[Sample] = []
+    shared = SharedCaches.of(run_file)
     for name, values in configs.items():
         explained = task_configs.is_custom(values)
         for path in (values.get("paths") or {}).values() if not explained else ():
             if isinstance(path, str) and Path(path).exists() and is_special(Path(path)):
                 raise DataError(f"task {name!r}: {no_file(Path(path))}")
-        if not is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model)):
+        identity = cache_identity(values, run_file.model)
+        if not (is_prepared(cache_folder(run_file, name), identity) or shared.holds(identity)):
             task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
             examples = _check_split(task, "train", explained=explained)
             samples.append((task, examples))
@@ -60,7 +63,8 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sam
         if not (run_file.score_test and name in run_file.scored_tasks and has_test_file(values)):
             continue
         as_dev, folder = test_as_dev(values), test_cache_folder(run_file.output_dir, name)
-        if not is_prepared(folder, cache_identity(as_dev, run_file.model)):
+        identity = cache_identity(as_dev, run_file.model)
+        if not (is_prepared(folder, identity) or shared.holds(identity)):
             task = retrieval.create_task_from_config(copy.deepcopy(as_dev), base_path=".")
             _check_split(task, "val", explained=explained)
     return samples

@@ -10,6 +10,7 @@ from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.container import ContainerConfig
 from gradts_plugin.hosts.jiant.preparing.export import encoder_folder, export_encoder
+from gradts_plugin.hosts.jiant.preparing.sharing import SharedCaches
 from gradts_plugin.hosts.jiant.preparing.tokenising import (
     cache_folder,
     cache_identity,
@@ -38,6 +39,7 @@ def prepare(
     encoder: str,
     hook: Any,
     log_file: Path,
+    shared: SharedCaches,
     made_now: Collection[str] = (),
 ) -> tuple[ContainerConfig, HostArguments]:
     """Does all of jiant's preparation for a run file; what is already there and fits is kept.
@@ -48,6 +50,7 @@ def prepare(
         encoder: from `check_encoder`.
         hook: the hooks.
         log_file: where jiant's output goes.
+        shared: where other runs may have left the same caches.
         made_now: tasks that this run prepared already.
 
     Returns:
@@ -63,7 +66,7 @@ def prepare(
     paths: dict[str, str] = {}
     for name, values in configs.items():
         hook.before_task_prepared(task_name=name)
-        reused, caches[name] = prepare_task(name, values, run_file, log_file)
+        reused, caches[name] = prepare_task(name, values, run_file, log_file, shared)
         reused = reused and name not in made_now
         sizes[name] = {
             phase: len(caching.ChunkedFilesDataCache(caches[name][phase]))
@@ -77,7 +80,7 @@ def prepare(
 
 
 def prepare_task(
-    name: str, values: TaskValues, run_file: RunFile, log_file: Path
+    name: str, values: TaskValues, run_file: RunFile, log_file: Path, shared: SharedCaches
 ) -> tuple[bool, dict[str, str]]:
     """Tokenises and caches a task, and where its test scores are asked for also its test split.
 
@@ -86,11 +89,11 @@ def prepare_task(
     """
     config_path, folder = _config_path(run_file, name), cache_folder(run_file, name)
     write_json_atomic(config_path, values)
-    reused = tokenise(config_path, values, folder, run_file.model, log_file)
+    reused = tokenise(config_path, values, folder, run_file.model, log_file, shared)
     caches = {phase: str(folder / phase) for phase in ("train", "val", "val_labels")}
     if run_file.score_test and name in run_file.scored_tasks:
         output_dir = run_file.output_dir.absolute()
-        caches |= tokenise_test(values, output_dir, run_file.model, log_file)
+        caches |= tokenise_test(values, output_dir, run_file.model, log_file, shared)
     return reused, caches
 
 
@@ -100,10 +103,12 @@ def _config_path(run_file: RunFile, name: str) -> Path:
 
 def unprepared(run_file: RunFile, configs: Mapping[str, TaskValues]) -> tuple[str, ...]:
     """The tasks that `prepare_task` would tokenise."""
+    shared = SharedCaches.of(run_file)
+    identities = {name: cache_identity(values, run_file.model) for name, values in configs.items()}
     return tuple(
         name
-        for name, values in configs.items()
-        if not is_prepared(cache_folder(run_file, name), cache_identity(values, run_file.model))
+        for name, identity in identities.items()
+        if not (is_prepared(cache_folder(run_file, name), identity) or shared.holds(identity))
     )
 
 

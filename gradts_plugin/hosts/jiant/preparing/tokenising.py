@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gradts_plugin.errors import DataError, GradTSError
 from gradts_plugin.hosts.jiant.compat import apply_mends
+from gradts_plugin.hosts.jiant.preparing.sharing import SharedCaches
 from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_as_dev
 from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.saving import refusals_told
@@ -35,14 +36,26 @@ def tokenise(
     folder: Path,
     model: ModelSettings,
     log_file: Path,
+    shared: SharedCaches | None = None,
 ) -> bool:
-    """Tokenises and caches a task with jiant's own script; True where that was done before."""
+    """Tokenises and caches a task with jiant's own script; True where that was done before.
+
+    Args:
+        config_path: of the task, for jiant.
+        values: what stands in it.
+        folder: where the caches go.
+        model: the encoder.
+        log_file: where jiant's output goes.
+        shared: where other runs may have left the same caches.
+    """
     identity = cache_identity(values, model)
-    if is_prepared(folder, identity):
+    if is_prepared(folder, identity) or (shared is not None and shared.give(identity, folder)):
         return True
     with folder_in_the_making(folder.parent) as partial:
         _tokenise(config_path, values, partial, model, log_file)
         publish_made(partial, folder, identity)
+    if shared is not None:
+        shared.take(identity, folder)
     return False
 
 
@@ -77,7 +90,11 @@ def _tokenise(
 
 
 def tokenise_test(
-    values: TaskValues, output_dir: Path, model: ModelSettings, log_file: Path
+    values: TaskValues,
+    output_dir: Path,
+    model: ModelSettings,
+    log_file: Path,
+    shared: SharedCaches | None = None,
 ) -> dict[str, str]:
     """Caches a task's test split, if any, like a dev split: jiant itself leaves its labels out."""
     name = values["name"]
@@ -87,7 +104,7 @@ def tokenise_test(
     config_path = output_dir / "task_configs" / "test" / f"{name}.json"
     write_json_atomic(config_path, as_dev)
     folder = test_cache_folder(output_dir, name)
-    tokenise(config_path, as_dev, folder, model, log_file)
+    tokenise(config_path, as_dev, folder, model, log_file, shared)
     return {"test": str(folder / "val"), "test_labels": str(folder / "val_labels")}
 
 

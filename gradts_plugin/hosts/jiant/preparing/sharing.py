@@ -1,0 +1,79 @@
+"""Caches of tokenised rows, shared by the runs of a store."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.settings.run_file import RunFile
+from gradts_plugin.stores.checksums import MARKER, made_from, publish_made
+from gradts_plugin.stores.files import folder_in_the_making
+from gradts_plugin.stores.keys import digest_of
+
+
+@dataclass(frozen=True)
+class SharedCaches:
+    """A folder of caches by what they were made from.
+
+    Files are linked, so that they fill the disk once, and stay in one place whatever is removed in
+    the other; nobody changes a cache in place.
+
+    Attributes:
+        root: the folder, in a store; it need not exist.
+        takes: False where nothing may be written there.
+    """
+
+    root: Path
+    takes: bool = True
+
+    @classmethod
+    def of(cls, run_file: RunFile, *, takes: bool = True) -> SharedCaches:
+        """Those in the store of a run."""
+        store = run_file.store or run_file.output_dir / "store"
+        return cls(store.absolute() / "tokenised", takes)
+
+    def holds(self, identity: JsonObject) -> bool:
+        """Whether whole caches that were made from just this are there."""
+        return bool(made_from(self._folder(identity)) == json.loads(json.dumps(identity)))
+
+    def give(self, identity: JsonObject, folder: Path) -> bool:
+        """Puts caches into another folder; False where there are none, or no whole ones."""
+        if not self.holds(identity):
+            return False
+        with suppress(OSError), folder_in_the_making(folder.parent) as partial:
+            _link_all(self._folder(identity), partial, or_copy=True)
+            publish_made(partial, folder, identity)
+            return True
+        return False  # somebody removes them just now: they are made anew
+
+    def take(self, identity: JsonObject, folder: Path) -> None:
+        """Keeps caches of another folder; where the disk knows no links, it keeps none."""
+        if not self.takes or self.holds(identity):
+            return
+        with suppress(OSError), folder_in_the_making(self.root) as partial:
+            _link_all(folder, partial, or_copy=False)
+            publish_made(partial, self._folder(identity), identity)
+
+    def _folder(self, identity: JsonObject) -> Path:
+        return self.root / digest_of(identity)
+
+
+def _link_all(source: Path, folder: Path, *, or_copy: bool) -> None:
+    """Links the files below a folder into another one, but for its mark."""
+    for path in source.rglob("*"):
+        place = folder / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+        elif path.name != MARKER:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, place)
+            except OSError:  # another disk, or one that knows no links
+                if not or_copy:
+                    raise
+                shutil.copyfile(path, place)
