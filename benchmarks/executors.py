@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import small_ray
 from provenance import markdown_table, provenance, write_results
 
 from gradts_plugin.engine.engine import Engine
@@ -61,11 +62,8 @@ def opened(kind: str, workers: int, seconds: float) -> Iterator[Engine]:
     """A run whose trainings sleep."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         if kind == "ray":
-            import ray
-
-            small = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-            ray.init(address="local", num_cpus=workers, log_to_driver=False, **small)
-            stack.callback(ray.shutdown)
+            small_ray.start(workers)
+            stack.callback(small_ray.stop)
         values = {
             "host": "fake",
             "model": {"name_or_path": "fake"},

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import small_ray
 from provenance import markdown_table, provenance, write_results
 
 from gradts_plugin import run
@@ -53,8 +54,8 @@ TASKS = (
 #: What is killed -> who works.
 KINDS = {
     "a process": {"kind": "processes", "jobs": 2, "threads": 1},
-    "a worker of Ray": {"kind": "ray", "jobs": 4},
-    "a raylet": {"kind": "ray", "jobs": 4},
+    "a worker of Ray": {"kind": "ray", "jobs": 2},
+    "a raylet": {"kind": "ray", "jobs": 2},
 }
 
 
@@ -160,32 +161,29 @@ def _titles() -> Iterator[tuple[int, str]]:
 def add_node(address: str) -> None:
     """A node of a simulated cluster."""
     ray = Path(sys.executable).with_name("ray")
-    small = ["--num-cpus", "2", "--object-store-memory", str(80 * 2**20)]
+    small = ["--num-cpus", "1", "--object-store-memory", str(80 * 2**20)]
     command = [str(ray), "start", "--address", address, *small]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(5):  # on a busy machine it does not always start in time
+        done = subprocess.run(command, check=False, capture_output=True)
+        if not done.returncode:
+            return
+    raise RuntimeError(done.stderr.decode())
 
 
 @contextlib.contextmanager
-def with_cluster(what: str) -> Iterator[str]:
-    """The address of a Ray of a head, which makes nothing, and two nodes; empty without a Ray."""
-    if KINDS[what]["kind"] != "ray":
-        yield ""
-        return
-    import ray
-
-    small = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-    found = ray.init(address="local", num_cpus=0, log_to_driver=False, **small)
-    address = found["gcs_address"]
+def with_cluster() -> Iterator[str]:
+    """The address of a Ray of a head, which makes nothing, and two nodes."""
+    found = small_ray.start(0)
     before = set(_titles())
     try:
-        add_node(address)
-        add_node(address)
-        yield address
+        add_node(found["gcs_address"])
+        add_node(found["gcs_address"])
+        yield found["gcs_address"]
     finally:
         for number, title in set(_titles()) - before:
             if "raylet/raylet" in title:
                 _kill([number])
-        ray.shutdown()
+        small_ray.stop()
 
 
 def killing(
@@ -222,38 +220,41 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    source, kills = provenance(), (kill_process, kill_ray_worker, kill_raylet)
+    source = provenance()
+    kills = dict(zip(KINDS, (kill_process, kill_ray_worker, kill_raylet), strict=True))
     results: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, with_cluster() as address:
         expected = answer_of(ran(Path(folder) / "alone", None))
-        fifth = arguments.runs // 5  # processes are slow to start
-        shares = [arguments.runs - 4 * fifth, 2 * fifth, 2 * fifth]
-        for what, kill, number in zip(KINDS, kills, shares, strict=True):
-            with with_cluster(what) as address:
-                for seed in range(number):
-                    random.seed(f"{what} {seed}")
-                    after = sorted(random.choices(range(12), k=arguments.kills))
-                    here = Path(folder) / what / str(seed)
-                    stop = killing(kill, address, here / "notes", after)
-                    started = time.perf_counter()
-                    try:
-                        found = answer_of(ran(here, KINDS[what]))
-                        ended = "same" if found == expected else "another answer"
-                    except Exception as error:
-                        ended = f"{type(error).__name__}: {error}"
-                    notes = Counter(path.name.split("+")[0] for path in here.glob("notes/*"))
-                    results.append(
-                        {
-                            "killed": what,
-                            "seed": seed,
-                            "kills": stop(),
-                            "ended": ended,
-                            "seconds": round(time.perf_counter() - started, 1),
-                            "trainings": len(notes),
-                            "again": sum(notes.values()) - len(notes),
-                        }
-                    )
-                    print(results[-1], flush=True)
+        for number in range(arguments.runs):
+            what = list(KINDS)[number % len(KINDS)]
+            random.seed(number)
+            after = sorted(random.choices(range(12), k=arguments.kills))
+            here = Path(folder) / str(number)
+            stop = killing(kills[what], address, here / "notes", after)
+            started = time.perf_counter()
+            try:
+                found = answer_of(ran(here, KINDS[what]))
+                ended = "same" if found == expected else "another answer"
+            except Exception as error:
+                ended = f"{type(error).__name__}: {error}"
+            notes = Counter(path.name.split("+")[0] for path in here.glob("notes/*"))
+            results.append(
+                {
+                    "killed": what,
+                    "run": number,
+                    "kills": stop(),
+                    "ended": ended,
+                    "seconds": round(time.perf_counter() - started, 1),
+                    "trainings": len(notes),
+                    "again": sum(notes.values()) - len(notes),
+                }
+            )
+            print(results[-1], flush=True)
+            write(arguments.output, source, results)
+
+
+def write(folder: Path, source: Any, results: list[dict[str, Any]]) -> None:
+    """What is known so far."""
     rows = []
     for what in KINDS:
         own = [found for found in results if found["killed"] == what]
@@ -267,10 +268,10 @@ def main() -> None:
                 sum(found["again"] for found in own),
             )
         )
-    explained = __doc__.partition("--kills 2")[2].strip()
+    explained = (__doc__ or "").partition("--kills 2")[2].strip()
     table = markdown_table(("killed", "runs", "kills", "same", "trainings", "again"), rows)
     write_results(
-        arguments.output,
+        folder,
         "kills",
         source=source,
         results=results,
