@@ -173,12 +173,12 @@ def add_node(address: str) -> None:
 @contextlib.contextmanager
 def with_cluster() -> Iterator[str]:
     """The address of a Ray of a head, which makes nothing, and two nodes."""
-    found = small_ray.start(0)
+    address = small_ray.start(0).address_info["gcs_address"]
     before = set(_titles())
     try:
-        add_node(found["gcs_address"])
-        add_node(found["gcs_address"])
-        yield found["gcs_address"]
+        add_node(address)
+        add_node(address)
+        yield address
     finally:
         for number, title in set(_titles()) - before:
             if "raylet/raylet" in title:
