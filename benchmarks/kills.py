@@ -17,13 +17,11 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +119,7 @@ def kill_process(_: str) -> bool:
 
 def kill_ray_worker(_: str) -> bool:
     """Kills a worker of Ray's."""
-    return _kill([number for number, title in _titles() if title.startswith("ray::_work")])
+    return _kill([number for number, title in small_ray.titles() if title.startswith("ray::_work")])
 
 
 def kill_raylet(address: str) -> bool:
@@ -135,12 +133,12 @@ def kill_raylet(address: str) -> bool:
     ]
     titles = [
         number
-        for number, title in _titles()
+        for number, title in small_ray.titles()
         if "raylet/raylet" in title and any(name in title for name in sockets)
     ]
     killed = _kill(titles)
     if killed:
-        add_node(address)
+        small_ray.add_node(address, 1)
     return killed
 
 
@@ -149,41 +147,6 @@ def _kill(numbers: list[int]) -> bool:
         with contextlib.suppress(ProcessLookupError):
             os.kill(random.choice(numbers), signal.SIGKILL)
     return bool(numbers)
-
-
-def _titles() -> Iterator[tuple[int, str]]:
-    for path in Path("/proc").iterdir():
-        if path.name.isdecimal():
-            with contextlib.suppress(OSError):
-                yield int(path.name), (path / "cmdline").read_text(errors="replace")
-
-
-def add_node(address: str) -> None:
-    """A node of a simulated cluster."""
-    ray = Path(sys.executable).with_name("ray")
-    small = ["--num-cpus", "1", "--object-store-memory", str(80 * 2**20)]
-    command = [str(ray), "start", "--address", address, *small]
-    for _ in range(5):  # on a busy machine it does not always start in time
-        done = subprocess.run(command, check=False, capture_output=True)
-        if not done.returncode:
-            return
-    raise RuntimeError(done.stderr.decode())
-
-
-@contextlib.contextmanager
-def with_cluster() -> Iterator[str]:
-    """The address of a Ray of a head, which makes nothing, and two nodes."""
-    address = small_ray.start(0).address_info["gcs_address"]
-    before = set(_titles())
-    try:
-        add_node(address)
-        add_node(address)
-        yield address
-    finally:
-        for number, title in set(_titles()) - before:
-            if "raylet/raylet" in title:
-                _kill([number])
-        small_ray.stop()
 
 
 def killing(
@@ -223,7 +186,7 @@ def main() -> None:
     source = provenance()
     kills = dict(zip(KINDS, (kill_process, kill_ray_worker, kill_raylet), strict=True))
     results: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder, with_cluster() as address:
+    with tempfile.TemporaryDirectory() as folder, small_ray.started(0, 1, 1) as address:
         expected = answer_of(ran(Path(folder) / "alone", None))
         for number in range(arguments.runs):
             what = list(KINDS)[number % len(KINDS)]
