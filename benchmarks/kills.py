@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import multiprocessing
 import os
 import random
@@ -185,10 +186,11 @@ def main() -> None:
     arguments = parser.parse_args()
     source = provenance()
     kills = dict(zip(KINDS, (kill_process, kill_ray_worker, kill_raylet), strict=True))
-    results: list[dict[str, Any]] = []
+    results = earlier(arguments.output)
+    done = {found["run"] for found in results}
     with tempfile.TemporaryDirectory() as folder, small_ray.started(0, 1, 1) as address:
         expected = answer_of(ran(Path(folder) / "alone", None))
-        for number in range(arguments.runs):
+        for number in sorted(set(range(arguments.runs)) - done):
             what = list(KINDS)[number % len(KINDS)]
             random.seed(number)
             after = sorted(random.choices(range(12), k=arguments.kills))
@@ -214,6 +216,13 @@ def main() -> None:
             )
             print(results[-1], flush=True)
             write(arguments.output, source, results)
+
+
+def earlier(folder: Path) -> list[dict[str, Any]]:
+    """The runs that are known already."""
+    path = folder / "kills.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())["results"] if path.exists() else []
+    return found
 
 
 def write(folder: Path, source: Any, results: list[dict[str, Any]]) -> None:

@@ -37,17 +37,16 @@ def started(*cpus: int) -> Iterator[str]:
             if tried == _TRIES:
                 raise
     address = joined.address_info["gcs_address"]
-    before = set(titles())
     try:
         for each in others:
             add_node(address, each)
         yield address
     finally:
-        for number, title in set(titles()) - before:
-            if "raylet/raylet" in title:
+        ray.shutdown()
+        for number, title in titles():
+            if "raylet/raylet" in title and f"--gcs-address={address}" in title:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
-        ray.shutdown()
 
 
 def add_node(address: str, cpus: int) -> None:
