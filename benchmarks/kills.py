@@ -182,16 +182,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--killed", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     source = provenance()
     kills = dict(zip(KINDS, (kill_process, kill_ray_worker, kill_raylet), strict=True))
     results = earlier(arguments.output)
     done = {found["run"] for found in results}
-    with tempfile.TemporaryDirectory() as folder, small_ray.started(0, 1, 1) as address:
+    nodes = [0, 1, 1] if any(KINDS[what]["kind"] == "ray" for what in arguments.killed) else []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        small_ray.started(*nodes) if nodes else contextlib.nullcontext("") as address,
+    ):
         expected = answer_of(ran(Path(folder) / "alone", None))
         for number in sorted(set(range(arguments.runs)) - done):
             what = list(KINDS)[number % len(KINDS)]
+            if what not in arguments.killed:
+                continue
             random.seed(number)
             after = sorted(random.choices(range(12), k=arguments.kills))
             here = Path(folder) / str(number)
