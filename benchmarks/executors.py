@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import small_ray
 from provenance import markdown_table, provenance, write_results
 
 from gradts_plugin.engine.engine import Engine
@@ -34,7 +35,13 @@ from gradts_plugin.workers.making import executor_of
 
 TASKS = (FakeTask("goal", topic="goal"), FakeTask("related", topic="goal"))
 
-KINDS = ("local", "processes", "ray")
+KINDS = ("local", "processes", "ray", "ray, two nodes")
+
+#: Kind -> the cores of each node; with two of them the one of this process makes nothing.
+NODES = {
+    "ray": lambda workers: [workers],
+    "ray, two nodes": lambda workers: [0, workers // 2, workers - workers // 2],
+}
 
 #: The share of a job that its overhead may be.
 SMALL = 0.05
@@ -60,12 +67,8 @@ class SleepingHost(FakeHost):
 def opened(kind: str, workers: int, seconds: float) -> Iterator[Engine]:
     """A run whose trainings sleep."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        if kind == "ray":
-            import ray
-
-            small = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-            ray.init(address="local", num_cpus=workers, log_to_driver=False, **small)
-            stack.callback(ray.shutdown)
+        if kind in NODES:
+            stack.enter_context(small_ray.started(*NODES[kind](workers)))
         values = {
             "host": "fake",
             "model": {"name_or_path": "fake"},
@@ -73,7 +76,7 @@ def opened(kind: str, workers: int, seconds: float) -> Iterator[Engine]:
             "primary_task": "goal",
             "output_dir": Path(folder) / "out",
             "training": {"max_steps": 1, "exposure": "total"},
-            "executor": {"kind": kind, "jobs": workers, "threads": 1},
+            "executor": {"kind": kind.partition(",")[0], "jobs": workers, "threads": 1},
         }
         run_file = parse_settings(RunFile, values, where="benchmark")
         plugin = FakeHostPlugin(SleepingHost(TASKS, seconds=seconds))

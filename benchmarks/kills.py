@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import small_ray
 from provenance import markdown_table, provenance, write_results
 
 from gradts_plugin import run
@@ -53,8 +53,8 @@ TASKS = (
 #: What is killed -> who works.
 KINDS = {
     "a process": {"kind": "processes", "jobs": 2, "threads": 1},
-    "a worker of Ray": {"kind": "ray", "jobs": 4},
-    "a raylet": {"kind": "ray", "jobs": 4},
+    "a worker of Ray": {"kind": "ray", "jobs": 2},
+    "a raylet": {"kind": "ray", "jobs": 2},
 }
 
 
@@ -120,7 +120,7 @@ def kill_process(_: str) -> bool:
 
 def kill_ray_worker(_: str) -> bool:
     """Kills a worker of Ray's."""
-    return _kill([number for number, title in _titles() if title.startswith("ray::_work")])
+    return _kill([number for number, title in small_ray.titles() if title.startswith("ray::_work")])
 
 
 def kill_raylet(address: str) -> bool:
@@ -134,12 +134,12 @@ def kill_raylet(address: str) -> bool:
     ]
     titles = [
         number
-        for number, title in _titles()
+        for number, title in small_ray.titles()
         if "raylet/raylet" in title and any(name in title for name in sockets)
     ]
     killed = _kill(titles)
     if killed:
-        add_node(address)
+        small_ray.add_node(address, 1)
     return killed
 
 
@@ -148,44 +148,6 @@ def _kill(numbers: list[int]) -> bool:
         with contextlib.suppress(ProcessLookupError):
             os.kill(random.choice(numbers), signal.SIGKILL)
     return bool(numbers)
-
-
-def _titles() -> Iterator[tuple[int, str]]:
-    for path in Path("/proc").iterdir():
-        if path.name.isdecimal():
-            with contextlib.suppress(OSError):
-                yield int(path.name), (path / "cmdline").read_text(errors="replace")
-
-
-def add_node(address: str) -> None:
-    """A node of a simulated cluster."""
-    ray = Path(sys.executable).with_name("ray")
-    small = ["--num-cpus", "2", "--object-store-memory", str(80 * 2**20)]
-    command = [str(ray), "start", "--address", address, *small]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-@contextlib.contextmanager
-def with_cluster(what: str) -> Iterator[str]:
-    """The address of a Ray of a head, which makes nothing, and two nodes; empty without a Ray."""
-    if KINDS[what]["kind"] != "ray":
-        yield ""
-        return
-    import ray
-
-    small = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-    found = ray.init(address="local", num_cpus=0, log_to_driver=False, **small)
-    address = found["gcs_address"]
-    before = set(_titles())
-    try:
-        add_node(address)
-        add_node(address)
-        yield address
-    finally:
-        for number, title in set(_titles()) - before:
-            if "raylet/raylet" in title:
-                _kill([number])
-        ray.shutdown()
 
 
 def killing(
@@ -220,40 +182,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--killed", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    source, kills = provenance(), (kill_process, kill_ray_worker, kill_raylet)
-    results: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    source = provenance()
+    kills = dict(zip(KINDS, (kill_process, kill_ray_worker, kill_raylet), strict=True))
+    results = earlier(arguments.output)
+    done = {found["run"] for found in results}
+    nodes = [0, 1, 1] if any(KINDS[what]["kind"] == "ray" for what in arguments.killed) else []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        small_ray.started(*nodes) if nodes else contextlib.nullcontext("") as address,
+    ):
         expected = answer_of(ran(Path(folder) / "alone", None))
-        fifth = arguments.runs // 5  # processes are slow to start
-        shares = [arguments.runs - 4 * fifth, 2 * fifth, 2 * fifth]
-        for what, kill, number in zip(KINDS, kills, shares, strict=True):
-            with with_cluster(what) as address:
-                for seed in range(number):
-                    random.seed(f"{what} {seed}")
-                    after = sorted(random.choices(range(12), k=arguments.kills))
-                    here = Path(folder) / what / str(seed)
-                    stop = killing(kill, address, here / "notes", after)
-                    started = time.perf_counter()
-                    try:
-                        found = answer_of(ran(here, KINDS[what]))
-                        ended = "same" if found == expected else "another answer"
-                    except Exception as error:
-                        ended = f"{type(error).__name__}: {error}"
-                    notes = Counter(path.name.split("+")[0] for path in here.glob("notes/*"))
-                    results.append(
-                        {
-                            "killed": what,
-                            "seed": seed,
-                            "kills": stop(),
-                            "ended": ended,
-                            "seconds": round(time.perf_counter() - started, 1),
-                            "trainings": len(notes),
-                            "again": sum(notes.values()) - len(notes),
-                        }
-                    )
-                    print(results[-1], flush=True)
+        for number in sorted(set(range(arguments.runs)) - done):
+            what = list(KINDS)[number % len(KINDS)]
+            if what not in arguments.killed:
+                continue
+            random.seed(number)
+            after = sorted(random.choices(range(12), k=arguments.kills))
+            here = Path(folder) / str(number)
+            stop = killing(kills[what], address, here / "notes", after)
+            started = time.perf_counter()
+            try:
+                found = answer_of(ran(here, KINDS[what]))
+                ended = "same" if found == expected else "another answer"
+            except Exception as error:
+                ended = f"{type(error).__name__}: {error}"
+            notes = Counter(path.name.split("+")[0] for path in here.glob("notes/*"))
+            results.append(
+                {
+                    "killed": what,
+                    "run": number,
+                    "kills": stop(),
+                    "ended": ended,
+                    "seconds": round(time.perf_counter() - started, 1),
+                    "trainings": len(notes),
+                    "again": sum(notes.values()) - len(notes),
+                }
+            )
+            print(results[-1], flush=True)
+            write(arguments.output, source, results)
+
+
+def earlier(folder: Path) -> list[dict[str, Any]]:
+    """The runs that are known already."""
+    path = folder / "kills.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())["results"] if path.exists() else []
+    return found
+
+
+def write(folder: Path, source: Any, results: list[dict[str, Any]]) -> None:
+    """What is known so far."""
     rows = []
     for what in KINDS:
         own = [found for found in results if found["killed"] == what]
@@ -267,10 +247,10 @@ def main() -> None:
                 sum(found["again"] for found in own),
             )
         )
-    explained = __doc__.partition("--kills 2")[2].strip()
+    explained = (__doc__ or "").partition("--kills 2")[2].strip()
     table = markdown_table(("killed", "runs", "kills", "same", "trainings", "again"), rows)
     write_results(
-        arguments.output,
+        folder,
         "kills",
         source=source,
         results=results,

@@ -206,7 +206,8 @@ def _connect(ray: Any, address: str) -> None:
             configure_logging=False,
             **(own if address == "local" else {}),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a start that takes too long has no class of its own
+        ray.shutdown()
         raise ConfigError(
             f"executor.address: no Ray cluster can be joined at {given!r}: {_last_line(error)}; "
             f"{hint}"

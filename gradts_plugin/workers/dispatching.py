@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -108,7 +109,11 @@ class Dispatcher(Generic[HandleT]):
         try:
             for place in range(len(jobs)):
                 while place not in answers:
-                    while waiting and len(running) < self.num_workers and not _failed(answers):
+                    while (
+                        waiting
+                        and len(running) < self.num_workers
+                        and waiting[0] < _first_failure(answers)
+                    ):
                         number = heapq.heappop(waiting)
                         log_file = self._log_of(jobs[number])
                         running[self.crew.give(jobs[number], log_file)] = number, log_file
@@ -138,8 +143,10 @@ class Dispatcher(Generic[HandleT]):
         return log_of(self._start.run_file.output_dir, self._num_logs, job)
 
 
-def _failed(answers: dict[int, Answer]) -> bool:
-    return any(isinstance(answer, Failure) for answer in answers.values())
+def _first_failure(answers: dict[int, Answer]) -> float:
+    """The first job that failed for its own reason; infinity where none did."""
+    failed = [number for number, answer in answers.items() if isinstance(answer, Failure)]
+    return min(failed, default=math.inf)
 
 
 def _counted(answer: Answer) -> Counters:
