@@ -48,11 +48,14 @@ RESULTS = Path(__file__).parent / "results"
 #: Seconds of a probe and of a training, as with an encoder of base size on one GPU.
 PROBE_SECONDS, TRAINING_SECONDS = 30.0, 300.0
 
+#: Numbers of workers.
+WORKERS = (1, 10, 100, 1000)
+
 METHODS: dict[str, Any] = {
     "thres": "thres",
-    "trial": "trial",
     "designed, budget 200": {"name": "designed", "budget": 200},
     "race, budget 200": {"name": "race", "budget": 200},
+    "trial": "trial",
 }
 
 
@@ -144,7 +147,7 @@ def measure_stores(source: dict[str, Any], seconds: float) -> None:
                     root = Path(folder)
                     record(root, "all-0")
                     barrier = shared.Barrier(writers)
-                    with multiprocessing.get_context("spawn").Pool(writers) as pool:
+                    with multiprocessing.get_context("fork").Pool(writers) as pool:
                         given = [(root, work, seconds, barrier)] * writers
                         done = pool.starmap(write, given, chunksize=1)
                 found.setdefault(work.__name__, {})[str(writers)] = round(sum(done) / seconds, 1)
@@ -170,18 +173,15 @@ def measure_stores(source: dict[str, Any], seconds: float) -> None:
 
 @dataclass
 class Clock:
-    """CPU time of the coordinator, and the simulated time of its workers.
+    """CPU time of the coordinator, and what was given to workers.
 
     Attributes:
-        waited: until jobs had ended.
-        worked: by all workers.
+        batches: seconds of the jobs that were given to workers together.
         made: CPU time of making jobs in this process, which is nobody's.
     """
 
-    waited: float = 0.0
-    worked: float = 0.0
+    batches: list[list[float]] = field(default_factory=list)
     made: float = 0.0
-    num_jobs: int = 0
     _began: float = field(default_factory=time.process_time)
 
     @property
@@ -189,28 +189,34 @@ class Clock:
         """CPU time of everything but jobs."""
         return time.process_time() - self._began - self.made
 
+    def waited(self, num_workers: int) -> float:
+        """Seconds until the last job of every batch has ended, with so many workers."""
+        total = 0.0
+        for batch in self.batches:
+            free = [0.0] * num_workers
+            for seconds in batch:
+                heapq.heappush(free, heapq.heappop(free) + seconds)
+            total += max(free)
+        return total
+
 
 class Simulated:
-    """An `engine.jobs.Executor` whose workers take simulated time."""
+    """An `engine.jobs.Executor` whose workers take simulated time; how many is looked at later."""
 
-    def __init__(self, num_workers: int, clock: Clock) -> None:
-        self.num_workers = num_workers
+    num_workers = max(WORKERS)
+
+    def __init__(self, clock: Clock) -> None:
         self.engine: Engine | None = None
         self._clock = clock
 
     def make(self, jobs: Sequence[Job]) -> Iterator[Counters]:
-        """Makes jobs here, and tells the clock when workers would have."""
+        """Makes jobs here, and tells the clock how long workers would have taken."""
         if self.engine is None:
             raise RuntimeError("there is no engine yet")
-        free = [0.0] * self.num_workers
-        for job in jobs:
-            is_probe = isinstance(job.work, ProbeRequest)
-            seconds = PROBE_SECONDS if is_probe else TRAINING_SECONDS
-            end = heapq.heappop(free) + seconds
-            heapq.heappush(free, end)
-            self._clock.worked += seconds
-        self._clock.waited += max(free)
-        self._clock.num_jobs += len(jobs)
+        lengths = (PROBE_SECONDS, TRAINING_SECONDS)
+        self._clock.batches.append(
+            [lengths[not isinstance(job.work, ProbeRequest)] for job in jobs]
+        )
         for job in jobs:
             began = time.process_time()
             session = self.engine.session.with_settings(job.settings, output_dir=job.output_dir)
@@ -293,52 +299,54 @@ def measure_tasks(source: dict[str, Any], sizes: Sequence[int]) -> None:
 # --- workers --------------------------------------------------------------------------------------
 
 
-def run_with(num_tasks: int, method: Any, num_workers: int) -> dict[str, float]:
-    """What the clocks say of a run with simulated workers."""
+def run_with(num_tasks: int, method: Any) -> dict[str, Any]:
+    """What the clocks say of a run, by the number of workers."""
     with tempfile.TemporaryDirectory() as folder:
         run.run(opened(3, "thres", Path(folder) / "first"))
         clock = Clock()
-        executor = Simulated(num_workers, clock)
+        executor = Simulated(clock)
         engine = opened(num_tasks, method, Path(folder) / "out", executor)
         executor.engine = opened(num_tasks, method, Path(folder) / "out")
-        outcome = run.run(engine)
+        done = run.run(engine).done
         coordinator = clock.coordinator
-    done = outcome.done
+    worked = sum(sum(batch) for batch in clock.batches)
     serial = done.training_runs * TRAINING_SECONDS + done.probes * PROBE_SECONDS
-    own = serial - clock.worked  # by the coordinator itself, where there was one thing to make
-    wall = clock.waited + coordinator + own
+    own = serial - worked  # by the coordinator itself, where there was one thing to make
+    walls = {number: clock.waited(number) + coordinator + own for number in WORKERS}
     return {
-        "jobs": clock.num_jobs,
-        "coordinator": round(coordinator, 1),
-        "wall": round(wall, 1),
-        "busy": round((clock.worked + own) / (num_workers * wall), 3),
+        "jobs": sum(len(batch) for batch in clock.batches),
+        "trainings": done.training_runs,
+        "coordinator_seconds": round(coordinator, 1),
+        "hours": {number: round(wall / 3600, 3) for number, wall in walls.items()},
+        "busy": {number: round(serial / (number * wall), 3) for number, wall in walls.items()},
     }
 
 
 def measure_workers(source: dict[str, Any], num_tasks: int) -> None:
-    """Each method with one, ten and a hundred workers."""
+    """Each method with a few numbers of workers."""
     found: dict[str, dict[str, Any]] = {}
     for name, method in METHODS.items():
-        for workers in (10, 100):
-            found.setdefault(name, {})[str(workers)] = alone(run_with, num_tasks, method, workers)
-            print(name, workers, found[name][str(workers)], flush=True)
+        found[name] = alone(run_with, num_tasks, method)
+        print(name, found[name], flush=True)
+        _write_workers(source, num_tasks, found)
+
+
+def _write_workers(source: dict[str, Any], num_tasks: int, found: dict[str, Any]) -> None:
     rows = [
         (
-            f"{name}, {workers} workers",
-            f"{it['jobs']:,}",
-            f"{it['wall'] / 3600:.2f}",
-            f"{it['busy']:.0%}",
-            it["coordinator"],
+            name,
+            it["jobs"],
+            it["coordinator_seconds"],
+            *(f"{it['hours'][number]:.2f} ({it['busy'][number]:.0%})" for number in WORKERS),
         )
-        for name, by_workers in found.items()
-        for workers, it in by_workers.items()
+        for name, it in found.items()
     ]
-    header = ("", "jobs", "hours", "workers busy", "coordinator, CPU s")
+    header = ("", "jobs", "coordinator, CPU s", *(f"{number:,} workers" for number in WORKERS))
     text = (
-        f"# {num_tasks:,} tasks and a hundred workers, simulated\n\nA probe takes "
-        f"{PROBE_SECONDS:.0f} s and a training {TRAINING_SECONDS:.0f} s of a worker; keys, "
-        "look-ups, claims, ranking and selection are real and take the coordinator's time.\n\n"
-        f"{markdown_table(header, rows)}\n"
+        f"# {num_tasks:,} tasks and many workers, simulated\n\nHours of a run, and the share of "
+        f"the workers' time that is work. A probe takes {PROBE_SECONDS:.0f} s and a training "
+        f"{TRAINING_SECONDS:.0f} s of a worker; keys, look-ups, claims, ranking and selection are "
+        f"real and take the coordinator's time.\n\n{markdown_table(header, rows)}\n"
     )
     write_results(RESULTS, "scale_workers", source=source, results=found, text=text)
 

@@ -215,6 +215,7 @@ def write_result(session: Session, outcome: Outcome) -> None:
     write_summed(session.output_dir / RESULT, json_bytes(to_json(outcome)))
     for folder in (session.output_dir, session.stores.root):
         remove_abandoned(folder)  # what runs left that were killed
+    session.stores.claims.sweep()
 
 
 @contextlib.contextmanager

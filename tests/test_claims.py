@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from fake_runs import TASKS, compare_file, fake_file, settings_of
 
 from gradts_plugin import run
+from gradts_plugin.commands.refusals import warnings_told
 from gradts_plugin.comparison.compare import compare
 from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.errors import StoreError, WaitingWarning
@@ -190,6 +192,13 @@ def test_claims_of_the_dead_are_swept(tmp_path):
     Claims(root).sweep()
     assert sorted(path.name for path in root.iterdir()) == ["other", "own"]
     own.release()
+
+
+def test_the_command_line_says_once_who_is_waited_for(capsys):
+    with warnings_told():
+        for _ in range(2):
+            warnings.warn(WaitingWarning("waiting for the probe of mnli"), stacklevel=1)
+    assert capsys.readouterr().err == "gradts-select: waiting for the probe of mnli\n"
 
 
 # --- eight writers, some of which are killed ------------------------------------------------------
