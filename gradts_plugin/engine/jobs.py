@@ -92,7 +92,7 @@ class Executor(Protocol):
 
     @property
     def num_workers(self) -> int:
-        """How many jobs are made at a time; with one, a run makes everything itself."""
+        """How many jobs are made at a time."""
         ...
 
     def make(self, jobs: Sequence[Job]) -> Iterator[Counters]:

@@ -102,36 +102,36 @@ class Probes:
 
     def make(self, request: ProbeRequest) -> None:
         """Makes a probe, if it is missing and no other process makes it."""
-        self._attempt(request)
+        self._attempt(request, watch=True)
 
-    def _attempt(self, request: ProbeRequest) -> bool:
+    def _attempt(self, request: ProbeRequest, *, watch: bool = False) -> bool:
         """True where a probe was made; it may have been found, or another process makes it."""
         key = self._key(request)
         if self._session.stores.importances.find(key) is not None:
             return False
         answer = self._session.stores.claims.attempt(
-            key.digest, lambda: self.find(request), lambda: self._make(request, key)
+            key.digest, lambda: self.find(request), lambda: self._make(request, key), watch=watch
         )
         return answer is not None and answer[1]
 
     def _make_ahead(self, requests: Sequence[ProbeRequest]) -> None:
-        """Makes several missing probes at a time, or those first that no other process makes."""
-        session = self._session
-        missing = {self._key(each).digest: each for each in requests if self.find(each) is None}
-        while free := session.to_make_ahead(missing):
-            executor = session.executor
-            if executor is None or executor.num_workers < 2:
-                for digest, request in free.items():
-                    with self._errors_told(request):
-                        if self._attempt(request):
-                            self._made_now.add(digest)
-            else:
+        """Has missing probes made by workers; without, makes those first that nobody else makes."""
+        session, executor = self._session, self._session.executor
+        missing = {self._key(each).digest: each for each in requests}
+
+        def look() -> dict[str, ProbeRequest]:
+            for digest in [name for name, it in missing.items() if self.find(it) is not None]:
+                del missing[digest]
+            return missing
+
+        while free := session.to_make_ahead(look):
+            if executor is not None:
                 self._make_elsewhere(executor, free)
-            missing = {
-                digest: each
-                for digest, each in missing.items()
-                if digest not in free and self.find(each) is None
-            }
+                continue
+            for digest, request in free.items():
+                with self._errors_told(request):
+                    if self._attempt(request):
+                        self._made_now.add(digest)
 
     def _make_elsewhere(self, executor: Executor, requests: Mapping[str, ProbeRequest]) -> None:
         """Has workers make probes, where no other process does it first."""
@@ -143,7 +143,7 @@ class Probes:
                 next(made)
                 found = self.find(request)
             if found is None or found.made_for != session.place:
-                continue
+                continue  # another run made it, or does
             if request.probing.model == "fine-tuned":
                 counters.training_runs += 1
                 counters.training_steps += found.metadata.preparation.cost.num_steps

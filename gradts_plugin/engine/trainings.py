@@ -264,30 +264,31 @@ class Trainings:
         for seed in request.seeds:
             training = self._training(self.trial_plan(request, seed, "trial"))
             if self._find(training, request.weights_needed) is None:
-                self._attempt(request, training)
+                self._attempt(request, training, watch=True)
 
     def make_ahead(self, requests: Sequence[TrialRequest]) -> None:
-        """Makes several missing trainings at a time, or those first that no other process makes.
+        """Has missing trainings made by workers; without, makes those first that nobody else makes.
 
         They are counted where they are asked for.
         """
         session, executor = self._session, self._session.executor
-        tried: set[str] = set()
-        while free := session.to_make_ahead(
-            {digest: it for digest, it in self._missing(requests) if digest not in tried}
-        ):
-            tried |= free.keys()
-            if executor is not None and executor.num_workers > 1:
-                self._make_elsewhere(executor, free)
-                continue
-            for digest, (request, training) in free.items():
-                if self._attempt(request, training):
-                    self._made_now.add(digest)
+        made: set[str] = set()
+
+        def look() -> dict[str, tuple[TrialRequest, _Training]]:
+            return {digest: it for digest, it in self._missing(requests) if digest not in made}
+
+        while free := session.to_make_ahead(look):
+            if executor is None:
+                here = [name for name, it in free.items() if self._attempt(*it)]
+            else:
+                here = list(self._make_elsewhere(executor, free))
+            made.update(here)
+            self._made_now.update(here)
 
     def _make_elsewhere(
         self, executor: Executor, trainings: Mapping[str, tuple[TrialRequest, _Training]]
-    ) -> None:
-        """Has workers make trainings, where no other process does it first."""
+    ) -> Iterator[str]:
+        """Has workers make trainings; yields the digests of those that no other run made."""
         session = self._session
         jobs = [
             Job(session.settings, session.output_dir, request) for request, _ in trainings.values()
@@ -307,7 +308,7 @@ class Trainings:
             with self._told(training.plan) as finish:
                 finish(result)
             session.accounts.training_made(digest, result.cost)
-            self._made_now.add(digest)
+            yield digest
 
     def _missing(
         self, requests: Sequence[TrialRequest]
@@ -395,12 +396,13 @@ class Trainings:
             lambda: self._make(training, schedule),
         )
 
-    def _attempt(self, request: TrialRequest, training: _Training) -> bool:
+    def _attempt(self, request: TrialRequest, training: _Training, *, watch: bool = False) -> bool:
         """True where a training was made; another process may make it."""
         answer = self._session.stores.claims.attempt(
             training.digest,
             lambda: self._find(training, request.weights_needed),
             lambda: self._make(training),
+            watch=watch,
         )
         return answer is not None and answer[1]
 
