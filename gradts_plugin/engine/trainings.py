@@ -19,12 +19,12 @@ from gradts_plugin.engine.exposure import (
 )
 from gradts_plugin.engine.jobs import Executor, Job, TrialRequest
 from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.trials import trial_of
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.gains.gain import gain_among
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
-    TEST_SCORE,
     Purpose,
     Recipe,
     TrainingPlan,
@@ -434,25 +434,3 @@ class Trainings:
         except BaseException as error:
             session.hook.on_training_error(plan=plan, error=error)
             raise
-
-
-def trial_of(
-    request: TrialRequest, results: Sequence[TrainingResult], num_kept: int, *, trained: int
-) -> Trial:
-    """The trial that trainings add up to; the weights of the first `num_kept` may be kept."""
-    folders = [result.output_dir for result in results[:num_kept]]
-    return Trial(
-        auxiliary_tasks=request.auxiliary_tasks,
-        scores=tuple(result.score for result in results),
-        num_kept={name: len(ids) for name, ids in request.kept_instances.items()},
-        num_steps=sum(result.num_steps for result in results),
-        seconds=sum(result.seconds for result in results),
-        reused=trained == 0,
-        output_dirs=tuple(folder for folder in folders if folder),
-        mixing_ratios=dict(request.mixing_ratios),
-        test_scores=tuple(
-            result.metrics[TEST_SCORE] for result in results if TEST_SCORE in result.metrics
-        ),
-        longer=bool(request.longer),
-        predictions=tuple(result.predictions for result in results),
-    )

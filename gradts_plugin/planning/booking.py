@@ -14,7 +14,8 @@ from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.jobs import ProbeRequest, TrialRequest
 from gradts_plugin.engine.probes import Probes
 from gradts_plugin.engine.session import Session
-from gradts_plugin.engine.trainings import Trainings, trial_of
+from gradts_plugin.engine.trainings import Trainings
+from gradts_plugin.engine.trials import trial_of
 from gradts_plugin.engine.values import Values
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.offers import Computation, NamedValues
