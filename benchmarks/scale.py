@@ -281,13 +281,17 @@ def run_of(num_tasks: int, method: Any) -> dict[str, float]:
 
 def measure_tasks(source: dict[str, Any], sizes: Sequence[int]) -> None:
     """A run of each size."""
-    found = {}
+    found: dict[int, dict[str, float]] = {}
     for size in sizes:
         found[size] = alone(run_of, size, {"name": "designed", "budget": 24})
         print(size, found[size], flush=True)
-    names = list(found[sizes[0]])
-    rows = [(name, *(found[size][name] for size in sizes)) for name in names]
-    header = ("CPU seconds", *(f"{size} tasks" for size in sizes))
+        _write_tasks(source, found)
+
+
+def _write_tasks(source: dict[str, Any], found: dict[int, dict[str, float]]) -> None:
+    names = list(next(iter(found.values())))
+    rows = [(name, *(of_size[name] for of_size in found.values())) for name in names]
+    header = ("CPU seconds", *(f"{size} tasks" for size in found))
     text = (
         "# A run by the number of its tasks\n\nOn the fake host, whose probes and trainings take "
         "milliseconds, 100 rows a task, `designed` with a budget of 24, all in one process: what "
