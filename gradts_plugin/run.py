@@ -16,6 +16,7 @@ from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.notes import gain_notes, notes_on
 from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.trials import with_length_of_alone
 from gradts_plugin.errors import SelectionError, nearest
 from gradts_plugin.gains.gain import dev_and_test_gain
 from gradts_plugin.json_forms import JsonObject, to_json
@@ -120,7 +121,7 @@ def select(engine: Engine, ranking: Ranking | None) -> Selection:
                 f"method {method.name!r} selected {unknown[0]!r}, which is no candidate; "
                 f"{nearest(unknown[0], candidates)}"
             )
-        selection = engine.trainings.with_length_of_alone(selection)
+        selection = with_length_of_alone(selection, engine.trainings)
         session.hook.after_tasks_selected(selection=selection)
     return selection
 
@@ -197,6 +198,7 @@ def write_result(session: Session, outcome: Outcome) -> None:
     write_summed(session.output_dir / RESULT, json_bytes(to_json(outcome)))
     for folder in (session.output_dir, session.stores.root):
         remove_abandoned(folder)  # what runs left that were killed
+    session.stores.claims.sweep()
     session.hook.after_result_written(outcome=outcome)
 
 

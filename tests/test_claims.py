@@ -8,15 +8,19 @@ import os
 import random
 import signal
 import time
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fake_runs import TASKS, compare_file, fake_file, settings_of
+from fake_runs import TASKS, compare_file, fake_file, fake_manager, settings_of
 
 from gradts_plugin import run
+from gradts_plugin.commands.refusals import warnings_told
 from gradts_plugin.comparison.compare import compare
+from gradts_plugin.engine import session
+from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.errors import StoreError, WaitingWarning
 from gradts_plugin.opening import open_run_file, open_session
@@ -192,6 +196,13 @@ def test_claims_of_the_dead_are_swept(tmp_path):
     own.release()
 
 
+def test_the_command_line_says_once_who_is_waited_for(capsys):
+    with warnings_told():
+        for _ in range(2):
+            warnings.warn(WaitingWarning("waiting for the probe of mnli"), stacklevel=1)
+    assert capsys.readouterr().err == "gradts-select: waiting for the probe of mnli\n"
+
+
 # --- eight writers, some of which are killed ------------------------------------------------------
 
 
@@ -308,8 +319,11 @@ def test_two_coordinators_share_probes(folder):
 
 
 def test_of_two_coordinators_one_is_killed_and_the_other_ends(folder):
-    processes = [started(ran, folder, "a"), started(lambda: ran(folder, "b", dies_at=2))]
-    assert [ended(process) for process in processes] == [0, -signal.SIGKILL]
+    killed = started(lambda: ran(folder, "b", dies_at=1))
+    while not list((folder / "made").iterdir()):
+        time.sleep(0.01)
+    other = started(ran, folder, "a")
+    assert [ended(killed), ended(other)] == [-signal.SIGKILL, 0]
     counts, _ = trained(folder)
     assert sorted(counts.values())[-2:] == [1, 2]  # what it was making
     assert list((folder / "store" / "claims").iterdir()) == []
@@ -374,3 +388,48 @@ def test_a_plan_waits_for_nobody(tmp_path):
     claim_of_another_machine(root / digest_of(engine, alone)[:32])
     assert not make_plan(engine, final_training=True).nothing_to_do
     assert [path.name for path in root.iterdir()] == [digest_of(engine, alone)[:32]]
+
+
+def test_a_worker_watches_what_a_dead_one_of_another_machine_had(tmp_path, fast):
+    engine = opened(tmp_path)
+    request = TrialRequest(("related",), range(1))
+    root = tmp_path / "store" / "claims"
+    root.mkdir(parents=True)
+    claim_of_another_machine(root / digest_of(engine, request)[:32])
+    engine.trainings.make(request)
+    assert len(engine.session.host.trained) == 1
+
+
+class OneWorker:
+    """Makes jobs in this process, on an engine of its own."""
+
+    num_workers = 1
+
+    def __init__(self, folder):
+        self.engine = opened(folder)
+        self.asked = []
+
+    def make(self, jobs):
+        for job in jobs:
+            self.asked.append(job.shown)
+            own = self.engine.session.with_settings(job.settings, output_dir=job.output_dir)
+            Engine.of(own).trainings.make(job.work)
+            yield own.accounts.counters
+
+
+def test_workers_are_given_what_others_have_once_those_are_dead(tmp_path, fast, monkeypatch):
+    monkeypatch.setattr(session, "_WAIT", 0.01)
+    worker = OneWorker(tmp_path)
+    engine = open_session(
+        FakeHost(TASKS), settings_of(), fake_manager(), output_dir=tmp_path, executor=worker
+    )
+    requests = [TrialRequest((name,), range(1)) for name in ("related", "words")]
+    root = tmp_path / "store" / "claims"
+    root.mkdir(parents=True)
+    claim_of_another_machine(root / digest_of(engine, requests[0])[:32])
+    with pytest.warns(WaitingWarning, match="waiting for what other runs on"):
+        engine.trainings.score_all(requests)
+    names = [name.rpartition(" ")[2] for name in worker.asked]
+    assert names == ["words", "related"]
+    assert engine.session.host.trained == []  # all by the worker
+    assert engine.session.accounts.counters.training_runs == 2

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gradts_plugin.errors import DegenerateImportanceError, PluginError, SelectionError
 from gradts_plugin.ranking.correlation import kendall, layer_normal
 from gradts_plugin.ranking.heads import rank_candidates
-from gradts_plugin.ranking.intervals import _resampled_matrices, agreement_notes
+from gradts_plugin.ranking.intervals import agreement_notes
+from gradts_plugin.ranking.resampling import _resampled_matrices
 from gradts_plugin.ranking.taus import instance_taus
 
 
@@ -164,6 +165,16 @@ def test_the_order_of_the_tasks_changes_neither_tau_nor_interval(order, num_seed
         assert other[name].interval == pytest.approx(one[name].interval, abs=1e-12)
 
 
+@pytest.mark.parametrize("remove_common", [False, True])
+def test_how_many_tasks_are_resampled_at_a_time_changes_no_bit(monkeypatch, remove_common):
+    sources = {
+        name: [random_source(seed), random_source(9 + seed)] for seed, name in enumerate("pabcd")
+    }
+    one = rank(sources, remove_common=remove_common)
+    monkeypatch.setattr("gradts_plugin.ranking.resampling._BLOCK_PROFILES", 1)
+    assert repr(rank(sources, remove_common=remove_common)) == repr(one)
+
+
 def test_another_candidate_changes_no_interval():
     sources = {name: [random_source(index)] for index, name in enumerate("pab")}
     alone = by_name(rank({name: sources[name] for name in "pa"}))["a"]
@@ -226,7 +237,7 @@ def test_every_resample_draws_as_many_instances_as_there_are():
 
 
 def test_blocks_of_weights_cover_all_resamples(monkeypatch):
-    monkeypatch.setattr("gradts_plugin.ranking.intervals._BLOCK_WEIGHTS", 100)
+    monkeypatch.setattr("gradts_plugin.ranking.resampling._BLOCK_WEIGHTS", 100)
     ones = Source(np.ones((57, 1, 2)), batch_size=40)
     np.testing.assert_array_equal(
         _resampled_matrices(ones, 51, np.random.default_rng(0)), np.ones((51, 1, 2))

@@ -174,6 +174,10 @@ class Executor(Protocol):
         ...
 
 
+#: So often a job is given to workers that neither make it nor find that another run does.
+MOST_TIMES = 5
+
+
 def not_seen(job: Job, store: Path) -> HostError:
     """The error where a worker made something, and it is not found here."""
     return HostError(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from gradts_plugin.engine.jobs import Executor, Job, ProbeRequest, not_seen
+from gradts_plugin.engine.jobs import MOST_TIMES, Executor, Job, ProbeRequest, not_seen
 from gradts_plugin.engine.session import Session
 from gradts_plugin.engine.trainings import Trainings
 from gradts_plugin.errors import TrainingError
@@ -103,56 +104,60 @@ class Probes:
 
     def make(self, request: ProbeRequest) -> None:
         """Makes a probe, if it is missing and no other process makes it."""
-        self._attempt(request)
+        self._session.accounts.counters.probes += self._attempt(request, watch=True)
 
-    def _attempt(self, request: ProbeRequest) -> bool:
+    def _attempt(self, request: ProbeRequest, *, watch: bool = False) -> bool:
         """True where a probe was made; it may have been found, or another process makes it."""
         key = self._key(request)
         if self._session.stores.importances.find(key) is not None:
             return False
         answer = self._session.stores.claims.attempt(
-            key.digest, lambda: self.find(request), lambda: self._make(request, key)
+            key.digest, lambda: self.find(request), lambda: self._make(request, key), watch=watch
         )
         return answer is not None and answer[1]
 
     def make_ahead(self, requests: Sequence[ProbeRequest]) -> None:
-        """Has missing probes made by workers, or those first that no other process makes."""
-        session = self._session
-        missing = {self._key(each).digest: each for each in requests if self.find(each) is None}
-        while free := session.to_make_ahead(missing):
-            executor = session.executor
-            if executor is None:
-                for digest, request in free.items():
-                    with self._errors_told(request):
-                        if self._attempt(request):
-                            self._made_now.add(digest)
-            else:
-                self._make_elsewhere(executor, free)
-            missing = {
-                digest: each
-                for digest, each in missing.items()
-                if digest not in free and self.find(each) is None
-            }
+        """Has missing probes made by workers; without, makes those first that nobody else makes."""
+        session, executor = self._session, self._session.executor
+        missing = {self._key(each).digest: each for each in requests}
 
-    def _make_elsewhere(self, executor: Executor, requests: Mapping[str, ProbeRequest]) -> None:
+        def look() -> dict[str, ProbeRequest]:
+            for digest in [name for name, it in missing.items() if self.find(it) is not None]:
+                del missing[digest]
+            return missing
+
+        given: Counter[str] = Counter()
+        while free := session.to_make_ahead(look):
+            if executor is not None:
+                given.update(free.keys())
+                self._make_elsewhere(
+                    executor, free, is_last=given.most_common(1)[0][1] == MOST_TIMES
+                )
+                continue
+            for digest, request in free.items():
+                with self._errors_told(request):
+                    if self._attempt(request):
+                        self._made_now.add(digest)
+
+    def _make_elsewhere(
+        self, executor: Executor, requests: Mapping[str, ProbeRequest], *, is_last: bool
+    ) -> None:
         """Has workers make probes, where no other process does it first."""
         session = self._session
         jobs = [Job(session.settings, session.output_dir, each) for each in requests.values()]
         made = executor.make(jobs)
         for job, (digest, request) in zip(jobs, requests.items(), strict=True):
             with self._errors_told(request):
-                next(made)
+                done = next(made)
                 found = self.find(request)
-                if found is None and session.stores.claims.is_free(digest):
-                    found = self.find(request)  # another process may have made it just now
-                    if found is None:
-                        raise not_seen(job, session.stores.root)
+                if found is None and (done.probes or is_last):
+                    raise not_seen(job, session.stores.root)
             if found is None or found.made_for != session.place:
-                continue
+                continue  # another run made it, or does
             if request.probing.model == "fine-tuned":
-                score, cost = found.metadata.preparation.score, found.metadata.preparation.cost
+                prepared, names = found.metadata.preparation, (request.info.name,)
                 self._trainings.fine_tuned_elsewhere(
-                    (request.info.name,), request.seed, score, cost
+                    names, request.seed, prepared.score, prepared.cost
                 )
             self._made_now.add(digest)
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+#: Seconds between two looks at what other runs make.
+_WAIT = 2.0
+
 
 @dataclass(frozen=True)
 class Stores:
@@ -173,20 +176,28 @@ class Session:
         """The output folder as the stores name it: what was made for it says so."""
         return os.path.relpath(self.output_dir, self.stores.root)
 
-    def to_make_ahead(self, missing: Mapping[str, _T]) -> dict[str, _T]:
-        """Which of several missing things are made before each is asked for.
+    def to_make_ahead(self, look: Callable[[], Mapping[str, _T]]) -> dict[str, _T]:
+        """What is made before each is asked for.
 
         Args:
-            missing: by digest.
+            look: what is missing at the moment, by digest.
 
         Returns:
-            Where there are workers, all that no other process makes. Else, where another process
-            makes one of them, the first that none makes: that one is waited for last.
+            Where there are workers, all that is missing and that no other process makes: where
+            others make all of it, that is waited for. Else, where another process makes some, the
+            first that none makes, so that what others make is waited for last. Empty where nothing
+            is made ahead.
         """
-        free = {name: it for name, it in missing.items() if self.stores.claims.is_free(name)}
-        if self.executor is not None:
-            return free
-        return {} if len(free) == len(missing) else dict(list(free.items())[:1])
+        while missing := look():
+            free = {name: it for name, it in missing.items() if self.stores.claims.is_free(name)}
+            if self.executor is None:
+                return dict(list(free.items())[:1]) if len(free) < len(missing) else {}
+            if free:
+                return free
+            message = f"waiting for what other runs on {self.stores.root} make"
+            warnings.warn(WaitingWarning(message), stacklevel=2)
+            time.sleep(_WAIT)
+        return {}
 
     def once(
         self, digest: str, shown: str, find: Callable[[], _T | None], make: Callable[[], _T]

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +18,24 @@ from gradts_plugin.engine.exposure import (
     num_auxiliary_steps,
     size_weights,
 )
-from gradts_plugin.engine.jobs import Executor, Job, ScheduledRequest, TrialRequest, not_seen
+from gradts_plugin.engine.jobs import (
+    MOST_TIMES,
+    Executor,
+    Job,
+    ScheduledRequest,
+    TrialRequest,
+    not_seen,
+)
 from gradts_plugin.engine.session import Session
+from gradts_plugin.engine.trials import trial_of
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.gains.gain import gain_among
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
 from gradts_plugin.records import (
-    TEST_SCORE,
     Cost,
     Purpose,
     Recipe,
-    Selection,
     TrainingPlan,
     TrainingResult,
     Trial,
@@ -205,30 +212,15 @@ class Trainings:
             likely_next: what may be asked for next (see `make_ahead`).
         """
         self.make_ahead([request], likely_next)
-        if not self._tries_both_lengths(request):
+        if not self.tries_both_lengths(request):
             return self._score(request)
         short, longer = (
             self._score(dataclasses.replace(request, longer=value)) for value in (False, True)
         )
         return longer if longer.beats(short) else short
 
-    def with_length_of_alone(self, selection: Selection) -> Selection:
-        """A selection of no auxiliary with the trial that says for how long alone is trained.
-
-        With equal exposure the better of two lengths is delivered, and written down before it is
-        trained; a method that trains nothing has not tried them.
-        """
-        request = TrialRequest((), self.trial_seeds())
-        is_settled = selection.auxiliary_tasks or selection.trial_of_selected() is not None
-        if is_settled or not self._tries_both_lengths(request):
-            return selection
-        trial = self.score(request)
-        reason = selection.reason
-        if trial.longer:
-            reason += "; alone for as many steps as with auxiliaries, which is better than its own"
-        return dataclasses.replace(selection, reason=reason, trials=(*selection.trials, trial))
-
-    def _tries_both_lengths(self, request: TrialRequest) -> bool:
+    def tries_both_lengths(self, request: TrialRequest) -> bool:
+        """True for the primary alone with equal exposure, whose better length counts."""
         is_open = not request.auxiliary_tasks and request.longer is None
         return is_open and self._session.settings.training.exposure == "equal"
 
@@ -286,12 +278,12 @@ class Trainings:
         for seed in request.seeds:
             training = self._training(self.trial_plan(request, seed, "trial"))
             if self._find(training, request.weights_needed) is None:
-                self._attempt(request, training)
+                self._attempt(request, training, watch=True)
 
     def make_ahead(
         self, requests: Sequence[TrialRequest], likely_next: Sequence[TrialRequest] = ()
     ) -> None:
-        """Has missing trainings made by workers, or those first that no other process makes.
+        """Has missing trainings made by workers; without, makes those first that nobody else makes.
 
         They are counted as made here, and their costs where they are asked for.
 
@@ -301,43 +293,46 @@ class Trainings:
                 make of them what is missing.
         """
         session, executor = self._session, self._session.executor
-        tried: set[str] = set()
+        made: dict[str, TrainingResult] = {}
+        given: Counter[str] = Counter()
 
-        def left(requests: Sequence[TrialRequest]) -> dict[str, tuple[TrialRequest, _Training]]:
-            return {digest: it for digest, it in self._missing(requests) if digest not in tried}
+        def look() -> dict[str, tuple[TrialRequest, _Training]]:
+            return {digest: it for digest, it in self._missing(requests) if digest not in made}
 
-        while free := session.to_make_ahead(left(requests)):
-            tried |= free.keys()
+        while free := session.to_make_ahead(look):
             if executor is None:
-                for digest, (request, training) in free.items():
-                    if (made := self._attempt(request, training)) is not None:
-                        self._made_now[digest] = made
-                continue
-            likely = session.to_make_ahead(left(likely_next)) if likely_next else {}
-            free |= dict(itertools.islice(likely.items(), -len(free) % executor.num_workers))
-            tried |= free.keys()
-            for digest, found in zip(free, self._make_elsewhere(executor, free), strict=True):
-                if found is not None:
-                    self._made_now[digest] = found
+                results = [self._attempt(*it) for it in free.values()]
+            else:
+                if likely_next:
+                    likely = dict(self._missing(likely_next))
+                    new = (each for each in likely.items() if each[0] not in free)
+                    free |= dict(itertools.islice(new, -len(free) % executor.num_workers))
+                    likely_next = ()
+                given.update(free.keys())
+                is_last = given.most_common(1)[0][1] == MOST_TIMES
+                works = list(free.values())
+                results = list(self._make_elsewhere(executor, works, is_last=is_last))
+            found = zip(free, results, strict=True)
+            made |= {digest: result for digest, result in found if result is not None}
+        self._made_now |= made
 
     def _make_elsewhere(
         self,
         executor: Executor,
-        works: Mapping[str, tuple[TrialRequest | ScheduledRequest, _Training]],
+        works: Sequence[tuple[TrialRequest | ScheduledRequest, _Training]],
+        *,
+        is_last: bool = True,
     ) -> Iterator[TrainingResult | None]:
-        """Has trainings made by workers, by digest; yields None where another run makes one."""
+        """Has workers make trainings; yields what they made, None where another run did."""
         session = self._session
-        jobs = [Job(session.settings, session.output_dir, work) for work, _ in works.values()]
+        jobs = [Job(session.settings, session.output_dir, work) for work, _ in works]
         made = executor.make(jobs)
-        for job, (digest, (_, training)) in zip(jobs, works.items(), strict=True):
+        for job, (_, training) in zip(jobs, works, strict=True):
             try:
                 done = next(made)
                 result = session.stores.trainings.find(training.key_with_test)
-                if result is None and session.stores.claims.is_free(digest):
-                    # Another process may have made it just now.
-                    result = session.stores.trainings.find(training.key_with_test)
-                    if result is None:
-                        raise not_seen(job, session.stores.root)
+                if result is None and (done.training_runs or is_last):
+                    raise not_seen(job, session.stores.root)
             except BaseException:
                 with self._told(training.plan):
                     raise
@@ -362,7 +357,7 @@ class Trainings:
         """Digests of trainings that are to be made, each with its request of one seed."""
         kept = self.trial_seeds()
         for request in requests:
-            lengths = (False, True) if self._tries_both_lengths(request) else (request.longer,)
+            lengths = (False, True) if self.tries_both_lengths(request) else (request.longer,)
             for longer, seed in itertools.product(lengths, request.seeds):
                 one = dataclasses.replace(
                     request,
@@ -386,26 +381,26 @@ class Trainings:
 
     def num_trainings(self, request: TrialRequest) -> int:
         """How many trainings a trial takes where nothing of it is stored."""
-        return len(request.seeds) * (2 if self._tries_both_lengths(request) else 1)
+        return len(request.seeds) * (2 if self.tries_both_lengths(request) else 1)
 
     def scheduled(self, schedule: Schedule, *, num_rounds: int, seed: int) -> TrainingResult:
         """Trains all tasks in one run under a scheduler, or finds that run stored."""
         session = self._session
         training = self._training(self.scheduled_plan(schedule, num_rounds, seed))
         training = dataclasses.replace(training, key_with_test=training.key)
-        found = self._find(training)
+        found, made = self._find(training), None
         if found is None and session.executor is not None:
             work = ScheduledRequest(schedule, num_rounds, seed)
-            (found,) = self._make_elsewhere(session.executor, {training.digest: (work, training)})
-            if found is not None:
-                session.accounts.training_made(training.digest, found.cost)
-                schedule.scheduler.restore(found.scheduler_state or {})
-                return found
+            (made,) = self._make_elsewhere(session.executor, [(work, training)])
+            found = made or self._find(training)
         if found is None:
             found, is_own = self._once(training, schedule=schedule)
             if is_own:
                 return found
-        session.accounts.training_found(training.digest, found.cost)
+        if made is not None:
+            session.accounts.training_made(training.digest, found.cost)
+        else:
+            session.accounts.training_found(training.digest, found.cost)
         schedule.scheduler.restore(found.scheduler_state or {})
         return found
 
@@ -457,12 +452,15 @@ class Trainings:
             lambda: self._make(training, schedule),
         )
 
-    def _attempt(self, request: TrialRequest, training: _Training) -> TrainingResult | None:
+    def _attempt(
+        self, request: TrialRequest, training: _Training, *, watch: bool = False
+    ) -> TrainingResult | None:
         """A training that was made here; None where it was found, or another process makes it."""
         answer = self._session.stores.claims.attempt(
             training.digest,
             lambda: self._find(training, request.weights_needed),
             lambda: self._make(training),
+            watch=watch,
         )
         return answer[0] if answer is not None and answer[1] else None
 
@@ -494,26 +492,3 @@ class Trainings:
         except BaseException as error:
             session.hook.on_training_error(plan=plan, error=error)
             raise
-
-
-def trial_of(
-    request: TrialRequest, results: Sequence[TrainingResult], num_kept: int, *, trained: int
-) -> Trial:
-    """The trial that trainings add up to; the weights of the first `num_kept` may be kept."""
-    folders = [result.output_dir for result in results[:num_kept]]
-    return Trial(
-        auxiliary_tasks=request.auxiliary_tasks,
-        scores=tuple(result.score for result in results),
-        num_kept={name: len(ids) for name, ids in request.kept_instances.items()},
-        num_steps=sum(result.num_steps for result in results),
-        seconds=sum(result.seconds for result in results),
-        reused=trained == 0,
-        output_dirs=tuple(folder for folder in folders if folder),
-        mixing_ratios=dict(request.mixing_ratios),
-        test_scores=tuple(
-            result.metrics[TEST_SCORE] for result in results if TEST_SCORE in result.metrics
-        ),
-        longer=bool(request.longer),
-        predictions=tuple(result.predictions for result in results),
-        histories=tuple(result.history for result in results),
-    )

@@ -14,7 +14,8 @@ from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.jobs import ProbeRequest, TrialRequest
 from gradts_plugin.engine.probes import Probes
 from gradts_plugin.engine.session import Session
-from gradts_plugin.engine.trainings import Trainings, trial_of
+from gradts_plugin.engine.trainings import Trainings
+from gradts_plugin.engine.trials import trial_of
 from gradts_plugin.engine.values import Values
 from gradts_plugin.engine.weights import Weights
 from gradts_plugin.offers import Computation, NamedValues
@@ -103,32 +104,34 @@ class BookingTrainings(Trainings):
 
     def _score(self, request: TrialRequest) -> Trial:
         """Looks the trainings of a trial up; a subset keeps the score that was made up for it."""
-        found = [
-            self._look_up(request, seed, is_kept=number < self._session.settings.training_seeds)
-            for number, seed in enumerate(request.seeds)
-        ]
+        digests, found = zip(
+            *(
+                self._look_up(request, seed, is_kept=number < self._session.settings.training_seeds)
+                for number, seed in enumerate(request.seeds)
+            ),
+            strict=True,
+        )
         if None in found:
             self._books.made_up = True
-        results = [result or self._made_up_result(request, found) for result in found]
+        results = [result or self._made_up_result(digests[0], found) for result in found]
         trial = trial_of(request, results, self._session.settings.training_seeds, trained=0)
         self.trials.append(trial)
         if trial.score is not None:
             self._seen.append(trial.score)
         return trial
 
-    def _made_up_result(
-        self, request: TrialRequest, found: Sequence[TrainingResult | None]
-    ) -> TrainingResult:
+    def _made_up_result(self, first: str, found: Sequence[TrainingResult | None]) -> TrainingResult:
         """The subset's own score where one seed is known; else one by the way that is gone."""
         known = mean_score([result.score for result in found if result is not None])
-        first = self._training(self.trial_plan(request, request.seeds[0], "trial")).digest
         if first not in self._made_up:
             answer = self._answer(max(self._seen), min(self._seen))
             self._made_up[first] = answer if known is None else known
         return TrainingResult(self._made_up[first], {}, (), 0, 0, 0.0, None)
 
-    def _look_up(self, request: TrialRequest, seed: int, *, is_kept: bool) -> TrainingResult | None:
-        """A stored training; booked is also one whose weights have to be made again."""
+    def _look_up(
+        self, request: TrialRequest, seed: int, *, is_kept: bool
+    ) -> tuple[str, TrainingResult | None]:
+        """A digest and the stored training; booked is also one whose weights were not kept."""
         what = FINAL_TRAININGS if self._books.phase == "train" else "trials"
         plan = self.trial_plan(request, seed, "trial")
         training = self._training(plan)
@@ -145,7 +148,7 @@ class BookingTrainings(Trainings):
             self._books.found(what, training.digest)
         else:
             self._books.to_make(what, training.digest, self._dearest(plan, request))
-        return found
+        return training.digest, found
 
     def _dearest_of_all(self) -> Training:
         """The training of all candidates."""

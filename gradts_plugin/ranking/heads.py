@@ -11,25 +11,18 @@ from gradts_plugin.errors import SelectionError
 from gradts_plugin.offers import Correlation, Ranker, RankingContext
 from gradts_plugin.protocols import ImportanceSource
 from gradts_plugin.ranking.by_value import with_unranked
-from gradts_plugin.ranking.correlation import (
-    layer_normal,
-    layer_shares,
-    without_common,
-)
 from gradts_plugin.ranking.intervals import (
-    agreements,
     as_taus,
     draws_for_all_rows,
     generator,
     probability_above,
-    resampled_profiles,
     seed_deviations,
 )
+from gradts_plugin.ranking.resampling import resampled
 from gradts_plugin.ranking.taus import (
     all_profiles,
     first_with_others,
     listed,
-    mean_taus,
     null_taus,
     task_taus,
     why_unrankable,
@@ -104,19 +97,13 @@ def rank_candidates(
     correlations = task_taus(correlation, profiles)
     taus = correlations[0, 1:]
 
-    normal = layer_shares if remove_common else layer_normal
-    resampled = np.stack(
-        [
-            resampled_profiles(sources[name], bootstrap, generator(seed, name), normal)
-            for name in names
-        ]
+    of_tasks = {name: sources[name] for name in names}
+    agreed, resampled_taus = resampled(
+        correlation, profiles, of_tasks, bootstrap, seed, remove_common=remove_common
     )
-    if remove_common:
-        resampled = without_common(resampled, resampled.mean(axis=(0, 1)))
-    agreed = agreements(correlation, profiles, resampled)
     draws = draws_for_all_rows(
         taus,
-        np.stack([mean_taus(correlation, draw) for draw in np.moveaxis(resampled, 2, 0)]),
+        resampled_taus,
         np.sqrt(agreed[0] * agreed[1:]),
         np.stack([generator(seed, name, "noise").normal(size=bootstrap) for name in names[1:]], 1),
     )

@@ -6,17 +6,13 @@ Symbols: T tasks, C = T - 1 candidates, S fine-tuning seeds, B draws, L layers, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from gradts_plugin.offers import Correlation
-from gradts_plugin.protocols import ImportanceSource
-from gradts_plugin.records import FloatArray, IntArray, Ranking
-
-# Bootstrap weights held in memory at once; 8 bytes each.
-_BLOCK_WEIGHTS = 1 << 21
+from gradts_plugin.records import FloatArray, Ranking
 
 #: Below so many instances of a task, intervals cover less than they say.
 FEW_INSTANCES: Final = 50
@@ -28,64 +24,6 @@ _UNSURE_SHARE = 0.75
 #: Resamples scatter less than samples do: by 6 to 15 % in simulations, for pairs of heads that are
 #: nearly equal change places more often than a resample of one sample shows.
 _WIDENING = 1.2
-
-
-def resampled_profiles(
-    sources: Sequence[ImportanceSource],
-    bootstrap: int,
-    generator: np.random.Generator,
-    normal: Callable[[FloatArray], FloatArray],
-) -> FloatArray:
-    """Profiles of one task under resampled instances, shape (S, B, n)."""
-    # Every seed starts from the same state: the same instances get the same weights, since it is
-    # one and the same sample of instances that all seeds of a task were probed on.
-    state = generator.bit_generator.state
-    profiles = []
-    for source in sources:
-        generator.bit_generator.state = state
-        matrices = _resampled_matrices(source, bootstrap, generator)
-        profiles.append(normal(matrices).reshape(bootstrap, -1))
-    return np.stack(profiles)
-
-
-def _resampled_matrices(
-    source: ImportanceSource, bootstrap: int, generator: np.random.Generator
-) -> FloatArray:
-    """Task matrices under resampled instances, in one pass over the source.
-
-    Returns:
-        float64 array of shape (B, L, H).
-    """
-    num_instances, num_layers, num_heads = source.shape
-    sums = np.zeros((bootstrap, num_layers * num_heads))
-    # Instances still to be drawn of each resample, and rows that are still to come.
-    to_draw = np.full(bootstrap, num_instances)
-    rows_left = num_instances
-    for example_ids, importances in source.batches():
-        num_rows = len(example_ids)
-        values = importances.reshape(num_rows, -1).astype(np.float64)
-        drawn = generator.binomial(to_draw, num_rows / rows_left)
-        for block, weights in _weight_blocks(drawn, num_rows, generator):
-            sums[block] += weights @ values
-        to_draw -= drawn
-        rows_left -= num_rows
-    return (sums / num_instances).reshape(bootstrap, num_layers, num_heads)
-
-
-def _weight_blocks(
-    drawn: IntArray, num_rows: int, generator: np.random.Generator
-) -> Iterator[tuple[slice, FloatArray]]:
-    """Spreads each resample's draws evenly over rows: blocks of multinomial weights (b, rows)."""
-    step = max(1, _BLOCK_WEIGHTS // num_rows)
-    for start in range(0, len(drawn), step):
-        counts = drawn[start : start + step]
-        resample = np.repeat(np.arange(len(counts)), counts)
-        row = generator.integers(num_rows, size=len(resample))
-        weights = np.bincount(resample * num_rows + row, minlength=len(counts) * num_rows)
-        yield (
-            slice(start, start + len(counts)),
-            weights.reshape(len(counts), num_rows).astype(np.float64),
-        )
 
 
 def agreements(correlation: Correlation, profiles: FloatArray, resampled: FloatArray) -> FloatArray:

@@ -231,7 +231,12 @@ class Claims:
         return seen is None or is_dead(path, seen)
 
     def attempt(
-        self, name: str, find: Callable[[], _T | None], make: Callable[[], _T]
+        self,
+        name: str,
+        find: Callable[[], _T | None],
+        make: Callable[[], _T],
+        *,
+        watch: bool = False,
     ) -> tuple[_T, bool] | None:
         """Makes something, unless another process does.
 
@@ -239,6 +244,8 @@ class Claims:
             name: of what is made; the name of a file.
             find: looks whether it was made in the meantime.
             make: makes it, and leaves it where it is found.
+            watch: where a process of another machine has it, look until it is known whether that
+                one lives.
 
         Returns:
             It, and whether it was made here; None where another process makes it.
@@ -247,6 +254,8 @@ class Claims:
         with disk_errors("write in", self._root):
             self._root.mkdir(parents=True, exist_ok=True)
         claim = take(path)
+        if claim is None and watch and living(path) is None:
+            claim = take(path)
         if claim is None:
             return None
         try:

@@ -162,6 +162,7 @@ class GradientStore:
             StoreError: the folder is a store of another version, or a file.
         """
         self.root = root
+        self._is_prepared = False
         if root.exists() and not root.is_dir():
             raise StoreError(f"the store {root} is a file; give a folder")
         marker = root / _MARKER_NAME
@@ -259,11 +260,14 @@ class GradientStore:
         return record
 
     def _prepare(self) -> None:
-        """Makes the root folder, marks it with the format version and cleans it."""
+        """Before the first write: makes the root folder, marks it with the version, cleans it."""
         marker = self.root / _MARKER_NAME
+        if self._is_prepared and marker.exists():  # many records are not gone through for each
+            return
         if not marker.exists():
             write_json_atomic(marker, _FORMAT)
         remove_abandoned(self.root)
+        self._is_prepared = True
 
 
 def mean_importance(source: ImportanceSource) -> FloatArray:
