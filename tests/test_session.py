@@ -18,6 +18,7 @@ def loaded(name):
     """A script of docs/."""
     spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its records look themselves up there
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(DOCS)
         spec.loader.exec_module(module)
