@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import base64
 import contextlib
+import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -111,7 +112,7 @@ def session(folder: Path, encoder: Path, *, quick: Mapping[str, Any] = QUICK) ->
     cells = []
     with contextlib.chdir(folder):
         for name, source in CELLS.items():
-            typed = source.replace("QUICK", repr(dict(quick)))
+            typed = source.replace("QUICK", json.dumps(dict(quick)))
             cell = _run(name, typed, names)
             cells.append(replace(cell, shown=recording.told(cell.shown, folder)))
     return cells

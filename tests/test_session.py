@@ -18,6 +18,7 @@ def loaded(name):
     """A script of docs/."""
     spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its records look themselves up there
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(DOCS)
         spec.loader.exec_module(module)
@@ -115,7 +116,7 @@ def test_jiant_trains_the_rewritten_config(jiant_script, recording, tmp_path):
 
 def test_the_page_of_the_notebook_has_the_cells_of_the_script(notebook_script):
     written = notebook_script.PAGE.read_text(encoding="utf-8")
-    quick = repr(dict(notebook_script.QUICK))
+    quick = json.dumps(dict(notebook_script.QUICK))
     assert re.findall(r"```python\n(.*?)\n```", written, flags=re.DOTALL) == [
         source.replace("QUICK", quick) for source in notebook_script.CELLS.values()
     ]
