@@ -356,8 +356,7 @@ class Trial:
         test_scores: the primary's test score, one per seed, None where it is undefined; empty
             where it was not asked for.
         longer: True for the primary alone over as many steps as with auxiliaries.
-        predictions: of each seed's training, as `TrainingResult` has them.
-        histories: of each seed's training, as `TrainingResult` has them.
+        predictions, histories: of each seed's training, as `TrainingResult` has them.
     """
 
     auxiliary_tasks: tuple[str, ...]
