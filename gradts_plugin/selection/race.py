@@ -19,13 +19,14 @@ def select_by_race(context: SelectionContext, settings: SearchSettings) -> Selec
     """Selects the set that is ahead of the others after a race of seeds, if it helps.
 
     Maron and Moore 1994 (Hoeffding races), with the gains' own probability in place of their bound.
-    Single candidates and the prefixes of the ranking start, as many as take half of the budget,
-    beside the primary alone. Every round trains the primary alone and those that are left with one
-    seed more. Since they share their seeds they are compared seed by seed and instance by instance
-    (`context.gain`); who is worse than the leader, or than the primary alone, with probability
-    0.95 leaves, which takes two seeds at least. Where the budget has no room for all that are left,
-    the best of them go on. The race ends when none is left, or one that surely helps, or the budget
-    is used.
+    Single candidates, and after them the prefixes of the ranking, start, as many as take half of
+    the budget, beside the primary alone: where the members of a set share a fixed number of steps,
+    none is worth more than its best member (benchmarks/searches.py). Every round trains the primary
+    alone and those that are left with one seed more. Since they share their seeds they are compared
+    seed by seed and instance by instance (`context.gain`); who is worse than the leader, or than
+    the primary alone, with probability 0.95 leaves, which takes two seeds at least. Where the
+    budget has no room for all that are left, the best of them go on. The race ends when none is
+    left, or one that surely helps, or the budget is used.
 
     That one of many is ahead is partly luck, so what is told of the sets, and the last word, are
     their gains as they are expected given all of them (`gains.shrinkage`); who leaves is decided by
@@ -53,11 +54,11 @@ def select_by_race(context: SelectionContext, settings: SearchSettings) -> Selec
 
 
 def _starters(search: Search, ranked: Sequence[str], budget: int) -> list[tuple[str, ...]]:
-    """Singles and prefixes, the best-ranked first, that a budget has room for; one at least."""
-    sets: dict[tuple[str, ...], None] = {}
-    for size, name in enumerate(ranked, start=1):
-        sets |= dict.fromkeys([(name,), tuple(ranked[:size])])
-    first, *others = sets
+    """Singles and then prefixes, best-ranked first, that a budget has room for; one at least."""
+    first, *others = [
+        *((name,) for name in ranked),
+        *(tuple(ranked[:size]) for size in range(2, len(ranked) + 1)),
+    ]
     chosen = [first]
     for names in others:
         if search.cost([TrialOf(started, 1) for started in ((), *chosen, names)]) > budget:
