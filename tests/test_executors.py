@@ -45,6 +45,14 @@ WITH_WORKERS = [
 
 ALL_KINDS = ["local", *WITH_WORKERS]
 
+#: A Ray takes seconds for what processes do at once: that the answer is the same is tried always,
+#: the rest with the slow tests.
+SELDOM = [
+    pytest.param(kind, marks=[without_ray, pytest.mark.slow] if kind == "ray" else [])
+    for kind, executor in KINDS.items()
+    if executor
+]
+
 
 @pytest.fixture(scope="module")
 def cluster():
@@ -72,7 +80,7 @@ def executor(request):
 
 
 of_all = pytest.mark.parametrize("executor", ALL_KINDS, indirect=True)
-of_workers = pytest.mark.parametrize("executor", WITH_WORKERS, indirect=True)
+of_workers = pytest.mark.parametrize("executor", SELDOM, indirect=True)
 
 
 def logs_of(folder):
@@ -327,11 +335,13 @@ class DeviceHost(WorkersHost):
         return super().train(plan, output_dir, schedule)
 
 
+@pytest.mark.slow
 @without_ray
 @pytest.mark.parametrize("share", [0.5, 0])
 def test_a_job_sees_its_gpu_and_no_other_job_has_its_process(tmp_path, cluster, share):
     executor = {"kind": "ray", "gpus_per_job": share}
-    given = {"method": "alone", "training_seeds": 3}
+    training = {"max_steps": 4, "exposure": "total"}  # of one length
+    given = {"method": "alone", "training_seeds": 3, "training": training}
     ran(tmp_path / "run", executor, host=DeviceHost(TASKS, folder=tmp_path), **given)
     seen = [path.name.split("-")[1:3] for path in tmp_path.glob("device-*")]
     assert len(seen) == 3
