@@ -38,17 +38,9 @@ from gradts_plugin.records import Outcome
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.testing.fake_host import FakeHost
-from gradts_plugin.testing.fake_model import FakeTask
+from gradts_plugin.testing.fake_model import ONE_OF_EACH
 from gradts_plugin.testing.fake_opening import FakeHostPlugin
 from gradts_plugin.workers.making import executor_of
-
-TASKS = (
-    FakeTask("goal", topic="goal", has_test=True),
-    FakeTask("related", topic="goal"),
-    FakeTask("words", "tagging", num_train=9),
-    FakeTask("degree", "regression"),
-    FakeTask("ending", "multiple_choice"),
-)
 
 #: What is killed -> who works.
 KINDS = {
@@ -82,7 +74,7 @@ def ran(folder: Path, executor: Any) -> Outcome:
     values = {
         "host": "fake",
         "model": {"name_or_path": "fake"},
-        "tasks": [task.name for task in TASKS],
+        "tasks": [task.name for task in ONE_OF_EACH],
         "primary_task": "goal",
         "method": {"name": "designed", "budget": 12},
         "output_dir": folder / "out",
@@ -91,7 +83,7 @@ def ran(folder: Path, executor: Any) -> Outcome:
         **({"executor": executor} if executor else {}),
     }
     run_file = parse_settings(RunFile, values, where="benchmark")
-    plugin = FakeHostPlugin(NotingHost(TASKS, folder=folder / "notes"))
+    plugin = FakeHostPlugin(NotingHost(ONE_OF_EACH, folder=folder / "notes"))
     manager = make_plugin_manager([plugin], entry_points=False)
     with open_run_file(run_file, manager, executor=executor_of(run_file, [plugin])) as engine:
         return run.run(engine)

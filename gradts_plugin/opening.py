@@ -126,13 +126,14 @@ def _prepared(
         manager.hook.before_phase(phase="load", num_units=len(opening.task_names))
         start = time.perf_counter()
         log_file = run_file.output_dir / "host.log"
+        made_now: tuple[str, ...] = ()
         if executor is not None and prepared_in is None:
-            settings, missing = _settings_of(run_file), opening.unprepared_tasks
+            settings, made_now = _settings_of(run_file), opening.unprepared_tasks
             jobs = [
-                Job(settings, run_file.output_dir, PreparationRequest(name)) for name in missing
+                Job(settings, run_file.output_dir, PreparationRequest(name)) for name in made_now
             ]
             deque(executor.make(jobs), maxlen=0)
-        host = opening.prepare(log_file=log_file, prepared_in=prepared_in)
+        host = opening.prepare(log_file=log_file, prepared_in=prepared_in, made_now=made_now)
         seconds = time.perf_counter() - start
         manager.hook.after_phase(phase="load", seconds=seconds)
         settings = _settings_of(run_file)

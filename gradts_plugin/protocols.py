@@ -5,7 +5,7 @@ Symbols: N instances, L layers, H heads, n = L * H.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -305,11 +305,18 @@ class HostOpening(Protocol):
         """
         ...
 
-    def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> Host:
+    def prepare(
+        self,
+        *,
+        log_file: Path,
+        prepared_in: Path | None = None,
+        made_now: Collection[str] = (),
+    ) -> Host:
         """Prepares the host in the run's output folder; what is there and fits is kept.
 
         Args:
             log_file: where the host's own output goes.
             prepared_in: another output folder, whose prepared tasks are used where they fit.
+            made_now: tasks that workers have prepared for just this start: not told as reused.
         """
         ...

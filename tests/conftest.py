@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+# Started in the background by a shell, this process would ignore interrupts, and its children, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Its asserts are tests, too, and say as much when they fail.
 pytest.register_assert_rewrite("gradts_plugin.testing")

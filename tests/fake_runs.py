@@ -15,17 +15,10 @@ from gradts_plugin.settings.compare_file import CompareFile
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.selection import GradTSSettings
 from gradts_plugin.testing.fake_host import FakeHost
-from gradts_plugin.testing.fake_model import FakeTask
+from gradts_plugin.testing.fake_model import ONE_OF_EACH
 from gradts_plugin.testing.fake_opening import FakeHostPlugin
 
-#: One task of each kind; `related` is like the primary, `goal`.
-TASKS = (
-    FakeTask("goal", topic="goal", has_test=True),
-    FakeTask("related", topic="goal"),
-    FakeTask("words", "tagging", num_train=9),
-    FakeTask("degree", "regression"),
-    FakeTask("ending", "multiple_choice"),
-)
+TASKS = ONE_OF_EACH
 
 
 def settings_of(values: Mapping[str, Any] | None = None) -> GradTSSettings:

@@ -109,7 +109,10 @@ def test_an_array_of_commands_shares_the_work_though_one_is_killed(folder):
     finally:
         for process in started.values():
             process.kill()
-    assert [process.returncode for process in started.values()] == [0] * 4, told
+    failed = {
+        member: told[member][-800:] for member, process in started.items() if process.returncode
+    }
+    assert not failed
     results = [
         json.loads((folder / "runs" / f"rte-{member}" / "result.json").read_text())
         for member in queue.members

@@ -84,7 +84,8 @@ def notes_on(engine: Engine, selection: Selection) -> tuple[str, ...]:
         seeds = engine.trainings.trial_seeds(1)
         kept, ratios = selection.kept_instances, selection.mixing_ratios
         trained.append(TrialRequest(selection.auxiliary_tasks, seeds, kept, ratios))
-    return (*unranked_notes(engine.session), *_notes_on_trials(engine, trained))
+    unranked = unranked_notes(engine.session, ranked=engine.session.method[0].needs_ranking)
+    return (*unranked, *_notes_on_trials(engine, trained))
 
 
 def notes_on_compared(engine: Engine, *, ranked: bool) -> tuple[str, ...]:
@@ -113,14 +114,14 @@ def _notes_on_trials(engine: Engine, trained: Iterable[TrialRequest]) -> list[st
     return [*([starved] if starved else []), *training_notes(engine.trainings.trials)]
 
 
-def unranked_notes(session: Session, *, ranked: bool | None = None) -> list[str]:
+def unranked_notes(session: Session, *, ranked: bool) -> list[str]:
     """Says which candidates cannot be ranked, where candidates are ranked.
 
     Args:
         session: says what cannot be ranked.
-        ranked: whether candidates are; None: where the session's method wants them to be.
+        ranked: whether candidates are.
     """
-    if not (session.method[0].needs_ranking if ranked is None else ranked):
+    if not ranked:
         return []
     return [
         f"{name} cannot be ranked and is put last: {why}."

@@ -65,16 +65,13 @@ def forecast(
         way.go(final_training=final_training)
     first = found[0]
     selections = {way.selection for way in found}
+    unranked = unranked_notes(session, ranked=session.method[0].needs_ranking)
     return Forecast(
         books=tuple(way.books for way in found),
         auxiliary_tasks=first.selection if len(selections) == 1 and first.is_known else None,
         made_up=frozenset(phase for way in found for phase in way.made_up),
         unknown=frozenset(phase for way in found for phase in way.unknown),
-        notes=tuple(
-            dict.fromkeys(
-                (*unranked_notes(session), *(note for way in found for note in way.notes))
-            )
-        ),
+        notes=tuple(dict.fromkeys((*unranked, *(note for way in found for note in way.notes)))),
     )
 
 

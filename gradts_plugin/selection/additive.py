@@ -78,7 +78,7 @@ class AdditiveModel:
         self._values = _standardised(np.array(values, dtype=float))
         *scales, powers = np.array(grid).T
         self._scales = np.square(scales).T
-        self._averaged = powers == 1
+        self._powers = powers.astype(int)
         given = np.array(seeds)
         of_seed = (given[:, None] == np.unique(given)).astype(float)
         self._num_seeds = of_seed.shape[1]
@@ -186,7 +186,7 @@ class AdditiveModel:
     def _expected(self, sets: IntArray) -> FloatArray:
         """What gains are expected to be beforehand at each point of the grid, shape (G, s)."""
         ways = np.stack([sets @ self._offsets, _averaging(sets) @ self._offsets])
-        expected: FloatArray = ways[self._averaged.astype(int)]
+        expected: FloatArray = ways[self._powers]
         return expected
 
     def _covariance(self, sets: IntArray, others: IntArray) -> FloatArray:
@@ -194,7 +194,7 @@ class AdditiveModel:
         same = (sets[:, None] == others).all(axis=2) & (sets.sum(axis=1)[:, None] > 1)
         covariance = np.empty((len(self._scales), len(sets), len(others)))
         ways = (sets, others), (_averaging(sets), _averaging(others))
-        for averaged, (left, right) in enumerate(ways):
+        for power, (left, right) in enumerate(ways):
             parts = np.stack(
                 [
                     left @ right.T,
@@ -203,7 +203,7 @@ class AdditiveModel:
                     same,
                 ]
             )
-            points = self._averaged == averaged
+            points = self._powers == power
             covariance[points] = np.einsum("gq,qsn->gsn", self._scales[points], parts)
         return covariance
 

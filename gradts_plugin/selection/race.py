@@ -55,12 +55,10 @@ def select_by_race(context: SelectionContext, settings: SearchSettings) -> Selec
 
 def _starters(search: Search, ranked: Sequence[str], budget: int) -> list[tuple[str, ...]]:
     """Singles and then prefixes, best-ranked first, that a budget has room for; one at least."""
-    first, *others = [
-        *((name,) for name in ranked),
-        *(tuple(ranked[:size]) for size in range(2, len(ranked) + 1)),
-    ]
-    chosen = [first]
-    for names in others:
+    sets: list[tuple[str, ...]] = [(name,) for name in ranked]
+    sets += [tuple(ranked[:size]) for size in range(2, len(ranked) + 1)]
+    chosen = sets[:1]
+    for names in sets[1:]:
         if search.cost([TrialOf(started, 1) for started in ((), *chosen, names)]) > budget:
             break
         chosen.append(names)

@@ -87,6 +87,11 @@ def made_from(folder: Path) -> Any:
     return None
 
 
+def is_made_from(folder: Path, identity: JsonObject) -> bool:
+    """Whether a folder is whole and was made from just this; every file in it is read."""
+    return bool(made_from(folder) == json.loads(json.dumps(identity)))
+
+
 def _files_in(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): sha256_of_file(path)

@@ -52,6 +52,16 @@ class FakeTask:
     one_label: bool = False
 
 
+#: One task of each kind; `related` is like the first.
+ONE_OF_EACH = (
+    FakeTask("goal", topic="goal", has_test=True),
+    FakeTask("related", topic="goal"),
+    FakeTask("words", "tagging", num_train=9),
+    FakeTask("degree", "regression"),
+    FakeTask("ending", "multiple_choice"),
+)
+
+
 @dataclass(frozen=True)
 class Instances:
     """Some instances of a task, padded to one length.

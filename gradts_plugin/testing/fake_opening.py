@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ class FakeOpening:
         *,
         log_file: Path,  # noqa: ARG002  # the fake host says nothing
         prepared_in: Path | None = None,  # noqa: ARG002  # and prepares nothing
+        made_now: Collection[str] = (),  # noqa: ARG002
     ) -> FakeHost:
         """The host; the hooks are told of its tasks, and of each step."""
         for info in self._host.tasks():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +61,9 @@ class JiantOpening:
         if samples or not is_exported(self._run_file.output_dir):
             rehearse(self._encoder, self._run_file.model.max_seq_length, samples)
 
-    @cached_property
+    @property
     def unprepared_tasks(self) -> tuple[str, ...]:
-        """Those that are not tokenised yet, as it was found first."""
+        """Those that are not tokenised yet."""
         return unprepared(self._run_file, self._tasks)
 
     def prepare_task(self, task_name: str, *, log_file: Path) -> None:
@@ -72,7 +71,13 @@ class JiantOpening:
         shared = SharedCaches.of(self._run_file)
         prepare_task(task_name, self._tasks[task_name], self._run_file, log_file, shared)
 
-    def prepare(self, *, log_file: Path, prepared_in: Path | None = None) -> JiantHost:
+    def prepare(
+        self,
+        *,
+        log_file: Path,
+        prepared_in: Path | None = None,
+        made_now: Collection[str] = (),
+    ) -> JiantHost:
         """Exports the encoder, tokenises and caches the tasks, and writes a container config."""
         run_file = self._run_file
         if prepared_in is not None:
@@ -83,7 +88,7 @@ class JiantOpening:
             encoder=self._encoder,
             hook=self._hook,
             log_file=log_file,
-            made_now=vars(self).get("unprepared_tasks", ()),  # where workers were asked for them
+            made_now=made_now,
             shared=SharedCaches.of(run_file, takes=prepared_in is None),  # a plan writes nothing
         )
         return open_host(

@@ -14,7 +14,6 @@ from gradts_plugin.hosts.jiant.preparing.task_values import has_test_file, test_
 from gradts_plugin.hosts.jiant.preparing.tokenising import (
     cache_folder,
     cache_identity,
-    is_prepared,
     test_cache_folder,
 )
 from gradts_plugin.hosts.jiant.rehearsal import Sample
@@ -55,7 +54,7 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sam
             if isinstance(path, str) and Path(path).exists() and is_special(Path(path)):
                 raise DataError(f"task {name!r}: {no_file(Path(path))}")
         identity = cache_identity(values, run_file.model)
-        if not (is_prepared(cache_folder(run_file, name), identity) or shared.holds(identity)):
+        if not shared.are_in(cache_folder(run_file, name), identity):
             task = retrieval.create_task_from_config(copy.deepcopy(values), base_path=".")
             examples = _check_split(task, "train", explained=explained)
             samples.append((task, examples))
@@ -64,7 +63,7 @@ def check_data(run_file: RunFile, configs: Mapping[str, TaskValues]) -> list[Sam
             continue
         as_dev, folder = test_as_dev(values), test_cache_folder(run_file.output_dir, name)
         identity = cache_identity(as_dev, run_file.model)
-        if not (is_prepared(folder, identity) or shared.holds(identity)):
+        if not shared.are_in(folder, identity):
             task = retrieval.create_task_from_config(copy.deepcopy(as_dev), base_path=".")
             _check_split(task, "val", explained=explained)
     return samples

@@ -14,13 +14,12 @@ from gradts_plugin.hosts.jiant.preparing.sharing import SharedCaches
 from gradts_plugin.hosts.jiant.preparing.tokenising import (
     cache_folder,
     cache_identity,
-    is_prepared,
     tokenise,
     tokenise_test,
 )
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.settings.training import DEFAULT_EPOCHS
-from gradts_plugin.stores.checksums import made_from
+from gradts_plugin.stores.checksums import is_made_from, made_from
 from gradts_plugin.stores.files import write_json_atomic
 from gradts_plugin.tasks.task_configs import TaskValues
 
@@ -108,7 +107,7 @@ def unprepared(run_file: RunFile, configs: Mapping[str, TaskValues]) -> tuple[st
     return tuple(
         name
         for name, identity in identities.items()
-        if not (is_prepared(cache_folder(run_file, name), identity) or shared.holds(identity))
+        if not shared.are_in(cache_folder(run_file, name), identity)
     )
 
 
@@ -125,7 +124,7 @@ def link_prepared(source: Path, run_file: RunFile, configs: Mapping[str, TaskVal
     links = {
         source / "caches" / name: cache_folder(run_file, name)
         for name, values in configs.items()
-        if is_prepared(source / "caches" / name, cache_identity(values, run_file.model))
+        if is_made_from(source / "caches" / name, cache_identity(values, run_file.model))
     }
     if made_from(encoder_folder(source)) is not None:
         links[encoder_folder(source)] = encoder_folder(run_file.output_dir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.run_file import RunFile
-from gradts_plugin.stores.checksums import MARKER, made_from, publish_made
+from gradts_plugin.stores.checksums import MARKER, is_made_from, publish_made
 from gradts_plugin.stores.files import folder_in_the_making
 from gradts_plugin.stores.keys import digest_of
 
@@ -37,13 +36,13 @@ class SharedCaches:
         store = run_file.store or run_file.output_dir / "store"
         return cls(store.absolute() / "tokenised", takes)
 
-    def holds(self, identity: JsonObject) -> bool:
-        """Whether whole caches that were made from just this are there."""
-        return bool(made_from(self._folder(identity)) == json.loads(json.dumps(identity)))
+    def are_in(self, folder: Path, identity: JsonObject) -> bool:
+        """Whether whole caches that were made from just this are in a folder, or here."""
+        return is_made_from(folder, identity) or self._holds(identity)
 
     def give(self, identity: JsonObject, folder: Path) -> bool:
         """Puts caches into another folder; False where there are none, or no whole ones."""
-        if not self.holds(identity):
+        if not self._holds(identity):
             return False
         with suppress(OSError), folder_in_the_making(folder.parent) as partial:
             _link_all(self._folder(identity), partial, or_copy=True)
@@ -53,11 +52,14 @@ class SharedCaches:
 
     def take(self, identity: JsonObject, folder: Path) -> None:
         """Keeps caches of another folder; where the disk knows no links, it keeps none."""
-        if not self.takes or self.holds(identity):
+        if not self.takes or self._holds(identity):
             return
         with suppress(OSError), folder_in_the_making(self.root) as partial:
             _link_all(folder, partial, or_copy=False)
             publish_made(partial, self._folder(identity), identity)
+
+    def _holds(self, identity: JsonObject) -> bool:
+        return is_made_from(self._folder(identity), identity)
 
     def _folder(self, identity: JsonObject) -> Path:
         return self.root / digest_of(identity)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from gradts_plugin.errors import DataError, GradTSError
@@ -14,7 +13,7 @@ from gradts_plugin.hosts.jiant.quiet import silenced
 from gradts_plugin.hosts.jiant.saving import refusals_told
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.run_file import ModelSettings, RunFile
-from gradts_plugin.stores.checksums import made_from, publish_made, sha256_of_files
+from gradts_plugin.stores.checksums import is_made_from, publish_made, sha256_of_files
 from gradts_plugin.stores.files import folder_in_the_making, write_json_atomic
 from gradts_plugin.tasks.task_configs import TaskValues
 
@@ -49,7 +48,7 @@ def tokenise(
         shared: where other runs may have left the same caches.
     """
     identity = cache_identity(values, model)
-    if is_prepared(folder, identity) or (shared is not None and shared.give(identity, folder)):
+    if is_made_from(folder, identity) or (shared is not None and shared.give(identity, folder)):
         return True
     with folder_in_the_making(folder.parent) as partial:
         _tokenise(config_path, values, partial, model, log_file)
@@ -126,11 +125,6 @@ def cache_identity(values: TaskValues, model: ModelSettings) -> JsonObject:
         "encoder": model.name_or_path,
         "max_seq_length": model.max_seq_length,
     }
-
-
-def is_prepared(folder: Path, identity: JsonObject) -> bool:
-    """Whether a folder holds whole caches that were made from just this."""
-    return bool(made_from(folder) == json.loads(json.dumps(identity)))
 
 
 def _data_digest(values: TaskValues) -> str:
