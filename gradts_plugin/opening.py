@@ -64,7 +64,7 @@ def open_run_file(
     check_names(manager, run_file)
     refuse_if_held(run_file.output_dir)
     check_output_dir(run_file.output_dir, run_file)
-    Stores.open(run_file.store or run_file.output_dir / "store")
+    Stores.open(run_file.store_folder)
     opening = _open_host(run_file, manager)
     check_task_names(opening.task_names)
     candidate_tasks(run_file, opening.task_names)
@@ -88,7 +88,7 @@ def open_for_worker(run_file: RunFile, manager: pluggy.PluginManager, *, log_fil
     """
     host = _open_host(run_file, manager).prepare(log_file=log_file, prepared_in=None)
     registry = check_names(manager, run_file)
-    stores = Stores.open(run_file.store or run_file.output_dir / "store")
+    stores = Stores.open(run_file.store_folder)
     settings = _settings_of(run_file)
     session = Session(host, settings, manager, registry, stores, run_file.output_dir)
     return Engine.of(session)
@@ -222,7 +222,8 @@ def run_file_to_plan(
 ) -> Iterator[Engine]:
     """Opens a run file in a temporary folder, to look at it: its output folder stays untouched.
 
-    What the output folder or the store holds already is found.
+    What the output folder or the store holds already is found; the host may keep in the store what
+    it prepares, so that the run finds it.
 
     Args:
         run_file: the run, with absolute paths.
@@ -239,7 +240,7 @@ def run_file_to_plan(
         elsewhere = run_file.model_copy(
             update={
                 "output_dir": Path(folder),
-                "store": run_file.store or output_dir / "store",
+                "store": run_file.store_folder,
                 **NOT_LOGGED,
             }
         )
@@ -310,8 +311,8 @@ def claim_output_dir(folder: Path, run_file: RunFile) -> FolderLock:
 
 
 def _is_passing(path: Path) -> bool:
-    """True for what lies in a folder only while somebody takes it."""
-    return path.name.startswith((LOCK, TEMPORARY_PREFIX))
+    """True for what lies in a folder only while somebody takes it, and for what a plan keeps."""
+    return path.name.startswith((LOCK, TEMPORARY_PREFIX)) or path.name == "store"
 
 
 def _identity(run_file: RunFile) -> JsonObject:

@@ -56,6 +56,12 @@ def shown_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def shown_names(names: Sequence[str], most: int = 4) -> str:
+    """Names in a row, the first few of many: a, b, c, d and 12 more."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
 def _all_defined(scores: Sequence[Score]) -> list[float]:
     """The scores, or none at all where one of them is undefined."""
     defined = [score for score in scores if score is not None]

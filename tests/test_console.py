@@ -33,7 +33,7 @@ from gradts_plugin.records import (
     TrainStep,
     Trial,
 )
-from gradts_plugin.scores import Effect, Gain, Round, shown_duration
+from gradts_plugin.scores import Effect, Gain, Round, shown_duration, shown_names
 from gradts_plugin.settings.training import TrainingSettings
 from gradts_plugin.terminal import progress
 from gradts_plugin.terminal.plan_table import print_plan
@@ -319,6 +319,13 @@ def test_time_left(share, seconds, left):
 )
 def test_durations_in_words(seconds, words):
     assert shown_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [("a", "a"), ("abcd", "a, b, c, d"), ("abcdef", "a, b, c, d and 2 more")]
+)
+def test_names_in_words(names, words):
+    assert shown_names(names) == words
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,16 @@ def test_the_page_says_what_is_not_sure():
     assert "optimistic" in " ".join(run_certainty(report_of(**SMALL)))
 
 
+def test_what_may_be_typed_is_marked_on_the_page_and_nothing_in_a_note_is_markup():
+    info = report_of(**SMALL)
+    notes = ("set `training: {exposure: equal}` or <b>`x < 1`</b>",)
+    page = render_run_page(changed(info, notes=notes))
+    assert (
+        "<li>set <code>training: {exposure: equal}</code> or "
+        "&lt;b&gt;<code>x &lt; 1</code>&lt;/b&gt;</li>"
+    ) in page
+
+
 def test_the_page_says_how_well_the_gradients_estimates_foretold_the_trials():
     info = report_of(**SMALL)
     first, second = info.ranking.task_order[:2]

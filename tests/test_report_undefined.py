@@ -21,6 +21,7 @@ from gradts_plugin.report.figures.run import pictures
 from gradts_plugin.report.files import read_report, write_report_json
 from gradts_plugin.report.inline_svg import inline_svg
 from gradts_plugin.report.run_page import render_run_page
+from gradts_plugin.scores import shown_names
 
 UNKNOWN = (None, 0.5, 0.5)
 
@@ -122,7 +123,7 @@ def test_a_method_with_an_undefined_gain_stands_last_and_is_no_point(comparison)
 def test_the_page_of_a_comparison_says_undefined(comparison):
     page = render_comparison_page(comparison)
     best = next(iter(by_gain(comparison)))
-    tied = ", ".join([best, *comparison.tied_with(best)])
+    tied = shown_names([best, *comparison.tied_with(best)])
     assert f"No single best: {tied} differ by no more than chance" in texts_of(page)
     means = rows_of(page, "Selection methods, means over the primaries")
     assert means[-1][:4] == ["broken", *["undefined"] * 3]

@@ -66,18 +66,32 @@ def test_damaged_caches_are_not_given_and_are_taken_anew(tmp_path):
     assert shared.give({"a": 1}, tmp_path / "other")
 
 
-def test_nothing_is_taken_by_a_plan_or_where_there_are_no_links(tmp_path, monkeypatch):
-    own = written(tmp_path / "own")
-    SharedCaches(tmp_path / "store", takes=False).take({"a": 1}, own)
-    assert not (tmp_path / "store").exists()
-    shared = SharedCaches(tmp_path / "store")
-    shared.take({"a": 1}, own)
-
+def test_where_there_are_no_links_caches_are_copied(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no links here")
 
     monkeypatch.setattr(sharing.os, "link", refuse)
+    shared = SharedCaches(tmp_path / "store")
+    shared.take({"a": 1}, written(tmp_path / "own"))
     assert shared.give({"a": 1}, tmp_path / "copied")
     assert made_from(tmp_path / "copied") == {"a": 1}
-    SharedCaches(tmp_path / "others").take({"a": 1}, own)
-    assert not list((tmp_path / "others").iterdir())
+
+
+def test_where_nothing_may_be_written_nothing_is_kept(tmp_path):
+    (tmp_path / "store").write_text("no folder")
+    SharedCaches(tmp_path / "store").take({"a": 1}, written(tmp_path / "own"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own", "store"]
+
+
+@pytest.mark.parametrize("store", [{"store": "store"}, {}])
+def test_a_run_uses_what_its_plan_tokenised(tmp_path, monkeypatch, store):
+    encoder = save_tiny_encoder("bert", tmp_path / "encoder")
+    recorder = Recorder()
+    with_plugins(monkeypatch, recorder)
+    run_file = write_run_file(tmp_path, encoder, NAMES, output_dir="out", method="thres", **store)
+    for command in (["plan", "--no-measure"], ["rank"]):
+        name, *flags = command
+        answer = run_command(name, run_file, "--quiet", *flags)
+        assert answer.code == 0, answer.err
+    reused = [call["reused"] for call in recorder.of("after_task_prepared")]
+    assert reused == [False, False, True, True]

@@ -10,7 +10,13 @@ from gradts_plugin.ranking.gradients import agreement_with_trials
 from gradts_plugin.records import Trial
 from gradts_plugin.report.record import RunReport
 from gradts_plugin.report.words import signed
-from gradts_plugin.scores import Gain, score_difference, score_differences, shown_duration
+from gradts_plugin.scores import (
+    Gain,
+    score_difference,
+    score_differences,
+    shown_duration,
+    shown_names,
+)
 
 
 def difference(selected: Trial | None, alone: Trial | None) -> str | None:
@@ -134,7 +140,7 @@ def comparison_certainty(comparison: Comparison, found: Mapping[str, MethodMeans
         sentences.append(f"Scores of {best_name} are undefined, so the order says little.")
     elif tied:
         sentences.append(
-            f"Seed by seed, {best_name} is ahead of {', '.join(tied)} by no more than chance "
+            f"Seed by seed, {best_name} is ahead of {shown_names(tied)} by no more than chance "
             f"({comparison.seeds} seeds, 95 %)."
         )
         name = min((best_name, *tied), key=lambda each: found[each].seconds)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradts_plugin.errors import ConfigError
 from gradts_plugin.report.figures.picture import Picture
 from gradts_plugin.report.inline_svg import inline_svg
 from gradts_plugin.report.words import cell, score, share, signed
-from gradts_plugin.scores import shown_duration, shown_score
+from gradts_plugin.scores import shown_duration, shown_names, shown_score
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+_TYPED = re.compile("`([^`]+)`")
 
 
 def page_environment() -> Environment:
@@ -22,7 +25,7 @@ def page_environment() -> Environment:
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
+        from markupsafe import Markup, escape
     except ImportError as error:
         raise ConfigError(
             "the report needs jinja2; install it with: pip install 'gradts-plugin[report]'"
@@ -31,6 +34,10 @@ def page_environment() -> Environment:
     def svg(picture: Picture) -> Markup:
         # Ours, and every text in it is escaped.
         return Markup(inline_svg(picture))  # noqa: S704
+
+    def prose(text: str) -> Markup:
+        # What is between backticks is something to type; every text in it is escaped.
+        return Markup(_TYPED.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
     environment = Environment(
         loader=PackageLoader("gradts_plugin.report"),
@@ -41,6 +48,8 @@ def page_environment() -> Environment:
     )
     environment.filters |= {
         "svg": svg,
+        "prose": prose,
+        "names": shown_names,
         "cell": cell,
         "score": score,
         "plain": shown_score,

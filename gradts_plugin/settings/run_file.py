@@ -60,6 +60,11 @@ class RunFile(GradTSSettings):
         return {"name_or_path": given} if isinstance(given, str) else given
 
     @property
+    def store_folder(self) -> Path:
+        """Where probes, trials and tokenised tasks are stored."""
+        return self.store or self.output_dir / "store"
+
+    @property
     def scored_tasks(self) -> tuple[str, ...]:
         """The tasks whose dev (and test) sets are scored."""
         return (self.primary_task,)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from gradts_plugin.comparison.results import Comparison, MethodMeans
 from gradts_plugin.comparison.tables import GAIN_COLUMNS, gain_cells
-from gradts_plugin.scores import shown_duration, shown_score
+from gradts_plugin.scores import shown_duration, shown_names, shown_score
 from gradts_plugin.terminal.tables import print_next, print_notes
 from gradts_plugin.terminal.words import shown_path
 
@@ -68,7 +68,7 @@ def print_comparison(
 def _best(comparison: Comparison) -> str:
     best = comparison.best_method
     tied = comparison.tied_with(best)
-    return f"{best}, by no more than chance before {', '.join(tied)}" if tied else best
+    return f"{best}, by no more than chance before {shown_names(tied)}" if tied else best
 
 
 def means_table(comparison: Comparison) -> Table:

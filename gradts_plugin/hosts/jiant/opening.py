@@ -89,7 +89,7 @@ class JiantOpening:
             hook=self._hook,
             log_file=log_file,
             made_now=made_now,
-            shared=SharedCaches.of(run_file, takes=prepared_in is None),  # a plan writes nothing
+            shared=SharedCaches.of(run_file),
         )
         return open_host(
             config, arguments, run_file, self._hook, work_dir=run_file.output_dir, log_file=log_file

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradts_plugin.errors import StoreError
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.stores.checksums import MARKER, is_made_from, publish_made
@@ -20,21 +21,19 @@ class SharedCaches:
     """A folder of caches by what they were made from.
 
     Files are linked, so that they fill the disk once, and stay in one place whatever is removed in
-    the other; nobody changes a cache in place.
+    the other; nobody changes a cache in place. From another disk, as those of a plan may come, or
+    where the disk knows no links, they are copied.
 
     Attributes:
         root: the folder, in a store; it need not exist.
-        takes: False where nothing may be written there.
     """
 
     root: Path
-    takes: bool = True
 
     @classmethod
-    def of(cls, run_file: RunFile, *, takes: bool = True) -> SharedCaches:
+    def of(cls, run_file: RunFile) -> SharedCaches:
         """Those in the store of a run."""
-        store = run_file.store or run_file.output_dir / "store"
-        return cls(store.absolute() / "tokenised", takes)
+        return cls(run_file.store_folder.absolute() / "tokenised")
 
     def are_in(self, folder: Path, identity: JsonObject) -> bool:
         """Whether whole caches that were made from just this are in a folder, or here."""
@@ -45,17 +44,17 @@ class SharedCaches:
         if not self._holds(identity):
             return False
         with suppress(OSError), folder_in_the_making(folder.parent) as partial:
-            _link_all(self._folder(identity), partial, or_copy=True)
+            _link_all(self._folder(identity), partial)
             publish_made(partial, folder, identity)
             return True
         return False  # somebody removes them just now: they are made anew
 
     def take(self, identity: JsonObject, folder: Path) -> None:
-        """Keeps caches of another folder; where the disk knows no links, it keeps none."""
-        if not self.takes or self._holds(identity):
+        """Keeps caches of another folder, where the disk lets it."""
+        if self._holds(identity):
             return
-        with suppress(OSError), folder_in_the_making(self.root) as partial:
-            _link_all(folder, partial, or_copy=False)
+        with suppress(OSError, StoreError), folder_in_the_making(self.root) as partial:
+            _link_all(folder, partial)
             publish_made(partial, self._folder(identity), identity)
 
     def _holds(self, identity: JsonObject) -> bool:
@@ -65,7 +64,7 @@ class SharedCaches:
         return self.root / digest_of(identity)
 
 
-def _link_all(source: Path, folder: Path, *, or_copy: bool) -> None:
+def _link_all(source: Path, folder: Path) -> None:
     """Links the files below a folder into another one, but for its mark."""
     for path in source.rglob("*"):
         place = folder / path.relative_to(source)
@@ -76,6 +75,4 @@ def _link_all(source: Path, folder: Path, *, or_copy: bool) -> None:
             try:
                 os.link(path, place)
             except OSError:  # another disk, or one that knows no links
-                if not or_copy:
-                    raise
                 shutil.copyfile(path, place)
