@@ -1,7 +1,8 @@
 """Photographs pages for docs/report.md: `python docs/make_pictures.py --run FOLDER`.
 
-FOLDER is the output folder of a run, such as `runs/flagged/gradts` of docs/jiant_run.md. The page
-of a comparison is drawn from `benchmarks/results/comparison.json`. Needs a headless Chromium.
+FOLDER is the output folder of a run, such as `runs/flagged/gradts` of docs/jiant_run.md. With
+`--runs FOLDER` the page of all runs below a folder is photographed, too. The page of a comparison
+is drawn from `benchmarks/results/comparison.json`. Needs a headless Chromium.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from gradts_plugin.json_forms import from_json
 from gradts_plugin.report.comparison_page import write_comparison_page
 from gradts_plugin.report.files import read_report
 from gradts_plugin.report.run_page import write_run_page
+from gradts_plugin.report.runs import finished_runs
+from gradts_plugin.report.runs_page import write_runs_page
 
 IMAGES: Final = Path(__file__).parent / "images"
 COMPARISON: Final = Path(__file__).parents[1] / "benchmarks" / "results" / "comparison.json"
@@ -29,11 +32,15 @@ _BROWSERS: Final = ("chromium", "chromium-headless-shell", "chromium-browser", "
 #: Width and height of a picture.
 _SIZE: Final = (900, 1000)
 
+#: The page of some runs is short.
+_HEIGHT_OF_RUNS: Final = 420
+
 
 def main() -> None:
     """Draws the pages as they are now, and photographs them."""
     parser = argparse.ArgumentParser(description="Pictures of pages.")
     parser.add_argument("--run", type=Path, required=True, help="output folder of a run")
+    parser.add_argument("--runs", type=Path, help="a folder with several of them")
     arguments = parser.parse_args()
     browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
@@ -48,9 +55,21 @@ def main() -> None:
         del results["means"]
         write_comparison_page(from_json(Comparison, results, where=COMPARISON.name), comparison)
         photograph(browser, comparison, "comparison_light")
+        if arguments.runs:
+            runs = Path(folder) / "runs.html"
+            write_runs_page(finished_runs(arguments.runs), runs, arguments.runs.name)
+            photograph(browser, runs, "runs_light", height=_HEIGHT_OF_RUNS)
 
 
-def photograph(browser: str, page: Path, name: str, *, dark: bool = False, top: int = 0) -> None:
+def photograph(
+    browser: str,
+    page: Path,
+    name: str,
+    *,
+    dark: bool = False,
+    top: int = 0,
+    height: int = _SIZE[1],
+) -> None:
     """Writes a picture of a page into `IMAGES`.
 
     Args:
@@ -59,8 +78,9 @@ def photograph(browser: str, page: Path, name: str, *, dark: bool = False, top: 
         name: of the picture.
         dark: in dark mode.
         top: so far below the page's top the picture begins, in pixels.
+        height: of the picture, in pixels.
     """
-    width, height = _SIZE
+    width, _ = _SIZE
     path = IMAGES / f"{name}.png"
     subprocess.run(  # noqa: S603
         [

@@ -106,6 +106,40 @@ def test_interrupts_end_a_run_and_its_workers(tmp_path, times):
         assert is_gone(worker)
 
 
+LEAVING = """
+import sys
+from pathlib import Path
+from fake_runs import TASKS
+from tqdm import tqdm
+from worker_runs import WorkersHost, ran
+
+class BarsHost(WorkersHost):
+    def train(self, plan, output_dir, schedule=None):
+        for _ in tqdm([1], disable=True):
+            return super().train(plan, output_dir, schedule)
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    ran(folder / "run", {"kind": "processes", "jobs": 2}, host=BarsHost(TASKS, folder=folder))
+"""
+
+
+def test_workers_with_progress_bars_leave_nothing_that_python_complains_of(tmp_path):
+    script = tmp_path / "leaving.py"
+    script.write_text(LEAVING)
+    here = Path(__file__).parent
+    paths = {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        env={**os.environ, **paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert made_by(tmp_path)
+    assert done.stderr == ""
+
+
 def test_without_workers_there_is_no_executor(tmp_path):
     values = {**fake_file(tmp_path), "primary_task": "goal"}
     assert executor_of(parse_settings(RunFile, values, where="x")) is None

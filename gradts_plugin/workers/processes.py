@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from tqdm import tqdm
+
 from gradts_plugin.engine.jobs import Job
 from gradts_plugin.errors import PluginError
 from gradts_plugin.workers.dispatching import WorkerLostError
@@ -185,6 +187,8 @@ def _work(start: Start, connection: Connection, device: str | None) -> None:
     """Makes the jobs that come, until nobody is there to send one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it is interrupted, and ends it
     end_with_parent()
+    # Its own lock is a semaphore of the system: Python complains of it when a worker was killed.
+    tqdm.set_lock(threading.RLock())
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     with contextlib.suppress(EOFError):
