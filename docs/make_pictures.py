@@ -32,8 +32,8 @@ _BROWSERS: Final = ("chromium", "chromium-headless-shell", "chromium-browser", "
 #: Width and height of a picture.
 _SIZE: Final = (900, 1000)
 
-#: The page of some runs is short.
-_HEIGHT_OF_RUNS: Final = 420
+#: The page of some runs is short, and its table wide.
+_SIZE_OF_RUNS: Final = (1280, 540)
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
         if arguments.runs:
             runs = Path(folder) / "runs.html"
             write_runs_page(finished_runs(arguments.runs), runs, arguments.runs.name)
-            photograph(browser, runs, "runs_light", height=_HEIGHT_OF_RUNS)
+            photograph(browser, runs, "runs_light", size=_SIZE_OF_RUNS)
 
 
 def photograph(
@@ -68,7 +68,7 @@ def photograph(
     *,
     dark: bool = False,
     top: int = 0,
-    height: int = _SIZE[1],
+    size: tuple[int, int] = _SIZE,
 ) -> None:
     """Writes a picture of a page into `IMAGES`.
 
@@ -78,9 +78,9 @@ def photograph(
         name: of the picture.
         dark: in dark mode.
         top: so far below the page's top the picture begins, in pixels.
-        height: of the picture, in pixels.
+        size: width and height of the picture, in pixels.
     """
-    width, _ = _SIZE
+    width, height = size
     path = IMAGES / f"{name}.png"
     subprocess.run(  # noqa: S603
         [

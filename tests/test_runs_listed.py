@@ -114,7 +114,11 @@ def test_the_command_prints_a_table_json_and_a_page(searched, tmp_path, capsys, 
             assert f"helps: {found.gain.shown_p_helps}" in printed
     text = page.read_text()
     assert text.count('<th scope="row">') == 3
-    assert "95 % interval" in text
+    assert "with their 95 % intervals; P(helps)" in text
+    for found in finished_runs(folder):
+        if found.gain is not None:
+            assert f">{found.gain.shown_interval}</td>" in text
+            assert f">{found.gain.shown_p_helps}</td>" in text
     assert "http" not in text
     assert typed(["runs", str(folder), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 3

@@ -22,5 +22,9 @@ def write_runs_page(runs: Sequence[FinishedRun], path: Path, folder: str) -> Non
         ConfigError: jinja2 is not installed.
         StoreError: the disk refused.
     """
+    levels = sorted({run.gain.confidence for run in runs if run.gain is not None})
+    intervals = " and ".join(f"{100 * level:g} %" for level in levels)
     template = page_environment().get_template("runs.html.j2")
-    write_bytes_atomic(path, template.render(runs=runs, folder=folder).encode())
+    write_bytes_atomic(
+        path, template.render(runs=runs, folder=folder, intervals=intervals).encode()
+    )
