@@ -155,7 +155,7 @@ _PAGE: Final = """\
 
 <!-- Written by docs/make_notebook_session.py; change that, not this page. -->
 
-The files of [a first run](first_run.md), after `gradts-select init texts --primary notes`, and its
+The files of [a first run](first_run.md), after `gradts-select init texts --primary notes`, and a
 tiny encoder: no score below means anything. Every cell was run as it stands here, with what it
 shows. [From Python](python.md) says the rest.
 

@@ -138,10 +138,10 @@ tasks:
 # The task to be helped: {why}. Name another one to help that.
 primary_task: {primary}
 
-# `designed` makes up to `budget` trainings, and finds "none of these" too. Raise it where the
-# intervals are too wide to decide; `trial` tries the ranking from its top, `thres` trains nothing.
+# `race` makes up to `budget` trainings, and finds "none of these" too. Raise it where the intervals
+# are too wide to decide; `trial` tries the ranking from its top, `thres` trains nothing.
 method:
-  name: designed
+  name: race
   budget: {budget}
 
 # Every training, in batches of the primary; auxiliaries come on top. Train longer where the primary
