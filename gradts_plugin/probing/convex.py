@@ -83,7 +83,7 @@ def fit_head(
     Args:
         batches: the instances to fit, labelled.
         shuffle_seed: fit to labels in shuffled order (see `shuffled_labels`).
-        precision: "bf16" encodes under bfloat16 autocast; the head is always fitted in fp32.
+        precision: "bf16" encodes under bfloat16 autocast; the head is always fitted in fp64.
         ridge: weight of the squared norm of the head, for features of unit variance.
 
     Returns:
@@ -119,18 +119,19 @@ def fit_features(features: Tensor, labels: Tensor, *, ridge: float = _RIDGE) -> 
     # One instance has no deviation (torch: NaN), and only the bias is fitted to it.
     units = features.flatten(0, -2)
     deviation = (units.std(dim=0) if len(units) > 1 else units * 0).clamp(min=1e-6).reshape(-1)
-    features = (features - mean) / deviation
+    # In fp64: else where the fit ends depends on how batches and machine rounded the features.
+    exact = ((features - mean) / deviation).double()
     scores = labels.is_floating_point()
     size = 1 if scores or features.dim() == 3 else int(labels.max()) + 1
-    weight = torch.zeros(features.shape[-1], size, requires_grad=True, device=features.device)
-    bias = torch.zeros(size, requires_grad=True, device=features.device)
+    weight = exact.new_zeros(features.shape[-1], size, requires_grad=True)
+    bias = exact.new_zeros(size, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [weight, bias], max_iter=_MAX_ITERATIONS, line_search_fn="strong_wolfe"
     )
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        loss = unit_losses(features @ weight + bias, labels).mean()
+        loss = unit_losses(exact @ weight + bias, labels).mean()
         loss = loss + ridge / 2 * weight.pow(2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
@@ -139,7 +140,7 @@ def fit_features(features: Tensor, labels: Tensor, *, ridge: float = _RIDGE) -> 
         final = optimizer.step(objective)  # type: ignore[no-untyped-call]
     if not torch.isfinite(torch.as_tensor(final)):
         raise TrainingError("the linear head cannot be fitted: its loss is not finite")
-    return LinearHead(weight.detach(), bias.detach(), mean, deviation)
+    return LinearHead(weight.detach().float(), bias.detach().float(), mean, deviation)
 
 
 def fitted_batches(

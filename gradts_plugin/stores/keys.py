@@ -27,7 +27,7 @@ FORMAT_VERSION = 2
 
 #: Of the head that is fitted to a frozen encoder (`probing.convex`); raised when it gives other
 #: weights.
-HEAD_FIT_VERSION = 1
+HEAD_FIT_VERSION = 2
 
 #: Of how attention is computed in bf16 probes (2: by plain products on a CPU).
 BF16_VERSION = 2
