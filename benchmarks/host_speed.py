@@ -35,7 +35,6 @@ from gradts_plugin.settings.run_file import RunFile
 from gradts_plugin.settings.selection import GradTSSettings
 
 GLUE = ("cola", "sst2", "mrpc", "qqp", "mnli", "qnli", "rte", "wnli")
-BATCH_SIZE = 32
 MAX_LENGTH = 128
 
 #: Name -> how a run is started.
@@ -53,27 +52,32 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=GLUE, help="on which trimming is measured")
     parser.add_argument("--off-task", default="mrpc", help="on which switched off is measured")
     parser.add_argument("--off-rounds", type=int, default=6, help="runs of each kind for that")
+    parser.add_argument("--batch_size", type=int, default=32)
     arguments = parser.parse_args()
+    size = arguments.batch_size
     source = provenance()
     with tempfile.TemporaryDirectory() as folder:
         tasks = tuple(dict.fromkeys([*arguments.tasks, arguments.off_task]))
-        setup = Setup(Path(folder), arguments.data, tasks, arguments.steps)
+        setup = Setup(Path(folder), arguments.data, tasks, arguments.steps, size)
         off = setup.seconds(arguments.off_task, CONTENDERS[:2], arguments.off_rounds)
         trimming = {
             task: setup.seconds(task, ("jiant", *CONTENDERS[2:]), arguments.rounds)
             for task in arguments.tasks
         }
-    results = {"batch_size": BATCH_SIZE, "max_length": MAX_LENGTH, "steps": arguments.steps}
+    results = {"batch_size": size, "max_length": MAX_LENGTH, "steps": arguments.steps}
     results |= {"off_task": arguments.off_task, "off": off, "trimming": trimming}
     text = as_text(results)
     print(text)
-    write_results(arguments.output, "host_speed", source=source, results=results, text=text)
+    name = "host_speed" if size == 32 else f"host_speed_{size}"
+    write_results(arguments.output, name, source=source, results=results, text=text)
 
 
 class Setup:
     """Prepared tasks, and runs of jiant's run script on them."""
 
-    def __init__(self, folder: Path, data: Path, tasks: Sequence[str], num_steps: int) -> None:
+    def __init__(
+        self, folder: Path, data: Path, tasks: Sequence[str], num_steps: int, batch_size: int
+    ) -> None:
         self._folder = folder
         self._num_steps = num_steps
         encoder = run_file_values(folder / "demo")["model"]["name_or_path"]
@@ -83,8 +87,8 @@ class Setup:
             "primary_task": tasks[0],
             "data_dir": str(data),
             "output_dir": str(folder / "out"),
-            "max_train_examples": 32 * num_steps,
-            "training": {"max_steps": num_steps, "batch_size": BATCH_SIZE},
+            "max_train_examples": batch_size * num_steps,
+            "training": {"max_steps": num_steps, "batch_size": batch_size},
         }
         manager = make_plugin_manager(entry_points=False)
         attach_tasks(manager.hook)
