@@ -1,8 +1,8 @@
 """Photographs pages for docs/report.md: `python docs/make_pictures.py --run FOLDER`.
 
-FOLDER is the output folder of a run, such as `runs/flagged/gradts` of docs/jiant_run.md. With
-`--runs FOLDER` the page of all runs below a folder is photographed, too. The page of a comparison
-is drawn from `benchmarks/results/comparison.json`. Needs a headless Chromium.
+FOLDER is the output folder of a run, such as `gradts-demo/run`. With `--runs FOLDER` the page of
+all runs below a folder is photographed, too. The page of a comparison is drawn from
+`benchmarks/results/comparison.json`. Needs a headless Chromium.
 """
 
 from __future__ import annotations

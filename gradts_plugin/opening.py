@@ -220,10 +220,10 @@ def run_file_to_plan(
     *,
     check_task_names: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> Iterator[Engine]:
-    """Opens a run file in a temporary folder, to look at it: its output folder stays untouched.
+    """Opens a run file in a temporary folder, to look at it.
 
-    What the output folder or the store holds already is found; the host may keep in the store what
-    it prepares, so that the run finds it.
+    What the output folder or the store holds already is found. Nothing is written there but what
+    the host prepares and keeps in the store, so that the run finds it.
 
     Args:
         run_file: the run, with absolute paths.

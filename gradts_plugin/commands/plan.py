@@ -29,7 +29,7 @@ def command(
 def plan_run_file(
     path: Path, shown: options.Shown, changed: options.Changed, *, no_measure: bool
 ) -> int:
-    """Prints what a run file would do; its output folder stays untouched."""
+    """Prints what a run file would do; nothing is written but tokenised tasks."""
     from gradts_plugin.commands.reading import read_checked
 
     run_file = read_checked(path, changed.changes)
@@ -55,7 +55,7 @@ def plan_run_file(
 def plan_compare_file(
     path: Path, shown: options.Shown, changed: options.Changed, *, no_measure: bool
 ) -> int:
-    """Prints what a compare file would do; its output folder stays untouched."""
+    """Prints what a compare file would do; nothing is written but tokenised tasks."""
     from gradts_plugin.settings.compare_file import read_compare_file
 
     compare_file = read_compare_file(path, changed.changes)
