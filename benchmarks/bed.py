@@ -54,14 +54,19 @@ class Primary:
         rows: its training rows.
         candidates: real tasks.
         shuffled: the candidate that also comes with shuffled labels.
+        steps: of its own, in every training.
+        task: where it goes by another name on the bed than its task has.
     """
 
     rows: int
     candidates: tuple[str, ...]
     shuffled: str
+    steps: int = 200
+    task: str = ""
 
 
-#: In the order in which they are trained: those that teach most come first.
+#: In the order in which they are trained: those that teach most come first. A number behind a name
+#: is that of its rows, where the same task is there with more of them, too.
 BED = {
     "stsb": Primary(300, ("mrpc", "qqp", "mnli", "qnli", "cola", "sst2"), "mrpc"),
     "sst2": Primary(100, ("meld", "dmeld", "cola", "mnli", "qqp", "pos"), "meld"),
@@ -73,18 +78,37 @@ BED = {
     "cola": Primary(400, ("pos", "sc", "sst2", "qnli", "mrpc", "meld"), "sst2"),
     "sc": Primary(100, ("pos", "ner", "cola", "sst2", "mnli", "qqp"), "pos"),
     "qnli": Primary(300, ("mnli", "rte", "qqp", "stsb", "sst2", "cola"), "mnli"),
+    "stsb_100": Primary(
+        100, ("mrpc", "qqp", "mnli", "qnli", "cola", "sst2"), "mrpc", steps=100, task="stsb"
+    ),
+    "qqp": Primary(100, ("mrpc", "stsb", "mnli", "qnli", "cola", "sst2"), "mrpc", steps=100),
+    "mrpc_100": Primary(
+        100, ("stsb", "qqp", "mnli", "rte", "cola", "sst2"), "qqp", steps=100, task="mrpc"
+    ),
+    "qnli_100": Primary(
+        100, ("mnli", "rte", "qqp", "stsb", "sst2", "cola"), "mnli", steps=100, task="qnli"
+    ),
 }
 
-#: How every training goes. Length and learning rate are usual for such an encoder, and were not
-#: chosen on this bed (`low_resource.py lengths` prints what others give).
+#: How every training goes, but for its length. The learning rate is usual for such an encoder, and
+#: was not chosen on this bed (`low_resource.py lengths` prints what others give).
 TRAINING: dict[str, Any] = {
     "exposure": "equal",
-    "max_steps": 200,
     "batch_size": 8,
     "learning_rate": 1e-4,
     "evaluations": 1,
     "precision": "auto",
 }
+
+
+def task_of(primary: str) -> str:
+    """The task that a primary of the bed is."""
+    return BED[primary].task or primary
+
+
+def training_of(primary: str) -> dict[str, Any]:
+    """How a primary's trainings go."""
+    return {**TRAINING, "max_steps": BED[primary].steps}
 
 
 def output_dir(work: Path, primary: str) -> Path:
@@ -97,12 +121,12 @@ def run_file(data: Path, work: Path, primary: str, **changes: Any) -> RunFile:
     values: dict[str, Any] = {
         "model": {"name_or_path": str(MODEL), "max_seq_length": 48},
         "tasks": prepare_bed(data, work / "tasks" / primary, primary),
-        "primary_task": primary,
+        "primary_task": task_of(primary),
         "output_dir": output_dir(work, primary),
         "store": work / "store" / primary,
         "score_test": True,
-        "training": TRAINING,
-        "probing": {"model": "frozen", "precision": "bf16"},
+        "training": training_of(primary),
+        "probing": {"model": "frozen"},
         "seed": 0,
     }
     return RunFile.model_validate(values | changes)
@@ -127,17 +151,17 @@ def prepare_bed(data: Path, folder: Path, primary: str) -> list[str]:
     Returns:
         Paths of the task configs, the primary's first.
     """
-    bed = BED[primary]
-    train = _shuffled_rows(read_rows(data / primary / "train.jsonl"), seed=0)
-    test = read_rows(data / primary / "test.jsonl") or train[-TEST_ROWS:]
-    dev = sample_rows(read_rows(data / primary / "val.jsonl"), DEV_ROWS)
+    bed, task = BED[primary], task_of(primary)
+    train = _shuffled_rows(read_rows(data / task / "train.jsonl"), seed=0)
+    test = read_rows(data / task / "test.jsonl") or train[-TEST_ROWS:]
+    dev = sample_rows(read_rows(data / task / "val.jsonl"), DEV_ROWS)
     test = sample_rows(test, TEST_ROWS)
     held_out = {texts_of(row) for row in (*dev, *test)}
 
     def kept(rows: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
         return [row for row in rows if texts_of(row) not in held_out][:number]
 
-    paths = [_write_task(folder, primary, primary, kept(train, bed.rows), dev, test)]
+    paths = [_write_task(folder, task, task, kept(train, bed.rows), dev, test)]
     for name in bed.candidates:
         rows = _shuffled_rows(read_rows(data / name / "train.jsonl"), seed=0)
         rows, own_dev = kept(rows, CANDIDATE_ROWS), read_rows(data / name / "val.jsonl")[:50]
@@ -258,9 +282,11 @@ def trials_of(primary: str) -> dict[Set, Trial]:
             recipe = record["key"]["training"]["recipe"]
             if record["key"]["kept_instances"] or recipe.get("schedule"):
                 continue
-            auxiliaries = (name for name, _ in record["key"]["train_tasks"] if name != primary)
+            auxiliaries = (
+                name for name, _ in record["key"]["train_tasks"] if name != task_of(primary)
+            )
             names = set_of(auxiliaries, recipe["mixing_ratios"])
-            longer = not names and recipe["max_steps"] > TRAINING["max_steps"]
+            longer = not names and recipe["max_steps"] > BED[primary].steps
             result = from_json(TrainingResult, record["result"], where=path.name)
             beside = path.with_name(_beside(path.stem, record))
             predictions = read_predictions(beside) if beside.exists() else {}

@@ -8,6 +8,7 @@ Every seed chooses once and every other one scores.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,9 @@ from gradts_plugin.records import Trial
 
 #: Selected where it helps with at least this probability.
 CERTAINTY = 0.8
+
+#: Borders of probabilities that are looked at together.
+_STATED = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.01)
 
 #: Random orders of the candidates.
 ORDERS = 200
@@ -65,7 +69,44 @@ def report(found: Mapping[str, Mapping[bed.Set, Trial]], folder: Path) -> dict[s
         markdown_table(["order", *(f"{budget} trainings" for budget in budgets)], rows),
         "![Gain against budget](low_resource_budget.svg)",
     ]
-    return {"results": results, "text": text}
+    statements = _statements(list(each.values()))
+    return {
+        "results": {**results, "statements": statements["results"]},
+        "text": [*text, *statements["text"]],
+    }
+
+
+def _statements(primaries: Sequence[_Primary]) -> dict[str, Any]:
+    """What P(helps) of one seed's dev gains comes true as, by test gains of the other seeds."""
+    stated = [pair for primary in primaries for pair in primary.statements()]
+    results = []
+    for low, high in itertools.pairwise(_STATED):
+        among = [pair for pair in stated if low <= pair[0] < high]
+        if among:
+            means = np.mean(among, axis=0)
+            results.append(
+                {"from": low, "number": len(among), "stated": means[0], "came_true": means[1]}
+            )
+    mean_error = float(
+        sum(one["number"] * abs(one["stated"] - one["came_true"]) for one in results) / len(stated)
+    )
+    rows = [
+        (
+            f"{one['from']:.2f} or more",
+            one["number"],
+            f"{one['stated']:.2f}",
+            f"{one['came_true']:.2f}",
+        )
+        for one in results
+    ]
+    text = [
+        "## Whether P(helps) comes true",
+        "Of dev gains of single candidates with one seed, given all gains of that seed: how many "
+        "are above 0 on test rows with the other seeds, which are noisy themselves. Off by "
+        f"{mean_error:.2f} on average.",
+        markdown_table(["P(helps)", "statements", "mean", "gains above 0"], rows),
+    ]
+    return {"results": {"bins": results, "mean_error": mean_error}, "text": text}
 
 
 def _num_seeds(trials: Mapping[bed.Set, Trial]) -> int:
@@ -80,7 +121,8 @@ class _Primary:
         self._candidates = bed.candidates_of(name)
         self._seeds = range(_num_seeds(trials))
         singles = {one: trials[(one,), False] for one in self._candidates}
-        self._gains: list[dict[str, tuple[float, float]]] = []  # seed -> candidate -> gain, error
+        # Seed -> candidate -> its gain, and that gain's error.
+        self._gains: list[dict[str, tuple[float, float]]] = []
         self._worth: list[dict[str | None, float]] = []  # scoring seeds -> candidate -> test gain
         alone = bed.alone_of(trials)
         self._oracles = []
@@ -112,6 +154,18 @@ class _Primary:
     def oracle(self) -> float:
         """Mean test gain of the best dev score of the scoring seeds."""
         return float(np.mean(self._oracles))
+
+    def statements(self) -> list[tuple[float, bool]]:
+        """Of every seed and candidate: P(helps), and whether it does by the other seeds."""
+        return [
+            (probability, self._worth[seed][one] > 0)
+            for seed in self._seeds
+            for one, probability in zip(
+                self._gains[seed],
+                p_helps(*zip(*self._gains[seed].values(), strict=True)),
+                strict=True,
+            )
+        ]
 
     def orders(self, ranking: str | None) -> list[Sequence[str]]:
         """That of a committed ranking, or random ones."""

@@ -33,17 +33,14 @@ from gradts_plugin.stores.files import write_json_atomic
 #: The first seed that methods choose with; those that score are below.
 CHOOSING = 100
 
-#: Rounds of AUTOSEM's bandit, of 5 steps each: as long as a training with auxiliaries.
-_ROUNDS = 2 * bed.TRAINING["max_steps"] // 5
-
-#: Name -> the method as a run file has it.
+#: Name -> the method as a run file has it; AUTOSEM's bandit gets its `rounds` besides.
 METHODS: dict[str, Any] = {
     "designed, 12 trainings": {"name": "designed", "budget": 12},
     "race, 12 trainings": {"name": "race", "budget": 12},
     "trial": "trial",
     "thres": "thres",
-    "AUTOSEM, first stage": {"name": "autosem-p1", "rounds": _ROUNDS},
-    "AUTOSEM": {"name": "autosem", "rounds": _ROUNDS},
+    "AUTOSEM, first stage": "autosem-p1",
+    "AUTOSEM": "autosem",
     "all": "all",
 }
 
@@ -52,15 +49,17 @@ class RecordedSettings(Settings):
     """Which committed ranking is taken.
 
     Attributes:
+        primary: of the bed.
         ranking: its name.
     """
 
+    primary: str
     ranking: str = "heads"
 
 
 def rank_as_recorded(context: RankingContext, settings: RecordedSettings) -> Ranking:
     """Ranks the candidates of a bed as its committed records do."""
-    path = bed.RECORDS / f"{context.primary_task}.rankings.json"
+    path = bed.RECORDS / f"{settings.primary}.rankings.json"
     values = json.loads(path.read_text())[settings.ranking]["values"]
     return ranked_by_value(context, values, ranker="recorded", measure=settings.ranking)
 
@@ -80,6 +79,17 @@ class RecordedRankings:
                 settings=RecordedSettings,
             )
         ]
+
+
+def method_of(name: str, primary: str) -> Any:
+    """A method as a run file of a primary has it.
+
+    AUTOSEM's bandit has rounds of 5 steps each: as long as a training with auxiliaries.
+    """
+    method = METHODS[name]
+    if name.startswith("AUTOSEM"):
+        return {"name": method, "rounds": 2 * bed.BED[primary].steps // 5}
+    return method
 
 
 Opened = Callable[..., AbstractContextManager[Engine]]
@@ -108,13 +118,13 @@ def select(
     path = path_of(primary)
     found = json.loads(path.read_text()) if path.exists() else {}
     said = []
-    for number, (name, method) in enumerate(METHODS.items()):
+    for number, name in enumerate(METHODS):
         if name not in methods:
             continue
         if name not in found:
-            ranker = {"name": "recorded", "ranking": "heads"}
+            ranker = {"name": "recorded", "primary": primary, "ranking": "heads"}
             with opened(
-                method=method,
+                method=method_of(name, primary),
                 seed=CHOOSING,
                 ranking={"ranker": ranker},
                 output_dir=work / "selections" / f"{primary}-{number}",

@@ -80,11 +80,11 @@ def opened(arguments: argparse.Namespace, primary: str, **changes: Any) -> Itera
         bed.keep(run_file.store, primary)
 
 
-def scored(engine: Engine, request: TrialRequest) -> Trial:
+def scored(engine: Engine, primary: str, request: TrialRequest) -> Trial:
     """A trial whose trainings are written down as soon as they end, and whose weights are not."""
     trial = engine.trainings.score(request)
     engine.trainings.weights.remove_all()
-    bed.keep(engine.session.stores.root, engine.session.settings.primary_task)
+    bed.keep(engine.session.stores.root, primary)
     return trial
 
 
@@ -101,11 +101,11 @@ def lengths(arguments: argparse.Namespace) -> None:
     for primary in arguments.primaries:
         ways = itertools.product((100, 200, 400), (5e-5, 1e-4, 2e-4))
         for number, (steps, rate) in enumerate(ways):
-            training = {**bed.TRAINING, "max_steps": steps, "learning_rate": rate}
+            training = {**bed.training_of(primary), "max_steps": steps, "learning_rate": rate}
             folder = arguments.work.absolute() / "lengths" / f"{primary}-{number}"
             with opened(arguments, primary, training=training, output_dir=folder) as engine:
                 seeds = engine.trainings.trial_seeds(arguments.seeds)
-                trial = scored(engine, TrialRequest((), seeds, longer=False))
+                trial = scored(engine, primary, TrialRequest((), seeds, longer=False))
                 scores = ", ".join(shown_score(score) for score in trial.scores)
                 say(f"{primary}: {steps} steps at {rate:g}: dev {scores}; {trial.seconds:.0f} s")
 
@@ -119,10 +119,10 @@ def train(arguments: argparse.Namespace) -> None:
         for primary in arguments.primaries:
             with opened(arguments, primary) as engine:
                 seeds = engine.trainings.trial_seeds(number)
-                alone = scored(engine, TrialRequest((), seeds))
+                alone = scored(engine, primary, TrialRequest((), seeds))
                 say(f"{primary}: alone {shown_score(alone.score)} (longer: {alone.longer})")
                 for candidate in bed.candidates_of(primary):
-                    trial = scored(engine, TrialRequest((candidate,), seeds))
+                    trial = scored(engine, primary, TrialRequest((candidate,), seeds))
                     gain = gain_of(trial, alone)
                     say(f"{primary} with {candidate}: {gain.shown}; {trial.seconds:.0f} s")
 
@@ -152,7 +152,7 @@ def rank(arguments: argparse.Namespace) -> None:
         for number, (name, changes) in enumerate(RANKINGS.items()):
             if name in found or name not in arguments.rankings:
                 continue
-            probing = {"model": "frozen", "precision": "bf16", "max_instances": PROBED}
+            probing = {"model": "frozen", "max_instances": PROBED}
             folder = arguments.work.absolute() / "rankings" / f"{primary}-{number}"
             values = {
                 "probing": probing,
@@ -211,7 +211,7 @@ def select(arguments: argparse.Namespace) -> None:
 
 
 SUMMARY = (
-    *("primary", "rows", "alone", "best single", "its test gain", "P(helps)"),
+    *("primary", "rows", "steps", "alone", "best single", "its test gain", "P(helps)"),
     *("gain of shuffled", "reliability"),
 )
 
@@ -231,11 +231,12 @@ def report(arguments: argparse.Namespace) -> None:
     )
     text = [
         "# Small primaries, and what candidates add to them",
-        "Dev chooses, test reports; equal exposure (the primary's own "
-        f"{bed.TRAINING['max_steps']} steps, and as many of the auxiliary); gains over the better "
-        "of the primary alone at both lengths, with 95 % intervals over seeds and instances. "
-        "Reliability: correlation of the candidates' gains between seeds.",
+        "Dev chooses, test reports; equal exposure (the primary's own steps, and as many of the "
+        "auxiliary); gains over the better of the primary alone at both lengths, with 95 % "
+        "intervals over seeds and instances. Reliability: correlation of the candidates' gains "
+        "between seeds.",
         summary,
+        helped(sections),
     ]
     rankings = rankings_report({name: each["results"] for name, each in sections.items()})
     methods = bed_methods.report(complete)
@@ -254,6 +255,22 @@ def report(arguments: argparse.Namespace) -> None:
             "budget": budget["results"],
         },
         text="\n\n".join(text),
+    )
+
+
+def helped(sections: dict[str, Any]) -> str:
+    """Says how many primaries have an auxiliary that helps by more than two standard errors."""
+    surely, none = [], []
+    for name, section in sections.items():
+        gains = [each["test_gain"] for each in section["results"]["singles"].values()]
+        if any(gain["gain"] > 2 * gain["standard_error"] for gain in gains):
+            surely.append(name)
+        elif all(gain["gain"] < gain["standard_error"] for gain in gains):
+            none.append(name)
+    return (
+        f"Of {len(sections)} primaries, {len(surely)} have a candidate that gains more than two "
+        f"standard errors on test rows ({', '.join(surely)}), and {len(none)} none that gains even "
+        f"one ({', '.join(none)})."
     )
 
 
@@ -301,7 +318,7 @@ def primary_report(primary: str, trials: dict[bed.Set, Trial]) -> dict[str, Any]
     lengths_alone = ", ".join(
         f"{shown_score(trials[(), longer].score, '.3f')} dev and "
         f"{shown_score(mean_score(trials[(), longer].test_scores), '.3f')} test after "
-        f"{bed.TRAINING['max_steps'] * (1 + longer)} steps"
+        f"{bed.BED[primary].steps * (1 + longer)} steps"
         for longer in (False, True)
     )
     test_gain = singles[best][2]
@@ -309,6 +326,7 @@ def primary_report(primary: str, trials: dict[bed.Set, Trial]) -> dict[str, Any]
         "summary": (
             primary,
             bed.BED[primary].rows,
+            bed.BED[primary].steps,
             shown_score(alone.score, ".3f"),
             best,
             *(gain_cells(test_gain) if test_gain else ("", "")),
@@ -321,7 +339,7 @@ def primary_report(primary: str, trials: dict[bed.Set, Trial]) -> dict[str, Any]
         ),
         "results": {
             "alone": {
-                str(bed.TRAINING["max_steps"] * (1 + longer)): {
+                str(bed.BED[primary].steps * (1 + longer)): {
                     "dev": trials[(), longer].scores,
                     "test": trials[(), longer].test_scores,
                 }
