@@ -92,7 +92,7 @@ def _statements(primaries: Sequence[_Primary]) -> dict[str, Any]:
     )
     rows = [
         (
-            f"{one['from']:.2f} or more",
+            f"from {one['from']:.1f}",
             one["number"],
             f"{one['stated']:.2f}",
             f"{one['came_true']:.2f}",

@@ -259,7 +259,7 @@ def report(arguments: argparse.Namespace) -> None:
 
 
 def helped(sections: dict[str, Any]) -> str:
-    """Says how many primaries have an auxiliary that helps by more than two standard errors."""
+    """Says which primaries have a candidate that surely helps, and which have none that may."""
     surely, none = [], []
     for name, section in sections.items():
         gains = [each["test_gain"] for each in section["results"]["singles"].values()]
@@ -268,9 +268,9 @@ def helped(sections: dict[str, Any]) -> str:
         elif all(gain["gain"] < gain["standard_error"] for gain in gains):
             none.append(name)
     return (
-        f"Of {len(sections)} primaries, {len(surely)} have a candidate that gains more than two "
-        f"standard errors on test rows ({', '.join(surely)}), and {len(none)} none that gains even "
-        f"one ({', '.join(none)})."
+        "Primaries with a candidate that gains more than two standard errors on test rows: "
+        f"{len(surely)} of {len(sections)} ({', '.join(surely)}); without one that gains even one: "
+        f"{len(none)} ({', '.join(none)})."
     )
 
 
