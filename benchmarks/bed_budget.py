@@ -20,7 +20,7 @@ import bed
 import numpy as np
 from provenance import markdown_table
 
-from gradts_plugin.gains.gain import gain_of
+from gradts_plugin.gains.gain import believed_error, gain_of
 from gradts_plugin.gains.shrinkage import p_helps
 from gradts_plugin.records import Trial
 
@@ -132,7 +132,7 @@ class _Primary:
             )
             self._gains.append(
                 {
-                    one: (float(gain.gain or 0.0), float(gain.standard_error or 0.0))
+                    one: (float(gain.gain or 0.0), believed_error(gain))
                     for one, trial in singles.items()
                     for gain in [gain_of(_with_seeds(trial, [seed]), baseline)]
                 }

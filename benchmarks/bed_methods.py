@@ -88,7 +88,7 @@ def method_of(name: str, primary: str) -> Any:
     """
     method = METHODS[name]
     if name.startswith("AUTOSEM"):
-        return {"name": method, "rounds": 2 * bed.BED[primary].steps // 5}
+        return {"name": method, "rounds": bed.steps_of(primary, longer=True) // 5}
     return method
 
 

@@ -231,8 +231,8 @@ def report(arguments: argparse.Namespace) -> None:
     )
     text = [
         "# Small primaries, and what candidates add to them",
-        "Dev chooses, test reports; equal exposure (the primary's own steps, and as many of the "
-        "auxiliary); gains over the better of the primary alone at both lengths, with 95 % "
+        "Dev chooses, test reports; equal exposure (the primary's own steps, and those of the "
+        "auxiliary on top); gains over the better of the primary alone at both lengths, with 95 % "
         "intervals over seeds and instances. Reliability: correlation of the candidates' gains "
         "between seeds.",
         summary,
@@ -260,6 +260,17 @@ def report(arguments: argparse.Namespace) -> None:
 
 def helped(sections: dict[str, Any]) -> str:
     """Says which primaries have a candidate that surely helps, and which have none that may."""
+    by_ratio = {
+        ratio: {name: each for name, each in sections.items() if bed.BED[name].ratio == ratio}
+        for ratio in sorted({bed.BED[name].ratio for name in sections})
+    }
+    return "\n\n".join(
+        f"With {ratio} steps of the auxiliary for each of the primary's: {_helped(of_ratio)}"
+        for ratio, of_ratio in by_ratio.items()
+    )
+
+
+def _helped(sections: dict[str, Any]) -> str:
     surely, none = [], []
     for name, section in sections.items():
         gains = [each["test_gain"] for each in section["results"]["singles"].values()]
@@ -268,10 +279,14 @@ def helped(sections: dict[str, Any]) -> str:
         elif all(gain["gain"] < gain["standard_error"] for gain in gains):
             none.append(name)
     return (
-        "Primaries with a candidate that gains more than two standard errors on test rows: "
-        f"{len(surely)} of {len(sections)} ({', '.join(surely)}); without one that gains even one: "
-        f"{len(none)} ({', '.join(none)})."
+        "primaries with a candidate that gains more than two standard errors on test rows: "
+        f"{len(surely)} of {len(sections)}{_in_brackets(surely)}; without one that gains even one: "
+        f"{len(none)}{_in_brackets(none)}."
     )
+
+
+def _in_brackets(names: Sequence[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
 
 
 def sets_of(primary: str) -> set[bed.Set]:
@@ -318,7 +333,7 @@ def primary_report(primary: str, trials: dict[bed.Set, Trial]) -> dict[str, Any]
     lengths_alone = ", ".join(
         f"{shown_score(trials[(), longer].score, '.3f')} dev and "
         f"{shown_score(mean_score(trials[(), longer].test_scores), '.3f')} test after "
-        f"{bed.BED[primary].steps * (1 + longer)} steps"
+        f"{bed.steps_of(primary, longer=longer)} steps"
         for longer in (False, True)
     )
     test_gain = singles[best][2]
@@ -326,7 +341,7 @@ def primary_report(primary: str, trials: dict[bed.Set, Trial]) -> dict[str, Any]
         "summary": (
             primary,
             bed.BED[primary].rows,
-            bed.BED[primary].steps,
+            f"{bed.steps_of(primary)} + {bed.BED[primary].ratio * bed.steps_of(primary)}",
             shown_score(alone.score, ".3f"),
             best,
             *(gain_cells(test_gain) if test_gain else ("", "")),
@@ -339,7 +354,7 @@ def primary_report(primary: str, trials: dict[bed.Set, Trial]) -> dict[str, Any]
         ),
         "results": {
             "alone": {
-                str(bed.BED[primary].steps * (1 + longer)): {
+                str(bed.steps_of(primary, longer=longer)): {
                     "dev": trials[(), longer].scores,
                     "test": trials[(), longer].test_scores,
                 }

@@ -167,12 +167,12 @@ def test_instances_are_compared_without_the_common_profile_too():
 # --- precision, and the test split -----------------------------------------------------------
 
 
-def test_auto_precision_is_bf16_only_where_the_processor_has_it(monkeypatch):
+def test_auto_precision_is_bf16_only_where_the_processor_is_faster_in_it(monkeypatch):
     assert TrainingSettings(precision="auto").precision == "auto"
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False)
-    assert resolve_precision("auto", no_cuda=True) == "fp32"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert resolve_precision("auto", no_cuda=True) == "fp32"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     assert resolve_precision("auto", no_cuda=True) == "bf16"
     assert resolve_precision("fp32", no_cuda=True) == "fp32"
 

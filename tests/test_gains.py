@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradts_plugin.gains.gain import SeedSpread, gain_among, gain_of, pooled_spread
+from gradts_plugin.gains.gain import (
+    SeedSpread,
+    believed_error,
+    gain_among,
+    gain_of,
+    pooled_spread,
+)
 from gradts_plugin.gains.shrinkage import p_helps
 from gradts_plugin.records import Predictions, Trial
 from gradts_plugin.scores import Gain
@@ -78,11 +84,26 @@ def test_one_seed_draws_its_instances():
     assert gain.covers == ("instances",)
     assert gain.num_instances == 8
     assert (gain.low, gain.high) == (0, 0.375)
-    assert gain.p_helps == pytest.approx(np.mean(times > 0) + np.mean(times == 0) / 2, abs=0.02)
+    assert 0.5 < gain.p_helps < np.mean(times > 0) + np.mean(times == 0) / 2  # seeds are unknown
     assert gain.shown == (
         "gain +0.125, 95 % interval [+0.000, +0.375], "
         f"helps with probability {gain.p_helps:.2f}, one seed"
     )
+
+
+def test_what_one_seed_does_not_show_makes_p_helps_less_sure():
+    values = np.random.default_rng(3).normal(0.05, 1, 1000)
+    gain = gain_of(trial(values.mean(), hits=[values]), alone(0.0, hits=[np.zeros(1000)]))
+    error = values.std() / np.sqrt(1000)
+    assert gain.standard_error == pytest.approx(error, rel=0.05)
+    assert gain.high - gain.low == pytest.approx(2 * 1.96 * error, rel=0.05)
+    # Seeds have twice the variance of instances, it is taken for granted: three times in all.
+    sure = stats.norm.cdf(values.mean() / (np.sqrt(3) * error))
+    assert gain.p_helps == pytest.approx(sure, abs=0.02)
+    assert believed_error(gain) == pytest.approx(np.sqrt(3) * gain.standard_error)
+    known = gain_of(trial(0.7), alone(0.6), seed_spread=SeedSpread(0.1, 1000))
+    assert believed_error(known) == known.standard_error
+    assert believed_error(gain_of(trial(0.7), alone(0.6))) == 0
 
 
 def test_both_trials_and_all_seeds_see_the_same_draw():
@@ -111,8 +132,10 @@ def test_a_metric_that_is_no_mean_is_computed_anew_on_each_draw():
     own = Trial(("a",), (1.0,), predictions=({"dev": predicted([[1, 1], [0, 0]], metric="f1")},))
     other = Trial((), (0.0,), predictions=({"dev": predicted([[0, 1], [0, 0]], metric="f1")},))
     gain = gain_of(own, other)
-    # A quarter of the draws has no positive instance, and there both are 0; the others gain 1.
-    assert gain.p_helps == pytest.approx(0.75 + 0.25 / 2, abs=0.02)
+    # A quarter of the draws has no positive instance, and there both are 0; the others gain 1, with
+    # twice the variance 3/16 of that for other seeds.
+    above = stats.norm.cdf(1 / np.sqrt(2 * 3 / 16))
+    assert gain.p_helps == pytest.approx(0.75 * above + 0.25 / 2, abs=0.02)
     assert (gain.low, gain.high) == (0, 1)
 
 
@@ -303,6 +326,19 @@ def test_among_others_p_helps_is_what_all_gains_make_likely():
     # A trial that was made twice, with the same or further seeds, counts once; alone never does.
     again = [trial(0.62, name="a"), *others, alone(0.63), *others]
     assert gain_among(one, baseline, again).p_helps == found.p_helps
+
+
+def test_among_others_one_seed_is_as_unsure():
+    rng = np.random.default_rng(4)
+    baseline = alone(0.0, hits=[np.zeros(500)])
+    one, *others = [
+        trial(hits.mean(), name=name, hits=[hits])
+        for name, hits in ((name, rng.normal(0.1, 1, 500)) for name in "abc")
+    ]
+    plain = gain_of(one, baseline)
+    means = [each.scores[0] for each in (one, *others)]
+    expected = p_helps(means, [np.sqrt(3) * plain.standard_error] * 3)[0]
+    assert gain_among(one, baseline, others).p_helps == pytest.approx(expected)
 
 
 def test_over_another_set_a_gain_stands_for_itself():

@@ -10,6 +10,7 @@ Symbols: N instances, D draws, q columns of values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -29,6 +30,11 @@ _BLOCK = 250_000
 
 #: Shares of a normal distribution below one standard deviation under and above its mean.
 _WITHIN_ONE = (0.158655, 0.841345)
+
+#: Variance of what another seed would make of a gain that one seed has shown, in variances of what
+#: other instances would. On the bed of benchmarks/low_resource.py it is 1.2 to 19 of them, in the
+#: middle 3.4; with 2, P(helps) of simulated gains is right on average (benchmarks/calibration.py).
+_UNKNOWN_SEEDS = 2.0
 
 #: What is nearer to 0 is rounding.
 _TIE = 1e-12
@@ -70,7 +76,8 @@ def gain_of(
 
     Returns:
         The gain. Without predictions the interval covers seeds alone; with one seed and no spread
-        instances alone; with neither there is none.
+        instances alone; with neither there is none. What the interval does not know of seeds,
+        P(helps) takes into account all the same (`believed_error`).
     """
     scores, others = _scores(trial, split), _scores(baseline, split)
     differences = score_differences(scores, others)
@@ -88,7 +95,8 @@ def gain_of(
         drawn = _drawn_gains(pairs, num_draws, rng)
         covered = spread is not None
         errors = errors + _instance_errors(drawn, differences, seeds_covered=covered)
-    drawn = gain + errors[np.isfinite(errors)]  # on some draws a metric may have no value
+    errors = errors[np.isfinite(errors)]  # on some draws a metric may have no value
+    drawn = gain + errors
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     # "hazen" is where `_seed_errors` has its quantiles.
     low, high = np.quantile(drawn, ends, method="hazen")
@@ -98,9 +106,22 @@ def gain_of(
         unsure,
         low=float(low),
         high=float(high),
-        p_helps=_share_above_zero(drawn),
+        p_helps=_share_above_zero(drawn if spread else drawn + _unknown_errors(errors, rng)),
         standard_error=float(upper - lower) / 2,
     )
+
+
+def believed_error(gain: Gain) -> float:
+    """A gain's standard error, with what one seed does not show of others.
+
+    Args:
+        gain: of `gain_of`.
+
+    Returns:
+        In the metric's units; 0 where nothing is known.
+    """
+    error = gain.standard_error or 0.0
+    return error if "seeds" in gain.covers else error * math.sqrt(1 + _UNKNOWN_SEEDS)
 
 
 def gain_among(
@@ -127,7 +148,8 @@ def gain_among(
     gain = gain_of(trial, baseline, split=split, seed_spread=spread)
     if gain.gain is None or gain.standard_error is None or baseline.auxiliary_tasks:
         return gain
-    gains, errors = [gain.gain], [gain.standard_error]
+    error = believed_error(gain)
+    gains, errors = [gain.gain], [error]
     others = {_what(other): other for other in trials if other.auxiliary_tasks}
     others.pop(_what(trial), None)
     for _, other in sorted(others.items()):
@@ -135,7 +157,7 @@ def gain_among(
         mean = mean_score(found)
         if mean is not None:
             gains.append(mean)
-            errors.append(gain.standard_error * np.sqrt(gain.num_seeds / len(found)))
+            errors.append(error * math.sqrt(gain.num_seeds / len(found)))
     return replace(gain, p_helps=p_helps(gains, errors)[0])
 
 
@@ -282,6 +304,13 @@ def _seed_errors(
     quantiles = (rng.permutation(num_draws) + 0.5) / num_draws
     errors = stats.t.ppf(quantiles, spread.degrees_of_freedom)
     return np.asarray(errors * spread.sd / np.sqrt(num_seeds))
+
+
+def _unknown_errors(errors: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """What other seeds may add to errors of instances, (D,): normal, at even quantiles."""
+    quantiles = (rng.permutation(len(errors)) + 0.5) / len(errors)
+    sd = math.sqrt(_UNKNOWN_SEEDS) * errors.std()
+    return np.asarray(stats.norm.ppf(quantiles) * sd)
 
 
 def _share_above_zero(drawn: FloatArray) -> float:

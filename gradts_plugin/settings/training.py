@@ -45,8 +45,8 @@ class TrainingSettings(Settings):
         sampler: `host` is the container's own; `epoch` takes every batch of every task once per
             epoch in random task order (MT-DNN).
         evaluations: how often the primary's dev set is scored; None: once an epoch (at least once).
-        precision: bf16 trains under autocast; auto does so where the hardware has bf16, and trains
-            in fp32 where it would only be emulated.
+        precision: bf16 trains under autocast; auto does so where the hardware is faster in it: on
+            a GPU with bf16, on a processor with tiles for it (AMX).
     """
 
     recipe: Literal["jiant", "mt-dnn"] = "jiant"
