@@ -69,6 +69,7 @@ class Primary:
     ratio: int = 1
     test_rows: int = TEST_ROWS
 
+
 #: Where a candidate gets four steps for each of the primary's: with 100 rows these are 4 passes over
 #: them, or 20 for the primary alone where that is better.
 _MORE = partial(Primary, 100, steps=50, ratio=4, test_rows=1000)

@@ -13,6 +13,7 @@ from gradts_plugin import run
 from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.notes import candidates_note, exposure_note, gain_notes, training_notes
 from gradts_plugin.errors import ConfigError
+from gradts_plugin.gains.metrics import score_of
 from gradts_plugin.opening import open_run_file
 from gradts_plugin.planning.plan import make_plan
 from gradts_plugin.records import Predictions, TaskShares, Trial
@@ -245,9 +246,60 @@ def test_a_primary_that_learned_nothing_is_said(metric):
     (note,) = training_notes([alone_scoring(0.5, 0.5, predictions=[same, same])])
     assert "answers every dev instance alike: it has learned nothing" in note
     # One seed, or the longer training, that learned something is enough.
-    assert training_notes([alone_scoring(0.5, 0.5, predictions=[same, other])]) == []
     longer = replace(alone_scoring(0.5, predictions=[other]), longer=True)
-    assert training_notes([alone_scoring(0.5, predictions=[same]), longer]) == []
+    for trials in (
+        [alone_scoring(0.5, 0.5, predictions=[same, other])],
+        [alone_scoring(0.5, predictions=[same]), longer],
+    ):
+        assert not any("alike" in note for note in training_notes(trials))
+
+
+def predicting(metric, answers, right):
+    values = np.column_stack([answers, right]).astype(float)
+    return Predictions(metric, np.arange(len(answers)), values)
+
+
+def scoring(*predictions, **given):
+    scores = [score_of(each) for each in predictions]
+    return replace(alone_scoring(*scores, predictions=predictions), **given)
+
+
+RIGHT = np.array([1] * 70 + [0] * 30)
+
+
+@pytest.mark.parametrize(
+    ("metric", "shown"),
+    [("f1", "0.824"), ("accuracy", "0.700"), ("macro_f1", "0.412"), ("mcc", "0.000")],
+)
+def test_a_primary_that_may_answer_as_well_by_one_answer_is_said(metric, shown):
+    # All but three negatives, two of them rightly, as positive.
+    nearly = predicting(metric, [1] * 69 + [0] * 3 + [1] * 28, RIGHT)
+    learned = predicting(metric, [1] * 65 + [0] * 30 + [1] * 5, RIGHT)
+    (note,) = training_notes([scoring(nearly)])
+    alone = f"{score_of(nearly):.3f}"
+    assert f"Alone, the primary scores {alone}, one answer for all dev instances {shown}" in note
+    assert training_notes([scoring(learned)]) == []
+    # Only the length that counts is looked at.
+    both = training_notes([scoring(nearly), scoring(learned, longer=True)])
+    assert not any("one answer" in note for note in both)
+
+
+def test_scores_that_correlate_with_nothing_are_said():
+    rng = np.random.default_rng(0)
+    right = rng.normal(size=80)
+    (note,) = training_notes([scoring(predicting("pearson", rng.normal(size=80) / 9, right))])
+    assert "one answer for all dev instances 0.000" in note
+    assert (
+        training_notes([scoring(predicting("pearson", right + rng.normal(size=80), right))]) == []
+    )
+
+
+def test_another_seed_may_be_what_makes_the_primary_better_than_one_answer():
+    better = predicting("accuracy", [1] * 66 + [0] * 26 + [1] * 8, RIGHT)
+    assert training_notes([scoring(better, better)]) == []
+    worse = predicting("accuracy", [1] * 40 + [0] * 36 + [1] * 24, RIGHT)
+    said = training_notes([scoring(better, worse)])
+    assert any("one answer for all dev instances 0.700" in note for note in said)
 
 
 def test_of_spans_none_is_nothing():

@@ -7,15 +7,17 @@ elsewhere with another seed, learned nothing or all there is, says nothing about
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.engine.session import Session
-from gradts_plugin.gains.gain import pooled_spread
+from gradts_plugin.gains.gain import SeedSpread, gain_of, pooled_spread
+from gradts_plugin.gains.metrics import score_of
 from gradts_plugin.records import Predictions, Selection, Trial
-from gradts_plugin.scores import Gain, Score, mean_score, score_difference
+from gradts_plugin.scores import Gain, Score, mean_score, score_difference, shown_score
 
 #: Steps that the primary may lack before it is said: samplers draw, and shares are rounded.
 _LACKING = 0.05
@@ -23,10 +25,13 @@ _LACKING = 0.05
 #: What a score may lack of 1 where nearly nothing is left to gain.
 _AT_CEILING = 0.02
 
-#: Metrics whose first value is the answer to an instance.
-_WITH_ANSWERS = frozenset(
-    ("accuracy", "macro_f1", "mcc", "f1", "acc_and_f1", "pearson", "spearman")
-) | {"pearson_and_spearman"}
+_CORRELATIONS = frozenset(("mcc", "pearson", "spearman", "pearson_and_spearman"))
+
+#: Metrics whose first value is the answer to an instance, and whose second is the right one.
+_WITH_ANSWERS = frozenset(("accuracy", "macro_f1", "f1", "acc_and_f1")) | _CORRELATIONS
+
+#: The probability from which the primary is taken to do better than one answer for all.
+_SURELY = 0.9
 
 #: Half of a 95 % interval, in standard errors.
 _HALF_INTERVAL = 1.96
@@ -167,6 +172,8 @@ def training_notes(trials: Sequence[Trial]) -> list[str]:
         )
     counted = max(alone, key=Trial.comparable)
     spread = pooled_spread(trials, counted)
+    if learned_nothing_note(alone) is None and (note := one_answer_note(counted, spread)):
+        notes.append(note)
     if spread is not None and spread.sd / 2**0.5 > noticeable(counted):
         notes.append(
             f"Another seed changes a score by about {spread.sd / 2**0.5:.3f}, more than any gain "
@@ -218,6 +225,52 @@ def learned_nothing_note(alone: Sequence[Trial]) -> str | None:
         "no gain over it means anything yet. Train for longer, or with another learning_rate or "
         "encoder."
     )
+
+
+def one_answer_note(alone: Trial, spread: SeedSpread | None) -> str | None:
+    """Says where the primary alone is not surely better than one answer for all; None elsewhere.
+
+    Such a score may be that of nothing learned: F1 with 70 % positives is 0.82 for "positive".
+
+    Args:
+        alone: the primary alone.
+        spread: how much a score varies with the seed.
+    """
+    predictions = [each["dev"] for each in alone.predictions if "dev" in each]
+    if not predictions or len(predictions) != len(alone.scores):
+        return None
+    constant = _one_answer(predictions[0])
+    if constant is None:
+        return None
+    score = score_of(constant)
+    same = replace(
+        alone,
+        scores=(score,) * len(alone.scores),
+        predictions=({"dev": constant},) * len(alone.scores),
+    )
+    p_better = gain_of(alone, same, seed_spread=spread).p_helps
+    if p_better is None or p_better >= _SURELY:
+        return None
+    return (
+        f"Alone, the primary scores {shown_score(alone.score, '.3f')}, one answer for all dev "
+        f"instances {shown_score(score, '.3f')}: it may have learned nothing, and then no gain "
+        "over it means anything. Train for longer, with another learning_rate or with more rows."
+    )
+
+
+def _one_answer(predictions: Predictions) -> Predictions | None:
+    """The best that one answer for all instances does; None where answers are not stored."""
+    if predictions.metric not in _WITH_ANSWERS or len(predictions.values) < 2:
+        return None
+    right = predictions.values[:, 1]
+    answers = np.unique(right)
+    if predictions.metric in _CORRELATIONS:
+        answers = answers[:1]  # one is as good as another
+    constant = [
+        replace(predictions, values=np.column_stack([np.full(len(right), answer), right]))
+        for answer in answers
+    ]
+    return max(constant, key=lambda each: score_of(each) or 0.0)
 
 
 def _is_constant(predictions: Predictions) -> bool:
