@@ -70,8 +70,8 @@ class Primary:
     test_rows: int = TEST_ROWS
 
 
-#: Where a candidate gets four steps for each of the primary's (x4 behind the name): with 100 rows the
-#: primary sees each of them 8 times, or 40 times alone where that is better.
+#: Where a candidate gets four steps for each of the primary's (x4 behind the name): with 100 rows
+#: the primary sees each of them 8 times, or 40 times alone where that is better.
 _MORE = partial(Primary, 100, steps=100, ratio=4, test_rows=1000)
 
 #: In the order in which they are trained: those that teach most come first. A number behind a name
