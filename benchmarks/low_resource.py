@@ -265,7 +265,8 @@ def helped(sections: dict[str, Any]) -> str:
         for ratio in sorted({bed.BED[name].ratio for name in sections})
     }
     return "\n\n".join(
-        f"With {ratio} steps of the auxiliary for each of the primary's: {_helped(of_ratio)}"
+        f"With {ratio} step{'s' * (ratio > 1)} of the auxiliary for each of the primary's: "
+        f"{_helped(of_ratio)}"
         for ratio, of_ratio in by_ratio.items()
     )
 
