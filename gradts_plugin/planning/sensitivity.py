@@ -5,11 +5,14 @@ from __future__ import annotations
 from gradts_plugin.engine.engine import Engine
 from gradts_plugin.engine.jobs import TrialRequest
 from gradts_plugin.scores import score_spread
-from gradts_plugin.selection.additive import USUAL_SPREAD
 from gradts_plugin.selection.search import SearchSettings
 
 #: How many standard errors a gain must be away from none to be told from it.
 _ERRORS = 2
+
+#: Between seeds, of a score: in the middle of eleven primaries of 100 to 1,000 rows, where it is
+#: 0.00 to 0.10 (benchmarks/results/low_resource.md and comparison.md).
+_USUAL_SPREAD = 0.03
 
 #: Seeds of the primary alone that are looked up.
 _MOST_SEEDS = 20
@@ -33,7 +36,8 @@ def budget_note(engine: Engine) -> str | None:
         f"as {len(scores)} stored trainings of {primary} alone do",
     )
     if spread is None:
-        spread, source = USUAL_SPREAD, "as is assumed until some with several seeds are stored"
+        spread = _USUAL_SPREAD
+        source = "as is usual for small tasks, until some trainings with several seeds are stored"
     gain = _ERRORS * own.standard_error * spread
     return (
         f"{own.budget} trainings tell gains above about {gain:.3f} from none, if a score varies by "

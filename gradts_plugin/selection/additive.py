@@ -44,7 +44,7 @@ GRID: tuple[Scales, ...] = tuple(
 )
 
 #: What is believed of the spread between seeds before any score: as of one score that is 0.01 off.
-USUAL_SPREAD = 0.01
+_PRIOR_SPREAD = 0.01
 _PRIOR_FREEDOM = 1.0
 
 #: Level of the intervals.
@@ -92,7 +92,7 @@ class AdditiveModel:
         self._scores = np.array(scores, dtype=float)
         unexpected = self._scores - self._expected(sets)  # (G, n)
         self._explained = np.einsum("gnm,gm->gn", self._precision, unexpected)
-        squares = _PRIOR_FREEDOM * USUAL_SPREAD**2 + (self._explained * unexpected).sum(axis=1)
+        squares = _PRIOR_FREEDOM * _PRIOR_SPREAD**2 + (self._explained * unexpected).sum(axis=1)
         self._variance = squares / self._freedom  # of a score, (G,)
         self._weights = _normalised(
             -0.5 * np.linalg.slogdet(covariance)[1]
