@@ -100,6 +100,10 @@ BED = {
     "stsb_x4": _MORE(
         ("mrpc", "qqp", "mnli", "qnli", "cola", "sst2"), "mrpc", steps=50, task="stsb"
     ),
+    # As many steps in all, half of them the primary's: whether the ratio matters.
+    "stsb_x1": _MORE(
+        ("mrpc", "qqp", "mnli", "qnli", "cola", "sst2"), "mrpc", steps=125, ratio=1, task="stsb"
+    ),
     "sst2_x4": _MORE(("meld", "dmeld", "cola", "mnli", "qqp", "pos"), "meld", task="sst2"),
     "meld_x4": _MORE(("dmeld", "sst2", "cola", "mnli", "qqp", "pos"), "dmeld", task="meld"),
     "qqp_x4": _MORE(("mrpc", "stsb", "mnli", "qnli", "cola", "sst2"), "mrpc", task="qqp"),
