@@ -272,7 +272,7 @@ RIGHT = np.array([1] * 70 + [0] * 30)
     [("f1", "0.824"), ("accuracy", "0.700"), ("macro_f1", "0.412"), ("mcc", "0.000")],
 )
 def test_a_primary_that_may_answer_as_well_by_one_answer_is_said(metric, shown):
-    # All but three negatives, two of them rightly, as positive.
+    # All but three are said to be positive, and two of these three rightly not.
     nearly = predicting(metric, [1] * 69 + [0] * 3 + [1] * 28, RIGHT)
     learned = predicting(metric, [1] * 65 + [0] * 30 + [1] * 5, RIGHT)
     (note,) = training_notes([scoring(nearly)])

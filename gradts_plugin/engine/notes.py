@@ -154,9 +154,8 @@ def training_notes(trials: Sequence[Trial]) -> list[str]:
         )
         return max([_NOTICEABLE, *(gain for gain in gains if gain is not None)])
 
-    notes = [
-        note for note in (ceiling_note(alone), learned_nothing_note(alone)) if note is not None
-    ]
+    nothing = learned_nothing_note(alone)
+    notes = [note for note in (ceiling_note(alone), nothing) if note is not None]
     longer = [trial for trial in alone if trial.longer]
     short = [trial for trial in alone if not trial.longer]
     if longer and short:
@@ -172,7 +171,7 @@ def training_notes(trials: Sequence[Trial]) -> list[str]:
         )
     counted = max(alone, key=Trial.comparable)
     spread = pooled_spread(trials, counted)
-    if learned_nothing_note(alone) is None and (note := one_answer_note(counted, spread)):
+    if nothing is None and (note := one_answer_note(counted, spread)):
         notes.append(note)
     if spread is not None and spread.sd / 2**0.5 > noticeable(counted):
         notes.append(
