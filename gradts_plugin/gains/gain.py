@@ -33,7 +33,7 @@ _WITHIN_ONE = (0.158655, 0.841345)
 
 #: Variance of what another seed would make of a gain that one seed has shown, in variances of what
 #: other instances would: 1.2 to 19 of them on the bed of benchmarks/low_resource.py, in the middle
-#: 3.4, and 0.6 where seeds are calm. With 2, P(helps) is least wrong in both (calibration.py).
+#: 3.4, and 0.4 where seeds are calm. With 2, P(helps) is least wrong in both (calibration.py).
 _UNKNOWN_SEEDS = 2.0
 
 #: What is nearer to 0 is rounding.
