@@ -244,7 +244,10 @@ def test_eight_writers_make_each_thing_once_though_some_are_killed(tmp_path):
     assert set(begun) == {str(number) for number in range(40)}
     assert max(done.values()) == 1
     assert sum(begun.values()) <= 40 + 3  # what the killed ones were making
-    assert [path for path in (tmp_path / "claims").iterdir() if path.is_file()] == []
+    # Who is killed once a thing is made leaves its claim, and nobody waits for that.
+    left = {path.name for path in (tmp_path / "claims").iterdir() if path.is_file()}
+    assert len(left) <= 3
+    assert left <= {path.name for path in (tmp_path / "made").iterdir()}
 
 
 # --- two coordinators -----------------------------------------------------------------------------
