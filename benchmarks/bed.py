@@ -58,6 +58,9 @@ class Primary:
         steps: of its own, in every training.
         task: where it goes by another name on the bed than its task has.
         ratio: steps of auxiliaries for each of its own.
+        order: `mixed`, or `sequential`: those of auxiliaries before its own.
+        alone: the primary of the bed that is the same but for the order, so that trainings of the
+            primary alone serve both.
         test_rows: as many as that, where there are so many.
     """
 
@@ -68,11 +71,16 @@ class Primary:
     task: str = ""
     ratio: int = 1
     test_rows: int = TEST_ROWS
+    order: str = "mixed"
+    alone: str = ""
 
 
 #: Where a candidate gets four steps for each of the primary's (x4 behind the name): with 100 rows
 #: the primary sees each of them 8 times, or 40 times alone where that is better.
 _MORE = partial(Primary, 100, steps=100, ratio=4, test_rows=1000)
+
+#: Auxiliaries first, as many steps as the primary has after them.
+_SEQUENTIAL = partial(Primary, 100, order="sequential", test_rows=1000)
 
 #: In the order in which they are trained: those that teach most come first. A number behind a name
 #: is that of its rows, where the same task is there with more of them, too.
@@ -109,6 +117,19 @@ BED = {
     "qqp_x4": _MORE(("mrpc", "stsb", "mnli", "qnli", "cola", "sst2"), "mrpc", task="qqp"),
     "ner_x4": _MORE(("pos", "sc", "sst2", "cola", "mnli", "qqp"), "pos", task="ner"),
     "sc_x4": _MORE(("pos", "ner", "cola", "sst2", "mnli", "qqp"), "pos", task="sc"),
+    "stsb_seq": _SEQUENTIAL(("mrpc", "qqp", "mnli", "qnli", "cola", "sst2"), "mrpc", task="stsb"),
+    "qqp_seq": _SEQUENTIAL(("mrpc", "stsb", "mnli", "qnli", "cola", "sst2"), "mrpc", task="qqp"),
+    "sc_seq": _SEQUENTIAL(("pos", "ner", "cola", "sst2", "mnli", "qqp"), "pos", task="sc"),
+}
+#: Auxiliaries first, four steps for each of the primary's.
+BED |= {
+    f"{name}_seq4": replace(BED[f"{name}_x4"], order="sequential", steps=100)
+    for name in ("stsb", "qqp", "ner", "sc", "sst2", "meld")
+}
+#: The same primaries, auxiliaries first.
+BED |= {
+    f"{name}_seq": replace(BED[name], order="sequential", task=name, alone=name)
+    for name in ("ner", "mrpc", "sst2", "rte", "meld", "cola")
 }
 
 #: How every training goes, but for its length. The learning rate is usual for such an encoder, and
@@ -120,6 +141,11 @@ TRAINING: dict[str, Any] = {
     "evaluations": 1,
     "precision": "auto",
 }
+
+
+def rankings_path(primary: str) -> Path:
+    """Where a primary's rankings are written down; they do not look at the order of steps."""
+    return RECORDS / f"{BED[primary].alone or primary}.rankings.json"
 
 
 def task_of(primary: str) -> str:
@@ -136,7 +162,8 @@ def steps_of(primary: str, *, longer: bool = False) -> int:
 def training_of(primary: str) -> dict[str, Any]:
     """How a primary's trainings go."""
     bed = BED[primary]
-    return {**TRAINING, "max_steps": bed.steps, "auxiliary_ratio": bed.ratio}
+    own = {"max_steps": bed.steps, "auxiliary_ratio": bed.ratio, "order": bed.order}
+    return {**TRAINING, **own}
 
 
 def output_dir(work: Path, primary: str) -> Path:
@@ -249,7 +276,7 @@ def restore(store: Path, primary: str) -> None:
     """Puts committed records into a store."""
     folder = store / "trainings"
     folder.mkdir(parents=True, exist_ok=True)
-    for line in _lines(primary):
+    for line in (*_lines(primary), *_lines_of_alone(primary)):
         (folder / f"{line['name']}.json").write_text(json.dumps(line["record"]), encoding="utf-8")
         if line["predictions"]:
             content = base64.b85decode(line["predictions"])
@@ -258,7 +285,7 @@ def restore(store: Path, primary: str) -> None:
 
 def keep(store: Path, primary: str) -> None:
     """Adds trainings that are in a store, and not in the committed records, to these."""
-    known = {line["name"] for line in _lines(primary)}
+    known = {line["name"] for line in (*_lines(primary), *_lines_of_alone(primary))}
     RECORDS.mkdir(parents=True, exist_ok=True)
     with (RECORDS / f"{primary}.jsonl").open("a", encoding="utf-8") as file:
         for path in sorted((store / "trainings").glob("*.json")):
@@ -278,6 +305,13 @@ def _beside(name: str, record: dict[str, Any]) -> str:
     """The file with a record's predictions; older ones are named by the record alone."""
     checksum = record["result"].get("files_beside", {}).get(".npz")
     return f"{name}.npz" if checksum is None else f"{name}.{checksum[:16]}.npz"
+
+
+def _lines_of_alone(primary: str) -> list[dict[str, Any]]:
+    """Trainings of a primary alone that are another's of the bed, too."""
+    other = BED[primary].alone
+    lines = _lines(other) if other else []
+    return [line for line in lines if len(line["record"]["key"]["train_tasks"]) == 1]
 
 
 def _lines(primary: str) -> list[dict[str, Any]]:

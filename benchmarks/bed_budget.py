@@ -37,11 +37,14 @@ ORDERS = 200
 WAYS = {"heads": "heads", "embedding": "embedding", "size": "size", "random order": None}
 
 
-def report(found: Mapping[str, Mapping[bed.Set, Trial]], folder: Path) -> dict[str, Any]:
+def report(
+    found: Mapping[str, Mapping[bed.Set, Trial]], order: str, folder: Path
+) -> dict[str, Any]:
     """The curves, as a table and a picture.
 
     Args:
         found: primary -> its trials, all with the same seeds, two or more.
+        order: of their steps.
         folder: the picture goes there.
 
     Returns:
@@ -59,24 +62,25 @@ def report(found: Mapping[str, Mapping[bed.Set, Trial]], folder: Path) -> dict[s
         results["ways"][way] = np.mean(curves, axis=0).tolist()
     budgets = [2 + number for number in range(1, most + 1)]
     results["budgets"] = budgets
-    _draw(results, folder / "low_resource_budget.svg")
+    picture = f"low_resource_budget_{order}.svg"
+    _draw(results, folder / picture)
     rows = [(way, *(f"{gain:+.3f}" for gain in gains)) for way, gains in results["ways"].items()]
     text = [
-        "## Gain against the number of trainings",
+        f"## Gain against the number of trainings, {order}",
         f"Mean test gain over {', '.join(found)} of what one candidate after the other finds, each "
         f"with one seed, the two lengths of alone counted; selected where P(helps) is {CERTAINTY} "
         f"or more. The oracle (best dev score of the scoring seeds) gains {oracle:+.3f}.",
         markdown_table(["order", *(f"{budget} trainings" for budget in budgets)], rows),
-        "![Gain against budget](low_resource_budget.svg)",
+        f"![Gain against budget]({picture})",
     ]
-    statements = _statements(list(each.values()))
+    statements = _statements(list(each.values()), order)
     return {
         "results": {**results, "statements": statements["results"]},
         "text": [*text, *statements["text"]],
     }
 
 
-def _statements(primaries: Sequence[_Primary]) -> dict[str, Any]:
+def _statements(primaries: Sequence[_Primary], order: str) -> dict[str, Any]:
     """What P(helps) of one seed's dev gains comes true as, by test gains of the other seeds."""
     stated = [pair for primary in primaries for pair in primary.statements()]
     results = []
@@ -100,7 +104,7 @@ def _statements(primaries: Sequence[_Primary]) -> dict[str, Any]:
         for one in results
     ]
     text = [
-        "## Whether P(helps) comes true",
+        f"## Whether P(helps) comes true, {order}",
         "Of dev gains of single candidates with one seed, given all gains of that seed: how many "
         "are above 0 on test rows with the other seeds, which are noisy themselves. Off by "
         f"{mean_error:.2f} on average.",
@@ -172,7 +176,7 @@ class _Primary:
         if ranking is None:
             rng = random.Random(0)
             return [rng.sample(self._candidates, len(self._candidates)) for _ in range(ORDERS)]
-        path = bed.RECORDS / f"{self._name}.rankings.json"
+        path = bed.rankings_path(self._name)
         values = json.loads(path.read_text())[ranking]["values"]
         return [sorted(self._candidates, key=lambda one: -values[one])]
 

@@ -59,7 +59,7 @@ class RecordedSettings(Settings):
 
 def rank_as_recorded(context: RankingContext, settings: RecordedSettings) -> Ranking:
     """Ranks the candidates of a bed as its committed records do."""
-    path = bed.RECORDS / f"{settings.primary}.rankings.json"
+    path = bed.rankings_path(settings.primary)
     values = json.loads(path.read_text())[settings.ranking]["values"]
     return ranked_by_value(context, values, ranker="recorded", measure=settings.ranking)
 
@@ -152,11 +152,12 @@ def select(
     return said
 
 
-def report(found: dict[str, dict[bed.Set, Trial]]) -> dict[str, Any]:
+def report(found: dict[str, dict[bed.Set, Trial]], order: str) -> dict[str, Any]:
     """What the selections of each method gain on test rows, beside the oracle's.
 
     Args:
         found: primary -> its trials, all of the same seeds.
+        order: of their steps.
 
     Returns:
         `results` for JSON, `text` in parts.
@@ -181,7 +182,7 @@ def report(found: dict[str, dict[bed.Set, Trial]]) -> dict[str, Any]:
         for primary, one in judged.items()
     ]
     text = [
-        "## Methods",
+        f"## Methods, {order}",
         f"Each chose on dev rows with seeds from {CHOOSING} on; scored on test rows with seeds "
         "that no method chose with. The oracle is the set with the best dev score of those seeds, "
         "among all that were trained; hurt: primaries that lose more than a standard error. Cost "

@@ -26,6 +26,10 @@ else:
 #: What JSON calls an object. Nobody reads its keys but who wrote them.
 JsonObject = Mapping[str, JsonValue]
 
+#: Metadata of a field that is left out at its default: it came later than records, and keys of
+#: what is stored, that do not have it.
+WRITTEN_IF_SET: Mapping[str, bool] = {"if_set": True}
+
 RecordT = TypeVar("RecordT")
 
 #: What reads a record; made once, which takes longer than reading a hundred of them.
@@ -40,7 +44,11 @@ def to_json(value: Any, *, only: Iterable[str] | None = None) -> Any:
         only: of a record, the names that are wanted; None: all.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
+        names = [
+            field.name
+            for field in dataclasses.fields(value)
+            if not (field.metadata.get("if_set") and getattr(value, field.name) == field.default)
+        ]
         names += getattr(value, "derived", ())
         left_out = set(getattr(value, "unwritten", ()))
         wanted = set(names if only is None else only) - left_out

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import PlainValidator
 
-from gradts_plugin.json_forms import JsonObject
+from gradts_plugin.json_forms import WRITTEN_IF_SET, JsonObject
 from gradts_plugin.scores import Gain, Round, Score, mean_score, score_spread, shown_score
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class Recipe:
             host's sampler has it.
         task_steps: task name -> its optimiser steps exactly, in an order that the seed decides;
             empty: as ratios or the host's sampler have it.
+        last_task: its steps come after those of all others, both parts with a whole schedule of
+            learning rates of their own; empty: mixed. Where `task_steps` are given.
         block_steps: so many steps of a task at a time for each unit of its ratio; None: mixed.
         schedule: what the decisions of a scheduler depend on; None without one.
         own: the host's own further settings, which only the host reads.
@@ -118,6 +120,7 @@ class Recipe:
     batches: Mapping[str, BatchSize]
     mixing_ratios: Mapping[str, int] = field(default_factory=dict)
     task_steps: Mapping[str, int] = field(default_factory=dict)
+    last_task: str = field(default="", metadata=WRITTEN_IF_SET)
     block_steps: int | None = None
     schedule: JsonObject | None = None
     own: JsonObject = field(default_factory=dict)

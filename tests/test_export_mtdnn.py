@@ -327,6 +327,18 @@ def test_only_the_kept_instances_of_an_auxiliary_are_written(selected, tmp_path)
     assert len(export.dev["words"]) == 10
 
 
+def test_a_sequence_is_said_to_be_mixed(selected, tmp_path):
+    def sequence(config):
+        config["gradts"]["selection"]["auxiliary_tasks"] = ["words"]
+        recipe = config["gradts"]["selection"]["recipe"]
+        recipe |= {"task_steps": {"topic": 9, "words": 9}, "last_task": "topic"}
+
+    path = changed_copy(selected, tmp_path, sequence)
+    export_selection(path, tmp_path / "export", init_checkpoint="x")
+    script = (tmp_path / "export" / "train.sh").read_text()
+    assert "# topic was trained after the others; MT-DNN mixes them." in script
+
+
 @pytest.mark.parametrize(
     ("key", "ratios"),
     [
@@ -348,6 +360,7 @@ def test_mixing_ratios_are_the_proportions_of_batches(selected, tmp_path, key, r
     assert export.arguments.epochs == 1
     assert export.arguments.save_per_updates_on
     assert export.arguments.save_per_updates == 18
+    assert "was trained after the others" not in (tmp_path / "export" / "train.sh").read_text()
     # Two short of five passes over 16 rows: each row four or five times.
     counts = Counter(row["uid"] for row in export.train["topic"])
     assert sorted(counts.values()) == [4] * 8 + [5] * 8

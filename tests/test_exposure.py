@@ -57,6 +57,22 @@ def test_alone_is_the_better_of_both_lengths(tmp_path):
     assert not trial.longer  # equal scores: the shorter one
 
 
+@pytest.mark.parametrize(
+    ("order", "last"), [({}, "goal"), ({"order": "sequential"}, "goal"), ({"order": "mixed"}, "")]
+)
+def test_the_primary_is_last_unless_mixed(tmp_path, order, last):
+    request = TrialRequest(("related", "degree"), range(1))
+    _, [recipe] = trained(tmp_path, request, exposure="equal", **order)
+    assert recipe.last_task == last
+    assert recipe.task_steps == {"goal": 6, "related": 3, "degree": 3}
+
+
+@pytest.mark.parametrize(("exposure", "names"), [("equal", ()), ("total", ("related",))])
+def test_there_is_no_sequence_alone_or_without_steps_of_its_own(tmp_path, exposure, names):
+    _, recipes = trained(tmp_path, TrialRequest(names, range(1)), exposure=exposure)
+    assert {recipe.last_task for recipe in recipes} == {""}
+
+
 def test_total_exposure_is_as_it_was(tmp_path):
     trial, [recipe] = trained(tmp_path, TrialRequest((), range(1)))
     assert (recipe.max_steps, recipe.task_steps, trial.longer) == (6, {}, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shlex
 import shutil
@@ -19,12 +20,12 @@ from tiny_runs import TRAINING, Recorder, files_below, run_command, with_plugins
 from gradts_plugin.hookspecs import hookimpl
 from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
-from gradts_plugin.hosts.jiant.container import restrict_sampler_config
+from gradts_plugin.hosts.jiant.container import restrict_sampler_config, steps_sampler
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.original_config import read_container_config
-from gradts_plugin.hosts.jiant.training.recipe import resolve_recipe
+from gradts_plugin.hosts.jiant.training.recipe import evaluation_steps, resolve_recipe
 from gradts_plugin.hosts.jiant.training.train import train
-from gradts_plugin.records import TrainingPlan
+from gradts_plugin.records import Recipe, TrainingPlan
 from gradts_plugin.settings.training import TrainingSettings
 
 apply_mends()
@@ -32,6 +33,7 @@ apply_mends()
 from jiant.proj.main.components.container_setup import (  # noqa: E402
     create_jiant_task_container_from_json,
 )
+from jiant.proj.main.components.task_sampler import create_task_sampler  # noqa: E402
 from jiant.shared import caching  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("without_pages")
@@ -356,6 +358,17 @@ def test_two_samplers_are_two_training_runs(setup):
     assert recipe(["cola"], sampler_type="UniformMultiTaskSampler").own["sampler"] == "host"
 
 
+def test_plain_jiant_draws_a_last_task_last():
+    steps = {"cola": 4, "rte": 3, "udpos": 9}
+    config = steps_sampler(steps, "cola")
+    sampler = create_task_sampler(config, dict.fromkeys(steps), dict.fromkeys(steps, 18), rng=0)
+    drawn = [sampler.pop()[0] for _ in range(16)]
+    assert set(drawn[:12]) == {"rte", "udpos"}
+    assert drawn.count("udpos") > drawn.count("rte")
+    assert drawn[12:] == ["cola"] * 4
+    assert sampler.get_task_p(0).tolist() == [0, 0.25, 0.75]
+
+
 def test_a_sampler_without_a_probability_for_a_task_is_refused():
     with pytest.raises(Exception, match="no entry for task 'rte'"):
         restrict_sampler_config({"task_to_unweighted_probs": {"cola": 1}}, ["cola", "rte"])
@@ -493,9 +506,17 @@ class StopAt:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("how", ["continue", "run_with_continue"])
-def test_a_killed_run_resumes_exactly(setup, tmp_path, how):
-    config = config_with(setup, tmp_path / "c.json", SETTINGS)
+@pytest.mark.parametrize(
+    ("how", "training"),
+    [
+        ("continue", {}),
+        ("run_with_continue", {}),
+        ("continue", {"max_steps": 3, "exposure": "equal"}),
+    ],
+    ids=["continue", "run_with_continue", "sequential"],
+)
+def test_a_killed_run_resumes_exactly(setup, tmp_path, how, training):
+    config = config_with(setup, tmp_path / "c.json", {**SETTINGS, "training": training})
     options = ("--save_checkpoint_every_steps=3", "--eval_every_steps=3")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run_command("run", *run_arguments(setup, config, whole, *options)).code == 0
@@ -517,6 +538,7 @@ def test_a_killed_run_resumes_exactly(setup, tmp_path, how):
     resumed = losses(killed)
     assert resumed == expected[-len(resumed) :]
     assert 0 < len(resumed) < 6
+    assert not training or [task for task, _ in expected[3:]] == ["cola"] * 3
     assert (killed / "val_metrics.json").read_text() == (whole / "val_metrics.json").read_text()
 
 
@@ -565,6 +587,45 @@ def test_mt_dnn_recipe(setup, monkeypatch):
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
     assert run.result.num_steps == 12
     assert len(run.result.history) == 2
+
+
+def test_dev_sets_are_scored_in_the_last_tasks_steps(setup):
+    recipe = Recipe("jiant", 1, 30, 4, {}, task_steps={"cola": 10, "rte": 20})
+    assert evaluation_steps(recipe) == {8, 15, 22, 30}
+    last = dataclasses.replace(recipe, last_task="cola")
+    assert evaluation_steps(last) == {22, 25, 28, 30}  # after 2.5, 5, 7.5 and 10 of them
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamax", "radam"])
+def test_after_the_others_a_task_has_the_learning_rates_that_it_has_alone(setup, optimizer):
+    container = json.loads(setup.container.read_text())
+    arguments = HostArguments(str(setup.encoder), str(setup.weights), no_cuda=True)
+    settings = TrainingSettings(learning_rate=1e-3, optimizer=optimizer)
+
+    def rates(num_steps, **own):
+        tasks = ("cola", *(name for name in own.get("task_steps", ()) if name != "cola"))
+        of_length = settings.model_copy(update={"max_steps": num_steps})
+        recipe = resolve_recipe(of_length, container, arguments, tasks, dict.fromkeys(TASKS, 18))
+        found = []
+        train(
+            container,
+            TrainingPlan("trial", tasks, "cola", 1, dataclasses.replace(recipe, **own)),
+            arguments,
+            switches=FaultSwitches(),
+            observe=lambda step: None,
+            output_dir=None,
+            after_step=lambda run, _: found.append(
+                [group["lr"] for group in run.runner.optimizer_scheduler.optimizer.param_groups]
+            ),
+        )
+        return np.array(found)  # after each step: those of the next one
+
+    alone, auxiliaries = rates(10), rates(20)
+    both = rates(30, task_steps={"cola": 10, "rte": 8, "udpos": 12}, last_task="cola")
+    assert alone[:, 0].max() == 1e-3
+    assert (both[20:] == alone).all()
+    assert (both[:19] == auxiliaries[:19]).all()
+    assert (both[19] == 0).all()  # a warm-up starts at nothing
 
 
 def test_tagging_dev_sets_are_scored_on_trimmed_batches(setup):

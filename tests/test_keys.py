@@ -59,7 +59,7 @@ TRAINED = {
 }
 
 #: Of trainings of several tasks alone.
-SHARED = {"exposure": "equal", "auxiliary_ratio": 2.0, "temperature": 1.0}
+SHARED = {"exposure": "equal", "auxiliary_ratio": 2.0, "temperature": 1.0, "order": "mixed"}
 
 #: What it affects -> setting -> another value than in `BASE`, or than its default.
 OTHER: dict[str, dict[str, Any]] = {
@@ -141,6 +141,7 @@ TOGETHER = {
     "training.recipe": {"training.max_steps": None},
     "training.auxiliary_ratio": {"training.exposure": "equal"},
     "training.temperature": {"training.exposure": "equal"},
+    "training.order": {"training.exposure": "equal"},
     "fine_tuning.recipe": {"fine_tuning.max_steps": None},
 }
 

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from fake_runs import open_fake, settings_of
 
+from gradts_plugin.json_forms import from_json, to_json
 from gradts_plugin.records import BatchSize, Recipe, TrainingPlan
 from gradts_plugin.stores.keys import digest_of, training_key
 
@@ -20,6 +21,7 @@ CHANGES = {
     "batches": {"goal": BatchSize(8, 1)},
     "mixing_ratios": {"goal": 2},
     "task_steps": {"goal": 9},
+    "last_task": "goal",
     "block_steps": 5,
     "schedule": {"scheduler": "bandit"},
     "own": {"optimizer": "adamax"},
@@ -41,6 +43,15 @@ def test_every_part_of_a_recipe_makes_another_training(tmp_path, name):
     changed = dataclasses.replace(RECIPE, **{name: CHANGES[name]})
     assert digest(changed) != digest(RECIPE)
     assert digest(dataclasses.replace(changed, **{name: getattr(RECIPE, name)})) == digest(RECIPE)
+
+
+def test_what_came_later_is_written_where_it_says_something():
+    # Trainings that are stored under recipes without it are found.
+    assert "last_task" not in to_json(RECIPE)
+    last = dataclasses.replace(RECIPE, last_task="goal")
+    assert to_json(last)["last_task"] == "goal"
+    for recipe in (RECIPE, last):
+        assert from_json(Recipe, to_json(recipe), where="test") == recipe
 
 
 @pytest.mark.parametrize("training", [{"evaluations": 5}, {"epochs": 4.0, "max_steps": None}])

@@ -523,6 +523,13 @@ def test_shares_of_jiants_samplers(sampler, shares):
     assert (found.shares["a"], found.shares["b"]) == pytest.approx(shares)
 
 
+def test_a_rewritten_config_counts_the_steps_of_each_task():
+    sampler = {"sampler_type": "TimeDependentProbMultiTaskSampler"}
+    config = {"sampler_config": sampler, "task_run_config": {"train_task_list": ["a", "b"]}}
+    config["gradts"] = {"selection": {"recipe": {"task_steps": {"a": 6, "b": 2}}}}
+    assert shares_of(config, {"a": 100, "b": 900}).shares == {"a": 0.75, "b": 0.25}
+
+
 def test_a_config_without_a_sampler_says_nothing_about_shares():
     assert shares_of({"sampler_config": {}}, {}) is None
 

@@ -76,6 +76,8 @@ def trials(setup, folder, values, *requests):
         ({"exposure": "total", "sampler": "epoch"}, 6),
         ({"exposure": "equal", "optimizer": "adamax", "precision": "bf16"}, 12),
         ({"exposure": "equal", "clip_once_per_step": False}, 12),
+        ({"exposure": "equal", "order": "mixed"}, 12),
+        ({"exposure": "equal", "order": "mixed", "optimizer": "adamax"}, 12),
     ],
     ids=lambda given: ", ".join(map(str, given.values())) if isinstance(given, dict) else "",
 )
@@ -95,12 +97,14 @@ def test_every_loss_is_that_of_the_trial(setup, tmp_path, training, num_steps):
     assert losses(tmp_path / "out") == tried
 
 
-def test_the_primary_gets_the_batches_that_it_gets_alone(setup, tmp_path):
+@pytest.mark.parametrize("order", ["sequential", "mixed"])
+def test_the_primary_gets_the_batches_that_it_gets_alone(setup, tmp_path, order):
     # At a learning rate of nothing, a loss shows which rows are in a batch.
-    values = block(max_steps=8, learning_rate=1e-12, exposure="equal")
+    values = block(max_steps=8, learning_rate=1e-12, exposure="equal", order=order)
     alone, together = trials(setup, tmp_path, values, (), ("stsb", "udpos"))
     of_primary = [loss for task, loss in together if task == "cola"]
     assert len(of_primary) == len(alone) == 8
-    assert [task for task, _ in together] != ["cola"] * 8 + ["stsb"] * 4 + ["udpos"] * 4
+    last = [task for task, _ in together[8:]] == ["cola"] * 8
+    assert last == (order == "sequential")
     assert len({round(loss, 4) for loss in of_primary}) > 4
     assert of_primary == pytest.approx([loss for _, loss in alone], abs=1e-6)

@@ -128,4 +128,5 @@ def _without_names(training: Any, train_tasks: Sequence[str]) -> str:
     """A training's settings as JSON, with the tasks in their order and not by name."""
     recipe = training["recipe"]
     in_order = {key: [recipe[key].get(name) for name in train_tasks] for key in _BY_TASK}
+    in_order["last_task"] = [recipe.get("last_task") == name for name in train_tasks]
     return canonical_json({**training, "recipe": {**recipe, **in_order}})

@@ -117,6 +117,7 @@ class Trainings:
             host.recipe(settings, train_tasks, request.kept_instances),
             mixing_ratios=dict(request.mixing_ratios),
             task_steps=task_steps,
+            last_task=train_tasks[0] if task_steps and settings.order == "sequential" else "",
             block_steps=request.block_steps if request.mixing_ratios else None,
         )
 

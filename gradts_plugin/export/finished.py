@@ -31,6 +31,7 @@ class FinishedSelection:
         encoder: hub name or folder of the encoder.
         architecture: of the encoder.
         mixing_ratios: how often each task is trained; empty: by its size.
+        in_sequence: the primary was trained after the auxiliaries, not mixed with them.
     """
 
     config: HostConfig
@@ -39,6 +40,7 @@ class FinishedSelection:
     encoder: str
     architecture: str
     mixing_ratios: Mapping[str, int]
+    in_sequence: bool
 
     @property
     def batch_size(self) -> int:
@@ -86,4 +88,5 @@ def read_selection(run: Path) -> FinishedSelection:
         encoder=selection["encoder"],
         architecture=selection["encoder_architecture"],
         mixing_ratios=recipe.task_steps or recipe.mixing_ratios,
+        in_sequence=bool(recipe.last_task),
     )

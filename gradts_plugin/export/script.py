@@ -90,13 +90,14 @@ def script_of(
     if ratios:
         lines.append("  --save_per_updates_on \\\n")
     told = ", ".join(f"{names[task]} {ratios[task]}" for task in run.tasks) if ratios else ""
+    mixing = f"\n# Mixing ratios {told}: the files hold the whole training, so it is one epoch."
+    if run.in_sequence:
+        mixing += f"\n# {names[run.tasks[0]]} was trained after the others; MT-DNN mixes them."
     return _SCRIPT.format(
         primary=names[run.tasks[0]],
         auxiliaries=", ".join(names[task] for task in run.tasks[1:]) or "no auxiliary task",
         rows=", ".join(f"{names[task]} {count}" for task, count in num_train.items()),
-        mixing=f"\n# Mixing ratios {told}: the files hold the whole training, so it is one epoch."
-        if ratios
-        else "",
+        mixing=mixing if ratios else "",
         start='"$here/encoder.pt"' if start is None else shlex.quote(start),
         encoder_type=encoder_type,
         arguments="".join(lines),

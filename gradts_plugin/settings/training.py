@@ -40,6 +40,9 @@ class TrainingSettings(Settings):
             take some of the primary's.
         auxiliary_ratio: steps of all auxiliaries together for each step of the primary, where
             exposure is equal.
+        order: of the steps, where exposure is equal. `sequential`: first the auxiliaries', mixed,
+            and then the primary's, both with a whole schedule of learning rates of their own
+            (STILTs, Phang et al. 2018). `mixed`: those of all tasks in turn, as the seed decides.
         temperature: auxiliaries share their steps by their size n as n^(1 / temperature), where
             exposure is equal: 1 is by size, large ones are all alike.
         sampler: `host` is the container's own; `epoch` takes every batch of every task once per
@@ -61,6 +64,7 @@ class TrainingSettings(Settings):
     clip_once_per_step: bool = True
     exposure: Literal["equal", "total"] = "total"
     auxiliary_ratio: Annotated[float, Field(gt=0, le=100)] = 1.0
+    order: Literal["sequential", "mixed"] = "sequential"
     temperature: Annotated[float, Field(ge=1)] = 2.0
     sampler: Literal["host", "epoch"] = "host"
     evaluations: Annotated[int, Field(gt=0, le=10_000)] | None = None

@@ -146,7 +146,7 @@ def _task_order(plan: TrainingPlan, schedule: Schedule | None) -> Iterator[str]:
         if schedule is not None:
             yield from [schedule.scheduler.next_task()] * schedule.steps_per_round
         else:
-            for name in plan.train_tasks:
+            for name in sorted(plan.train_tasks, key=plan.recipe.last_task.__eq__):
                 yield from [name] * ratios.get(name, 0 if ratios else 1)
 
 

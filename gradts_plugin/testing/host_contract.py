@@ -168,6 +168,15 @@ class HostContract:
         assert (trained.count(first), trained.count(second)) == (4, 6)
         assert opened.steps_of(plan, tmp_path / "again") == steps
 
+    def test_a_last_task_comes_after_all_others(self, opened: OpenedHost, tmp_path: Path) -> None:
+        """All of its steps, and as many as it has."""
+        first, second = opened.names[:2]
+        settings = SHORT.model_copy(update={"max_steps": 10})
+        steps = {first: 4, second: 6}
+        plan = opened.plan(settings=settings, task_steps=steps, last_task=first)
+        trained = [step.task_name for step in opened.steps_of(plan, tmp_path / "run")]
+        assert trained == [second] * 6 + [first] * 4
+
     def test_a_schedule_is_followed_and_told_every_score(
         self, opened: OpenedHost, tmp_path: Path
     ) -> None:

@@ -85,3 +85,23 @@ def specified_sampler(mixing_ratios: Mapping[str, int]) -> ContainerConfig:
         "sampler_type": "SpecifiedProbMultiTaskSampler",
         "task_to_unweighted_probs": dict(mixing_ratios),
     }
+
+
+def steps_sampler(task_steps: Mapping[str, int], last_task: str) -> ContainerConfig:
+    """jiant's sampler config that comes nearest to exact steps.
+
+    Args:
+        task_steps: task -> its optimiser steps.
+        last_task: its steps come last; empty: mixed.
+    """
+    if not last_task:
+        return specified_sampler(task_steps)
+    num_steps = sum(task_steps.values())
+    start = num_steps - task_steps[last_task]
+    functions = {name: f"where(t < {start}, {steps}, 0)" for name, steps in task_steps.items()}
+    functions[last_task] = f"where(t < {start}, 0, 1)"
+    return {
+        "sampler_type": "TimeDependentProbMultiTaskSampler",
+        "task_to_unnormalized_prob_funcs_dict": functions,
+        "max_steps": num_steps,
+    }

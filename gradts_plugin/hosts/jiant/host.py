@@ -17,7 +17,7 @@ from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.container import (
     ContainerConfig,
     check_container_config,
-    specified_sampler,
+    steps_sampler,
 )
 from gradts_plugin.hosts.jiant.encoder import check_encoder, fingerprint_encoder
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
@@ -225,7 +225,7 @@ class JiantHost:
         rewritten = self._rewrite_config(self._config, selection, output_dir)
         rewritten["global_train_config"] = global_train_config(recipe)
         if recipe.task_steps:
-            rewritten["sampler_config"] = specified_sampler(recipe.task_steps)
+            rewritten["sampler_config"] = steps_sampler(recipe.task_steps, recipe.last_task)
         for name, sizes in recipe.batches.items():
             rewritten["task_specific_configs_dict"][name].update(vars(sizes))
         original = original_parts(self._config, tuple(selection.kept_instances))

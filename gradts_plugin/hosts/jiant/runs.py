@@ -209,6 +209,7 @@ def _as_tried(
             switches=FaultSwitches.of(settings),
             clip_once_per_step=own is not None and own.clip_once_per_step,
             task_steps=None if recipe is None else recipe.task_steps,
+            last_task="" if recipe is None else recipe.last_task,
         ),
         observed_host_runs(observe, recipe, configuration.seed),
     ):

@@ -22,13 +22,22 @@ def shares_of(config: ContainerConfig, num_train: Mapping[str, int]) -> TaskShar
         sampler = config["sampler_config"]
         kind = str(sampler["sampler_type"])
         names = config["task_run_config"]["train_task_list"]
-        weights = _weights(kind, sampler, {name: num_train[name] for name in names})
+        weights = _exact_steps(config) or _weights(
+            kind, sampler, {name: num_train[name] for name in names}
+        )
     except (KeyError, TypeError):
         return None
     if weights is None:
         return TaskShares(kind, dict.fromkeys(names))
     total = sum(weights.values())
     return TaskShares(kind, {name: weight / total for name, weight in weights.items()})
+
+
+def _exact_steps(config: ContainerConfig) -> Mapping[str, int] | None:
+    """The steps of each task as the recipe of a rewritten config counts them."""
+    selection = (config.get("gradts") or {}).get("selection", {})
+    steps: Mapping[str, int] | None = selection.get("recipe", {}).get("task_steps")
+    return steps
 
 
 def _weights(

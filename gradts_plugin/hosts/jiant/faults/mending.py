@@ -63,6 +63,7 @@ def mended(
     switches: FaultSwitches = ALL_MENDED,
     clip_once_per_step: bool = False,
     task_steps: Mapping[str, int] | None = None,
+    last_task: str = "",
 ) -> Iterator[None]:
     """Mends jiant's faults until the context ends, then restores jiant exactly.
 
@@ -72,6 +73,7 @@ def mended(
         clip_once_per_step: gradients are clipped when they are complete; jiant clips the sum so far
             after every micro-batch.
         task_steps: task -> exactly so many optimiser steps; empty or None: as the sampler has it.
+        last_task: of them, the one whose steps come last; empty: mixed.
 
     Raises:
         HostError: jiant is not installed or too new; or, while the context lasts, a checkpoint
@@ -86,7 +88,7 @@ def mended(
         if switches.seeded_heads:
             stack.enter_context(seeded_heads(seed))
         if task_steps:
-            stack.enter_context(exact_task_order(seed, task_steps))
+            stack.enter_context(exact_task_order(seed, task_steps, last_task))
         if switches.reshuffle_epochs:
             stack.enter_context(reshuffled_data(seed))
         if switches.trim_batches:

@@ -28,12 +28,15 @@ def seeded_task_order(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exact_task_order(seed: int, task_steps: Mapping[str, int]) -> Iterator[None]:
+def exact_task_order(
+    seed: int, task_steps: Mapping[str, int], last_task: str = ""
+) -> Iterator[None]:
     """Every task gets exactly its steps, in an order that the seed decides.
 
     Args:
         seed: of the run.
         task_steps: task -> optimiser steps; the order is drawn anew after all of them.
+        last_task: its steps come after all others; empty: mixed.
     """
     # It imports jiant, as nothing does before the mends.
     from gradts_plugin.hosts.jiant.training.samplers import EpochTaskSampler
@@ -42,7 +45,7 @@ def exact_task_order(seed: int, task_steps: Mapping[str, int]) -> Iterator[None]
 
     def create_task_sampler(*, task_dict: Mapping[str, Any], **_others: Any) -> EpochTaskSampler:
         stream = random_stream(seed, "task order")
-        return EpochTaskSampler(task_dict=task_dict, rng=stream, steps=task_steps)
+        return EpochTaskSampler(task_dict, stream, task_steps, last_task)
 
     with replaced(module, "create_task_sampler", create_task_sampler):
         yield

@@ -170,6 +170,11 @@ def resolve_precision(precision: str, *, no_cuda: bool) -> str:
     return "bf16" if getattr(torch.cpu, "_is_amx_tile_supported", bool)() else "fp32"
 
 
-def evaluation_steps(max_steps: int, evaluations: int) -> set[int]:
-    """Steps after which the dev set is scored: evenly spread, the last step included."""
-    return {max(1, round(max_steps * index / evaluations)) for index in range(1, evaluations + 1)}
+def evaluation_steps(recipe: Recipe) -> set[int]:
+    """Steps after which the dev set is scored: evenly spread, the last step included.
+
+    Before the steps of a last task there is nothing to score.
+    """
+    last = recipe.task_steps[recipe.last_task] if recipe.last_task else recipe.max_steps
+    shares = (number / recipe.evaluations for number in range(1, recipe.evaluations + 1))
+    return {recipe.max_steps - last + max(1, round(last * share)) for share in shares}

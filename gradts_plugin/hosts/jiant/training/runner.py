@@ -123,7 +123,9 @@ def _by_recipe(container: Any, optimizer_scheduler: Any, recipe: Recipe, seed: i
     elif own.sampler == "epoch" and not recipe.mixing_ratios and not recipe.task_steps:
         container.task_sampler = epoch_sampler(container, recipe.batches, seed)
     if own.optimizer == "adamax":
-        return _with_adamax(optimizer_scheduler, own, recipe.max_steps)
+        optimizer_scheduler = _with_adamax(optimizer_scheduler, own, recipe.max_steps)
+    if recipe.last_task:
+        return _in_two_parts(optimizer_scheduler, recipe)
     return optimizer_scheduler
 
 
@@ -156,6 +158,31 @@ def _own_runner(container: Any, own: OwnSettings, arguments: HostArguments, seed
         ),
         verbose=False,
     )
+
+
+def _in_two_parts(optimizer_scheduler: Any, recipe: Recipe) -> Any:
+    """The same optimizer; its learning rate rises and falls once more for the last task's steps."""
+    own, last = OwnSettings.of(recipe), recipe.task_steps[recipe.last_task]
+    first = recipe.max_steps - last
+    warmups = [round(own.warmup_steps * steps / recipe.max_steps) for steps in (first, last)]
+
+    def factor(step: int) -> float:
+        if step < first:
+            return linear_factor(step, first, warmups[0])
+        return linear_factor(step - first, last, warmups[1])
+
+    optimizer = optimizer_scheduler.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"]  # the other schedule has begun
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return model_setup.OptimizerScheduler(optimizer=optimizer, scheduler=scheduler)
+
+
+def linear_factor(step: int, num_steps: int, warmup_steps: int) -> float:
+    """Share of the peak learning rate as transformers' linear schedule has it."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    return max(0.0, (num_steps - step) / max(1, num_steps - warmup_steps))
 
 
 def _with_adamax(optimizer_scheduler: Any, own: OwnSettings, num_steps: int) -> Any:

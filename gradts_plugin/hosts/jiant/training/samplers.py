@@ -25,7 +25,8 @@ TaskDict = Mapping[str, Any]
 class EpochTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
     """Every task for its own number of steps, in random order, then all of it anew.
 
-    With the batches of an epoch as steps it is MT-DNN's schedule.
+    With the batches of an epoch as steps it is MT-DNN's schedule. The steps of a last task come
+    after all others.
     """
 
     def __init__(
@@ -33,16 +34,18 @@ class EpochTaskSampler(task_sampler.BaseMultiTaskSampler):  # type: ignore[misc]
         task_dict: TaskDict,
         rng: int | np.random.RandomState,
         steps: Mapping[str, int],
+        last_task: str = "",
     ) -> None:
         super().__init__(task_dict=task_dict, rng=rng)
-        self._steps = dict(steps)
+        self._mixed = [name for name, n in steps.items() if name != last_task for _ in range(n)]
+        self._last = [last_task] * steps.get(last_task, 0)
         self._upcoming: list[str] = []
 
     def pop(self) -> tuple[str, Any]:
         """Returns the next step's task."""
         if not self._upcoming:
-            epoch = [name for name, count in self._steps.items() for _ in range(count)]
-            self._upcoming = [str(name) for name in self.rng.permutation(epoch)]
+            mixed = [str(name) for name in self.rng.permutation(self._mixed)]
+            self._upcoming = [*self._last, *mixed]
         name = self._upcoming.pop()
         return name, self.task_dict[name]
 

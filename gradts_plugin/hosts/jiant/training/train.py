@@ -99,6 +99,7 @@ def train(
         switches=switches,
         clip_once_per_step=own.clip_once_per_step,
         task_steps=recipe.task_steps,
+        last_task=recipe.last_task,
     ):
         # Inside the mends: the container makes the task sampler, which draws from the seed.
         container = _make_container(container_config, recipe, plan.train_tasks)
@@ -118,7 +119,7 @@ def train(
             states, evaluations.history, seconds_before = scheduled.begin()
             start -= seconds_before
             output_dir = None  # its weights are of no use: what it selects is trained anew
-        at_steps = evaluation_steps(recipe.max_steps, recipe.evaluations)
+        at_steps = evaluation_steps(recipe)
         for state in states:
             after_step(TrainedRun(runner, NOTHING), state.global_steps)
             if state.global_steps in at_steps:
