@@ -359,13 +359,13 @@ def test_two_samplers_are_two_training_runs(setup):
 
 
 def test_plain_jiant_draws_a_last_task_last():
-    steps = {"cola": 4, "rte": 3, "udpos": 9}
+    steps = {"cola": 4, "rte": 30, "udpos": 90}
     config = steps_sampler(steps, "cola")
     sampler = create_task_sampler(config, dict.fromkeys(steps), dict.fromkeys(steps, 18), rng=0)
-    drawn = [sampler.pop()[0] for _ in range(16)]
-    assert set(drawn[:12]) == {"rte", "udpos"}
+    drawn = [sampler.pop()[0] for _ in range(124)]
+    assert set(drawn[:120]) == {"rte", "udpos"}
     assert drawn.count("udpos") > drawn.count("rte")
-    assert drawn[12:] == ["cola"] * 4
+    assert drawn[120:] == ["cola"] * 4
     assert sampler.get_task_p(0).tolist() == [0, 0.25, 0.75]
 
 

@@ -144,8 +144,8 @@ method:
   name: race
   budget: {budget}
 
-# Every training, in batches of the primary; auxiliaries come on top. Train longer where the primary
-# alone still gets better at the end; take smaller batches where memory does not last.
+# Every training, in batches of the primary; auxiliaries get as many before. Train longer where the
+# primary alone still gets better at the end; take smaller batches where memory does not last.
 training:
   {training}
   batch_size: {batch_size}
