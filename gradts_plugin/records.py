@@ -45,8 +45,7 @@ class TaskInfo:
         fingerprint: sha256 (hex) of what the task trains on: its cached training data.
         dev_fingerprint: sha256 (hex) of what it is scored on; empty where it has no dev set.
         num_dev: number of dev instances.
-        test_fingerprint: sha256 (hex) of a labelled test split that is scored after each training,
-            too; empty where there is none.
+        test_fingerprint: likewise, of a labelled test split that is to be scored, too.
         batch_tokens: tokens that an instance has in a batch, padding included; 1 where the host
             cannot say. What a step costs goes by it.
     """
@@ -106,8 +105,8 @@ class Recipe:
             host's sampler has it.
         task_steps: task name -> its optimiser steps exactly, in an order that the seed decides;
             empty: as ratios or the host's sampler have it.
-        last_task: its steps come after those of all others, both parts with a whole schedule of
-            learning rates of their own; empty: mixed. Where `task_steps` are given.
+        last_task: of `task_steps`, the one whose steps come after the others', each part with a
+            whole schedule of learning rates; empty: mixed.
         block_steps: so many steps of a task at a time for each unit of its ratio; None: mixed.
         schedule: what the decisions of a scheduler depend on; None without one.
         own: the host's own further settings, which only the host reads.
@@ -193,8 +192,7 @@ class TrainingResult:
         seconds: wall time.
         output_dir: the host's own output folder of this run; None where nothing was kept.
         scheduler_state: what the run's scheduler knew in the end; None without one.
-        predictions: "dev" and "test" -> what the score of the best evaluation follows from; absent
-            where the host cannot say.
+        predictions: "dev", "test" -> what the best score follows from; absent where nobody can say.
         weights_sha256: of the host's file of weights; empty where none was kept.
     """
 
@@ -249,8 +247,7 @@ class ProbeBatch:
         example_ids: int64 array of shape (B,), the instances' stable keys.
         instance_losses: runs the forward pass and returns each instance's own mean loss,
             a differentiable tensor of shape (B,).
-        attention_mask: which tokens are no padding: bool tensor of shape (B, T), or (B, C, T)
-            for C choices.
+        attention_mask: true without padding: bool tensor of shape (B, T), (B, C, T) for C choices.
         hidden_states: runs the encoder alone and returns its last hidden states, a differentiable
             tensor of shape (B, T, d), or (B, C, T, d).
         labels: what the host's batch holds: class ids int64 (B,), scores float (B,), or tag ids

@@ -67,9 +67,20 @@ def test_the_primary_is_last_unless_mixed(tmp_path, order, last):
     assert recipe.task_steps == {"goal": 6, "related": 3, "degree": 3}
 
 
-@pytest.mark.parametrize(("exposure", "names"), [("equal", ()), ("total", ("related",))])
-def test_there_is_no_sequence_alone_or_without_steps_of_its_own(tmp_path, exposure, names):
-    _, recipes = trained(tmp_path, TrialRequest(names, range(1)), exposure=exposure)
+RATIOS = {"goal": 1, "related": 1}
+
+
+@pytest.mark.parametrize(
+    ("exposure", "request_of"),
+    [
+        ("equal", TrialRequest((), range(1))),
+        ("total", TrialRequest(("related",), range(1))),
+        ("equal", TrialRequest(("related",), range(1), mixing_ratios=RATIOS, block_steps=2)),
+    ],
+    ids=["alone", "total", "in blocks"],
+)
+def test_there_is_no_sequence_without_steps_in_a_free_order(tmp_path, exposure, request_of):
+    _, recipes = trained(tmp_path, request_of, exposure=exposure)
     assert {recipe.last_task for recipe in recipes} == {""}
 
 

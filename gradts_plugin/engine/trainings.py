@@ -113,12 +113,14 @@ class Trainings:
                 return alone
             length = {"max_steps": num_steps, "epochs": None, "evaluations": alone.evaluations}
             settings = settings.model_copy(update=length)
+        block_steps = request.block_steps if request.mixing_ratios else None
+        in_sequence = task_steps and settings.order == "sequential" and block_steps is None
         return dataclasses.replace(
             host.recipe(settings, train_tasks, request.kept_instances),
             mixing_ratios=dict(request.mixing_ratios),
             task_steps=task_steps,
-            last_task=train_tasks[0] if task_steps and settings.order == "sequential" else "",
-            block_steps=request.block_steps if request.mixing_ratios else None,
+            last_task=train_tasks[0] if in_sequence else "",
+            block_steps=block_steps,
         )
 
     def _task_steps(
