@@ -321,16 +321,26 @@ def orders(found: dict[str, dict[bed.Set, Trial]]) -> list[str]:
 
 
 def _helped(sections: dict[str, Any]) -> str:
+    """Of those with two seeds or more: the error of one seed is that of the instances alone."""
     surely, none = [], []
-    for name, section in sections.items():
+    judged = {
+        name: section
+        for name, section in sections.items()
+        if all(
+            "seeds" in each["test_gain"]["covers"]
+            for each in section["results"]["singles"].values()
+        )
+    }
+    for name, section in judged.items():
         gains = [each["test_gain"] for each in section["results"]["singles"].values()]
         if any(gain["gain"] > 2 * gain["standard_error"] for gain in gains):
             surely.append(name)
         elif all(gain["gain"] < gain["standard_error"] for gain in gains):
             none.append(name)
     return (
-        "primaries with a candidate that gains more than two standard errors on test rows: "
-        f"{len(surely)} of {len(sections)}{_in_brackets(surely)}; without one that gains even one: "
+        "primaries with two seeds or more, and with a candidate that gains more than two standard "
+        f"errors on test rows: {len(surely)} of {len(judged)}{_in_brackets(surely)}; without one "
+        "that gains even one: "
         f"{len(none)}{_in_brackets(none)}."
     )
 
