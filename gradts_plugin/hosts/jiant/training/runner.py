@@ -168,8 +168,8 @@ def _in_two_parts(optimizer_scheduler: Any, recipe: Recipe) -> Any:
 
     def factor(step: int) -> float:
         if step < first:
-            return linear_factor(step, first, warmups[0])
-        return linear_factor(step - first, last, warmups[1])
+            return _linear_factor(step, first, warmups[0])
+        return _linear_factor(step - first, last, warmups[1])
 
     optimizer = optimizer_scheduler.optimizer
     for group in optimizer.param_groups:
@@ -178,7 +178,7 @@ def _in_two_parts(optimizer_scheduler: Any, recipe: Recipe) -> Any:
     return model_setup.OptimizerScheduler(optimizer=optimizer, scheduler=scheduler)
 
 
-def linear_factor(step: int, num_steps: int, warmup_steps: int) -> float:
+def _linear_factor(step: int, num_steps: int, warmup_steps: int) -> float:
     """Share of the peak learning rate as transformers' linear schedule has it."""
     if step < warmup_steps:
         return step / warmup_steps
