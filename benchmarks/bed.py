@@ -18,6 +18,7 @@ import json
 import random
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -140,6 +141,8 @@ TRAINING: dict[str, Any] = {
     "learning_rate": 1e-4,
     "evaluations": 1,
     "precision": "auto",
+    # What candidates' steps leave is the same for every primary they come before.
+    "keep_starts": 40,
 }
 
 
@@ -173,18 +176,28 @@ def output_dir(work: Path, primary: str) -> Path:
 
 def run_file(data: Path, work: Path, primary: str, **changes: Any) -> RunFile:
     """The run file of a primary on its bed, with some keys changed."""
+    store = work / "store" / primary
+    _share_starts(work / "starts", store)
     values: dict[str, Any] = {
         "model": {"name_or_path": str(MODEL), "max_seq_length": 48},
         "tasks": prepare_bed(data, work / "tasks" / primary, primary),
         "primary_task": task_of(primary),
         "output_dir": output_dir(work, primary),
-        "store": work / "store" / primary,
+        "store": store,
         "score_test": True,
         "training": training_of(primary),
         "probing": {"model": "frozen"},
         "seed": 0,
     }
     return RunFile.model_validate(values | changes)
+
+
+def _share_starts(folder: Path, store: Path) -> None:
+    """Lets a primary's store keep starts where those of the others do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        (store / "starts").symlink_to(folder.absolute())
 
 
 def candidates_of(primary: str) -> tuple[str, ...]:

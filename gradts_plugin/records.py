@@ -46,8 +46,7 @@ class TaskInfo:
         dev_fingerprint: sha256 (hex) of what it is scored on; empty where it has no dev set.
         num_dev: number of dev instances.
         test_fingerprint: likewise, of a labelled test split that is to be scored, too.
-        batch_tokens: tokens that an instance has in a batch, padding included; 1 where the host
-            cannot say. What a step costs goes by it.
+        batch_tokens: of an instance, with padding: a step's cost; 1 where the host cannot say.
     """
 
     name: str
@@ -168,8 +167,7 @@ class Predictions:
     """What a score follows from, instance by instance, so that two trainings can be paired.
 
     Attributes:
-        metric: name of how the score follows from the values (`gains.metrics.METRICS`, which says
-            what the columns are: predicted and right label, or sums over an instance's words).
+        metric: name in `gains.metrics.METRICS`, which says what the columns of the values are.
         example_ids: int64 array of shape (N,), the instances' stable keys, in their order.
         values: float64 array of shape (N, q).
     """
@@ -194,6 +192,7 @@ class TrainingResult:
         scheduler_state: what the run's scheduler knew in the end; None without one.
         predictions: "dev", "test" -> what the best score follows from; absent where nobody can say.
         weights_sha256: of the host's file of weights; empty where none was kept.
+        found_steps: of its steps, those another training had kept.
     """
 
     score: Score
@@ -206,6 +205,7 @@ class TrainingResult:
     scheduler_state: JsonObject | None = None
     predictions: Mapping[str, Predictions] = field(default_factory=dict, compare=False, repr=False)
     weights_sha256: str = ""
+    found_steps: int = field(default=0, compare=False, metadata=WRITTEN_IF_SET)
 
     unwritten: ClassVar[tuple[str, ...]] = ("predictions",)  # large; beside the record
 

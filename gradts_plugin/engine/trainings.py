@@ -487,7 +487,7 @@ class Trainings:
         session.hook.before_training(plan=plan)
 
         def finish(result: TrainingResult) -> None:
-            session.accounts.training_ran(result.num_steps)
+            session.accounts.training_ran(result.num_steps - result.found_steps)
             session.hook.after_training(plan=plan, result=result)
 
         try:

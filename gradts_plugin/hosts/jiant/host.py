@@ -9,6 +9,7 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from gradts_plugin.errors import HostError
 from gradts_plugin.hosts.jiant.arguments import HostArguments
@@ -30,6 +31,7 @@ from gradts_plugin.hosts.jiant.reading import describe_task, read_texts
 from gradts_plugin.hosts.jiant.rewriting import with_filtered_caches
 from gradts_plugin.hosts.jiant.shares import shares_of
 from gradts_plugin.hosts.jiant.training.recipe import global_train_config, resolve_recipe
+from gradts_plugin.hosts.jiant.training.starts import FirstPart, Starts, start_digest
 from gradts_plugin.hosts.jiant.training.train import WEIGHTS_FILE, TrainedRun, set_up, train
 from gradts_plugin.json_forms import JsonObject
 from gradts_plugin.protocols import Looks, ProbeTarget, Schedule
@@ -69,6 +71,7 @@ class JiantHost:
         on_step: StepListener,
         rewrite_config: Callable[[ContainerConfig, Selection, Path], ContainerConfig],
         log_file: Path | None = None,
+        starts: Starts | None = None,
     ) -> None:
         check_container_config(container_config)
         self._config = copy.deepcopy(container_config)
@@ -77,6 +80,7 @@ class JiantHost:
         self._on_step = on_step
         self._rewrite_config = rewrite_config
         self._log_file = log_file
+        self._starts = starts
         self._streams = sys.stdout, sys.stderr
         self._switches = switches
         encoder = check_encoder(arguments.hf_pretrained_model_name_or_path)
@@ -295,7 +299,20 @@ class JiantHost:
                 output_dir=output_dir,
                 schedule=schedule,
                 after_step=after_step,
+                first_part_of=lambda runner: self._first_part(plan, runner),
             )
+
+    def _first_part(self, plan: TrainingPlan, runner: Any) -> FirstPart | None:
+        if self._starts is None:
+            return None
+        digest = start_digest(
+            plan,
+            self._switches,
+            encoder=self.encoder_fingerprint,
+            task_data={info.name: info.fingerprint for info in self._infos},
+            device=runner.device.type,
+        )
+        return None if digest is None else FirstPart(runner, plan, self._starts, digest)
 
     def _tell(self, plan: TrainingPlan, step: TrainStep) -> None:
         """Tells of a step; what listeners print is no noise of jiant's."""

@@ -25,6 +25,7 @@ from gradts_plugin.hosts.jiant.preparing.sharing import SharedCaches
 from gradts_plugin.hosts.jiant.preparing.task_values import read_task_configs
 from gradts_plugin.hosts.jiant.rehearsal import rehearse, rehearse_setup
 from gradts_plugin.hosts.jiant.tasks.attaching import attach
+from gradts_plugin.hosts.jiant.training.starts import Starts
 from gradts_plugin.records import Selection, TrainingPlan, TrainStep
 from gradts_plugin.settings.parsing import parse_settings
 from gradts_plugin.settings.run_file import RunFile
@@ -92,7 +93,13 @@ class JiantOpening:
             shared=SharedCaches.of(run_file),
         )
         return open_host(
-            config, arguments, run_file, self._hook, work_dir=run_file.output_dir, log_file=log_file
+            config,
+            arguments,
+            run_file,
+            self._hook,
+            work_dir=run_file.output_dir,
+            store=run_file.store_folder,
+            log_file=log_file,
         )
 
 
@@ -103,6 +110,7 @@ def open_host(
     hook: Any,
     *,
     work_dir: Path,
+    store: Path,
     log_file: Path | None,
 ) -> JiantHost:
     """jiant on a task-container config.
@@ -113,6 +121,7 @@ def open_host(
         settings: say which of jiant's faults are mended, and which tasks are used.
         hook: the hooks.
         work_dir: where filtered data goes.
+        store: where starts of trainings are kept, if that is asked for.
         log_file: where jiant's output goes; None: nowhere.
     """
     attach_tasks(hook)
@@ -127,6 +136,7 @@ def open_host(
         )
         return rewritten
 
+    most_gib = settings.training.keep_starts
     return JiantHost(
         container_config,
         arguments,
@@ -136,6 +146,7 @@ def open_host(
         on_step=on_step,
         rewrite_config=rewrite,
         log_file=log_file,
+        starts=Starts(store.absolute() / "starts", most_gib) if most_gib else None,
     )
 
 
@@ -155,7 +166,13 @@ def open_given(
     """
     parse_settings(ModelArguments, vars(arguments), where="jiant's arguments")
     host = open_host(
-        container_config, arguments, settings, hook, work_dir=work_dir, log_file=log_file
+        container_config,
+        arguments,
+        settings,
+        hook,
+        work_dir=work_dir,
+        store=settings.store or work_dir / "store",
+        log_file=log_file,
     )
     rehearse_setup(container_config, arguments, alone=settings.primary_task)
     return host

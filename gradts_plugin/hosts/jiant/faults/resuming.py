@@ -117,7 +117,7 @@ def _reading_our_part(load_state: Callable[[Any, HostState], None], order_seed: 
                 "resume with the settings of that run"
             )
         load_state(self, runner_state)
-        _give_back_zero_gradients(self.optimizer_scheduler.optimizer)
+        give_back_zero_gradients(self.optimizer_scheduler.optimizer)
         self.optimizer_scheduler.scheduler.load_state_dict(state.scheduler)
         sampler = self.jiant_task_container.task_sampler
         if hasattr(sampler, "restore"):
@@ -138,7 +138,8 @@ def _sampler_state(sampler: Any) -> Any:
     )
 
 
-def _give_back_zero_gradients(optimizer: torch.optim.Optimizer) -> None:
+def give_back_zero_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Weights that were trained before get a gradient of zeros, as a run has that never stopped."""
     # A weight without a gradient is skipped. Weights that have been trained before have one, if
     # only zeros, and go on with their momentum while other tasks are trained.
     for group in optimizer.param_groups:

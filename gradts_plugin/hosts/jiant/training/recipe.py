@@ -178,3 +178,12 @@ def evaluation_steps(recipe: Recipe) -> set[int]:
     last = recipe.task_steps[recipe.last_task] if recipe.last_task else recipe.max_steps
     shares = (number / recipe.evaluations for number in range(1, recipe.evaluations + 1))
     return {recipe.max_steps - last + max(1, round(last * share)) for share in shares}
+
+
+def warmups_of_parts(recipe: Recipe) -> tuple[int, int]:
+    """Steps with rising learning rate before the last task's steps, and of these."""
+    last, warmup_steps = recipe.task_steps[recipe.last_task], OwnSettings.of(recipe).warmup_steps
+    first = recipe.max_steps - last
+    return round(warmup_steps * first / recipe.max_steps), round(
+        warmup_steps * last / recipe.max_steps
+    )

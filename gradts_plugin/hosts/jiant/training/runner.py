@@ -13,7 +13,7 @@ from gradts_plugin.hosts.jiant.arguments import HostArguments
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.mends.zero_gradients import keep_zero_gradients
 from gradts_plugin.hosts.jiant.training.observing import ObservingLog, QuietLog, StepObserver
-from gradts_plugin.hosts.jiant.training.recipe import OwnSettings
+from gradts_plugin.hosts.jiant.training.recipe import OwnSettings, warmups_of_parts
 from gradts_plugin.hosts.jiant.training.samplers import BlockTaskSampler, epoch_sampler
 from gradts_plugin.records import Recipe
 
@@ -162,9 +162,9 @@ def _own_runner(container: Any, own: OwnSettings, arguments: HostArguments, seed
 
 def _in_two_parts(optimizer_scheduler: Any, recipe: Recipe) -> Any:
     """The same optimizer; its learning rate rises and falls once more for the last task's steps."""
-    own, last = OwnSettings.of(recipe), recipe.task_steps[recipe.last_task]
+    last = recipe.task_steps[recipe.last_task]
     first = recipe.max_steps - last
-    warmups = [round(own.warmup_steps * steps / recipe.max_steps) for steps in (first, last)]
+    warmups = warmups_of_parts(recipe)
 
     def factor(step: int) -> float:
         if step < first:

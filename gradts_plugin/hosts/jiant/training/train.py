@@ -33,6 +33,7 @@ from gradts_plugin.hosts.jiant.training.recipe import (
 )
 from gradts_plugin.hosts.jiant.training.runner import set_up_runner
 from gradts_plugin.hosts.jiant.training.scheduled import ScheduledRun
+from gradts_plugin.hosts.jiant.training.starts import FirstPart
 from gradts_plugin.protocols import Schedule
 from gradts_plugin.records import Recipe, TrainingPlan, TrainingResult
 
@@ -70,6 +71,7 @@ def train(
     output_dir: Path | None,
     schedule: Schedule | None = None,
     after_step: Callable[[TrainedRun, int], None] = lambda *_: None,
+    first_part_of: Callable[[Any], FirstPart | None] = lambda _: None,
 ) -> TrainedRun:
     """Trains from the pretrained weights through jiant's runner.
 
@@ -84,6 +86,7 @@ def train(
         output_dir: where the weights are written (`WEIGHTS_FILE`, jiant's format); None: nowhere.
         schedule: decides the task of each step in the sampler's place.
         after_step: given the run as it is, without a result, after every step.
+        first_part_of: given the runner; what keeps the steps before a last task's, if anything.
 
     Returns:
         The runner with the trained model, and the result.
@@ -108,8 +111,14 @@ def train(
         runner = set_up_runner(container, recipe, arguments, plan.seed, observe)
         evaluations = _Evaluations(runner, plan)
         scheduled: ScheduledRun | None = None
+        first_part: FirstPart | None = None
         if schedule is None:
-            states = runner.run_train_context(verbose=False)
+            first_part = first_part_of(runner)
+            if first_part is None:
+                states = runner.run_train_context(verbose=False)
+            else:
+                states, seconds_before = first_part.begin()
+                start -= seconds_before
             evaluations.caches = container_config["task_cache_config_dict"][primary]
             evaluations.keep_weights = output_dir is not None
         else:
@@ -121,6 +130,8 @@ def train(
             output_dir = None  # its weights are of no use: what it selects is trained anew
         at_steps = evaluation_steps(recipe)
         for state in states:
+            if first_part is not None:
+                first_part.after_step(state)
             after_step(TrainedRun(runner, NOTHING), state.global_steps)
             if state.global_steps in at_steps:
                 evaluations.add()
@@ -141,6 +152,7 @@ def train(
         output_dir=output_dir,
         scheduler_state=None if schedule is None else schedule.scheduler.state(),
         predictions=best.predictions,
+        found_steps=0 if first_part is None else first_part.found_steps,
     )
     return TrainedRun(runner=runner, result=result)
 
