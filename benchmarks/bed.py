@@ -141,8 +141,6 @@ TRAINING: dict[str, Any] = {
     "learning_rate": 1e-4,
     "evaluations": 1,
     "precision": "auto",
-    # What candidates' steps leave is the same for every primary they come before.
-    "keep_starts": 40,
 }
 
 
@@ -184,6 +182,7 @@ def run_file(data: Path, work: Path, primary: str, **changes: Any) -> RunFile:
         "primary_task": task_of(primary),
         "output_dir": output_dir(work, primary),
         "store": store,
+        "keep_starts": 40,
         "score_test": True,
         "training": training_of(primary),
         "probing": {"model": "frozen"},

@@ -50,13 +50,16 @@ def setup(tmp_path_factory):
     return SimpleNamespace(encoder=encoder, weights=weights, container=container)
 
 
-def trained(setup, folder, primary, auxiliaries=("stsb", "udpos"), switches=(), **training):
+def trained(
+    setup, folder, primary, auxiliaries=("stsb", "udpos"), switches=(), keep_starts=0, **training
+):
     """A training with auxiliaries: its steps, its result, its weights, and what the run did."""
     values = {
         "primary_task": primary,
         "candidate_tasks": list(auxiliaries),
         "training": {**TRAINING, **training},
         "store": str(folder.parent / "store"),
+        "keep_starts": keep_starts,
         "seed": 3,
         **dict.fromkeys(switches, False),
     }

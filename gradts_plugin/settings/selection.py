@@ -39,6 +39,9 @@ class GradTSSettings(Settings):
         training_seeds: training seeds of every trial and of the final trainings.
         seed: first seed; everything random derives from it.
         store: folder of the gradient store; None: inside the run's output.
+        keep_starts: gibibytes of the store for what auxiliaries' steps leave where they come before
+            the primary's: it is the same for every primary, which then costs its own steps alone.
+            Three times the encoder's size each; those unused for longest go first. 0: none.
         fine_tuning: training of one task alone before its probe.
         training: multi-task training in trials and the final run.
         probing: how head importance is measured.
@@ -62,6 +65,7 @@ class GradTSSettings(Settings):
     training_seeds: Annotated[int, Field(gt=0, le=1000)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**31), _TRAINED] = 0
     store: Annotated[Path | None, _RUN] = None
+    keep_starts: Annotated[float, Field(ge=0, le=10**6)] = 0.0
     fine_tuning: Annotated[TrainingSettings, _FINE_TUNED] = TrainingSettings(epochs=DEFAULT_EPOCHS)
     training: Annotated[TrainingSettings, Affects(("run", "trainings"))] = TrainingSettings()
     probing: Annotated[ProbingSettings, _RUN] = ProbingSettings()

@@ -43,9 +43,6 @@ class TrainingSettings(Settings):
         order: of the steps, where exposure is equal. `sequential`: first the auxiliaries', mixed,
             and then the primary's, both with a whole schedule of learning rates of their own
             (STILTs, Phang et al. 2018). `mixed`: those of all tasks in turn, as the seed decides.
-        keep_starts: gibibytes of the store for what auxiliaries' steps leave where they come first:
-            it is the same for every primary, which then costs only its own steps (three times the
-            encoder's size each; those unused for longest go first). 0: nothing is kept.
         temperature: auxiliaries share their steps by their size n as n^(1 / temperature), where
             exposure is equal: 1 is by size, large ones are all alike.
         sampler: `host` is the container's own; `epoch` takes every batch of every task once per
@@ -68,7 +65,6 @@ class TrainingSettings(Settings):
     exposure: Literal["equal", "total"] = "total"
     auxiliary_ratio: Annotated[float, Field(gt=0, le=100)] = 1.0
     order: Literal["sequential", "mixed"] = "sequential"
-    keep_starts: Annotated[float, Field(ge=0, le=10**6)] = 0.0
     temperature: Annotated[float, Field(ge=1)] = 2.0
     sampler: Literal["host", "epoch"] = "host"
     evaluations: Annotated[int, Field(gt=0, le=10_000)] | None = None

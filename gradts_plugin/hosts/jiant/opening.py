@@ -136,7 +136,7 @@ def open_host(
         )
         return rewritten
 
-    most_gib = settings.training.keep_starts
+    most_gib = settings.keep_starts
     return JiantHost(
         container_config,
         arguments,
