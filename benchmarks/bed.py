@@ -149,6 +149,12 @@ def rankings_path(primary: str) -> Path:
     return RECORDS / f"{BED[primary].alone or primary}.rankings.json"
 
 
+def ranked(primary: str, ranking: str) -> list[str]:
+    """A primary's candidates in the order of a committed ranking."""
+    values = json.loads(rankings_path(primary).read_text(encoding="utf-8"))[ranking]["values"]
+    return sorted(candidates_of(primary), key=lambda name: -values[name])
+
+
 def task_of(primary: str) -> str:
     """The task that a primary of the bed is."""
     return BED[primary].task or primary

@@ -9,15 +9,14 @@ Every seed chooses once and every other one scores.
 from __future__ import annotations
 
 import itertools
-import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import bed
 import numpy as np
+from bed_replay import STATED, draw, mean_of, with_seeds
 from provenance import markdown_table
 
 from gradts_plugin.gains.gain import believed_error, gain_of
@@ -26,9 +25,6 @@ from gradts_plugin.records import Trial
 
 #: Selected where it helps with at least this probability.
 CERTAINTY = 0.8
-
-#: Borders of probabilities that are looked at together.
-_STATED = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.01)
 
 #: Random orders of the candidates.
 ORDERS = 200
@@ -63,7 +59,7 @@ def report(
     budgets = [2 + number for number in range(1, most + 1)]
     results["budgets"] = budgets
     picture = f"low_resource_budget_{order}.svg"
-    _draw(results, folder / picture)
+    draw(budgets, results["ways"], oracle, folder / picture)
     rows = [(way, *(f"{gain:+.3f}" for gain in gains)) for way, gains in results["ways"].items()]
     text = [
         f"## Gain against the number of trainings, {order}",
@@ -84,7 +80,7 @@ def _statements(primaries: Sequence[_Primary], order: str) -> dict[str, Any]:
     """What P(helps) of one seed's dev gains comes true as, by test gains of the other seeds."""
     stated = [pair for primary in primaries for pair in primary.statements()]
     results = []
-    for low, high in itertools.pairwise(_STATED):
+    for low, high in itertools.pairwise(STATED):
         among = [pair for pair in stated if low <= pair[0] < high]
         if among:
             means = np.mean(among, axis=0)
@@ -132,23 +128,23 @@ class _Primary:
         self._oracles = []
         for seed in self._seeds:
             baseline = bed.alone_of(
-                {each: _with_seeds(trial, [seed]) for each, trial in trials.items()}
+                {each: with_seeds(trial, [seed]) for each, trial in trials.items()}
             )
             self._gains.append(
                 {
                     one: (float(gain.gain or 0.0), believed_error(gain))
                     for one, trial in singles.items()
-                    for gain in [gain_of(_with_seeds(trial, [seed]), baseline)]
+                    for gain in [gain_of(with_seeds(trial, [seed]), baseline)]
                 }
             )
             others = [each for each in self._seeds if each != seed]
             worth: dict[str | None, float] = {
-                one: _mean_of(trial.test_scores, others) - _mean_of(alone.test_scores, others)
+                one: mean_of(trial.test_scores, others) - mean_of(alone.test_scores, others)
                 for one, trial in singles.items()
             }
             self._worth.append({**worth, None: 0.0})
             on_dev = {
-                one: _mean_of(trial.scores, others) - _mean_of(alone.scores, others)
+                one: mean_of(trial.scores, others) - mean_of(alone.scores, others)
                 for one, trial in singles.items()
             }
             best = max(on_dev, key=on_dev.__getitem__)
@@ -176,9 +172,7 @@ class _Primary:
         if ranking is None:
             rng = random.Random(0)
             return [rng.sample(self._candidates, len(self._candidates)) for _ in range(ORDERS)]
-        path = bed.rankings_path(self._name)
-        values = json.loads(path.read_text())[ranking]["values"]
-        return [sorted(self._candidates, key=lambda one: -values[one])]
+        return [bed.ranked(self._name, ranking)]
 
     def curve(self, orders: Sequence[Sequence[str]]) -> list[float]:
         """Mean test gain of what is selected, after 1, 2, ... candidates."""
@@ -195,41 +189,3 @@ class _Primary:
         gains, errors = zip(*(self._gains[seed][one] for one in tried), strict=True)
         place = int(np.argmax(gains))
         return tried[place] if p_helps(gains, errors)[place] >= CERTAINTY else None
-
-
-def _with_seeds(trial: Trial, seeds: Sequence[int]) -> Trial:
-    def chosen(values: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(values[seed] for seed in seeds if seed < len(values))
-
-    return replace(
-        trial,
-        scores=chosen(trial.scores),
-        test_scores=chosen(trial.test_scores),
-        predictions=chosen(trial.predictions),
-    )
-
-
-def _mean_of(scores: Sequence[float | None], seeds: Sequence[int]) -> float:
-    return float(np.mean([np.nan if scores[seed] is None else scores[seed] for seed in seeds]))
-
-
-def _draw(results: Mapping[str, Any], path: Path) -> None:
-    """Draws the curves, and the oracle's gain."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    matplotlib.rcParams["svg.hashsalt"] = "bed"  # the same numbers give the same file
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
-    for way, gains in results["ways"].items():
-        axes.plot(results["budgets"], gains, marker="o", markersize=4, label=way)
-    axes.axhline(results["oracle"], linestyle=":", color="gray", label="oracle")
-    axes.axhline(0, color="gray", linewidth=0.8)
-    axes.set_xlabel("trainings")
-    axes.set_ylabel("mean test gain")
-    axes.legend(frameon=False, fontsize=8)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)

@@ -25,6 +25,7 @@ from typing import Any
 import bed
 import bed_budget
 import bed_methods
+import bed_replay
 import numpy as np
 from provenance import markdown_table, provenance, write_results
 from rich.console import Console
@@ -42,6 +43,8 @@ from gradts_plugin.scores import Gain, mean_score, shown_score
 from gradts_plugin.stores.files import write_json_atomic
 
 CONSOLE = Console(stderr=True)
+
+RESULTS = Path(__file__).parent / "results"
 
 #: Instances of a task that a ranking looks at.
 PROBED = 160
@@ -240,19 +243,21 @@ def report(arguments: argparse.Namespace) -> None:
         *orders(complete),
     ]
     rankings = rankings_report({name: each["results"] for name, each in sections.items()})
-    by_order: dict[str, dict[str, Any]] = {"methods": {}, "budget": {}}
+    by_order: dict[str, dict[str, Any]] = {"methods": {}, "budget": {}, "races": {}}
     for order in ("sequential", "mixed"):
         of_order = {name: trials for name, trials in complete.items() if in_order(name, order)}
-        budget = bed_budget.report(of_order, order, Path(__file__).parent / "results")
         methods = bed_methods.report(of_order, order)
-        text += [*budget["text"], *methods["text"]]
+        budget = bed_budget.report(of_order, order, RESULTS)
+        raced = bed_replay.report(of_order, order, bed_budget.WAYS, RESULTS)
+        text += [*budget["text"], *raced["text"], *methods["text"]]
         by_order["methods"][order] = methods["results"]
         by_order["budget"][order] = budget["results"]
+        by_order["races"][order] = raced["results"]
     text += rankings["text"]
     for name, section in sections.items():
         text += [f"## {name}", section["text"]]
     write_results(
-        Path(__file__).parent / "results",
+        RESULTS,
         "low_resource",
         source=provenance(),
         results={
