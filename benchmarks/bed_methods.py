@@ -7,6 +7,7 @@ its cost all the same. The ranking that methods start from is the committed one 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -27,11 +28,15 @@ from gradts_plugin.offers import Ranker, RankingContext
 from gradts_plugin.ranking.by_value import ranked_by_value
 from gradts_plugin.records import Ranking, Trial
 from gradts_plugin.scores import Gain, shown_score
+from gradts_plugin.selection.search import SearchSettings
 from gradts_plugin.settings.parsing import Settings
 from gradts_plugin.stores.files import write_json_atomic
 
 #: The first seed that methods choose with; those that score are below.
 CHOOSING = 100
+
+#: Searches are also judged as if they had to be this sure; what they train does not go by it.
+SURER = 0.9
 
 #: Name -> the method as a run file has it; AUTOSEM's bandit gets its `rounds` besides.
 METHODS: dict[str, Any] = {
@@ -163,16 +168,22 @@ def report(found: dict[str, dict[bed.Set, Trial]], order: str) -> dict[str, Any]
         `results` for JSON, `text` in parts.
     """
     rows, results = [], {}
-    for name in METHODS:
+    chosen_by = {
+        primary: json.loads(path.read_text()) if (path := path_of(primary)).exists() else {}
+        for primary in found
+    }
+    for name, certainty in itertools.product(METHODS, (SearchSettings().certainty, SURER)):
         judged = {}
         for primary, trials in found.items():
-            path = path_of(primary)
-            chosen = (json.loads(path.read_text()) if path.exists() else {}).get(name)
-            if chosen is not None and (one := _judged(chosen, trials)) is not None:
+            chosen = chosen_by[primary].get(name)
+            if chosen is None or (certainty == SURER and not chosen["rounds"]):
+                continue
+            if (one := _judged(_with_certainty(chosen, certainty), trials)) is not None:
                 judged[primary] = one
         if judged:
-            results[name] = judged
-            rows.append((name, len(judged), *_summary(list(judged.values()))))
+            title = f"{name}, certainty {SURER:g}" if certainty == SURER else name
+            results[title] = judged
+            rows.append((title, len(judged), *_summary(list(judged.values()))))
     if not rows:
         return {"results": {}, "text": []}
     header = ("method", "primaries", "selects none", "test gain", "of the oracle's", "hurt")
@@ -194,6 +205,15 @@ def report(found: dict[str, dict[bed.Set, Trial]], order: str) -> dict[str, Any]
         for one in judged.values():
             one["test_gain"] = to_json(one["test_gain"])
     return {"results": results, "text": text}
+
+
+def _with_certainty(chosen: dict[str, Any], certainty: float) -> dict[str, Any]:
+    """What a search would have selected had it had to be so sure; other methods are as they are."""
+    if not chosen["rounds"]:
+        return chosen
+    best = chosen["rounds"][-1]
+    is_sure = (best["gain"]["p_helps"] or 0.0) >= certainty
+    return {**chosen, "auxiliary_tasks": best["auxiliary_tasks"] if is_sure else []}
 
 
 def _judged(chosen: dict[str, Any], trials: dict[bed.Set, Trial]) -> dict[str, Any] | None:

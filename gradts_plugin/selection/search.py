@@ -33,7 +33,7 @@ class SearchSettings(Settings):
 
     budget: Annotated[int, Field(ge=8, le=10_000)] = 12
     minutes: Annotated[float, Field(gt=0)] | None = None
-    certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.7
 
     @property
     def standard_error(self) -> float:
