@@ -35,7 +35,7 @@ from gradts_plugin.stores.files import write_json_atomic
 #: The first seed that methods choose with; those that score are below.
 CHOOSING = 100
 
-#: Searches are also judged as if they had to be this sure; what they train does not go by it.
+#: Races are also judged as if they had to be this sure; what they train does not go by it.
 SURER = 0.9
 
 #: Name -> the method as a run file has it; AUTOSEM's bandit gets its `rounds` besides.
@@ -172,16 +172,18 @@ def report(found: dict[str, dict[bed.Set, Trial]], order: str) -> dict[str, Any]
         primary: json.loads(path.read_text()) if (path := path_of(primary)).exists() else {}
         for primary in found
     }
-    for name, certainty in itertools.product(METHODS, (SearchSettings().certainty, SURER)):
+    for name, certainty in itertools.product(METHODS, (None, SURER)):
         judged = {}
         for primary, trials in found.items():
             chosen = chosen_by[primary].get(name)
-            if chosen is None or (certainty == SURER and not chosen["rounds"]):
+            if chosen is None or (certainty and not name.startswith("race")):
                 continue
-            if (one := _judged(_with_certainty(chosen, certainty), trials)) is not None:
+            if name.startswith("race"):
+                chosen = _with_certainty(chosen, certainty or SearchSettings().certainty)
+            if (one := _judged(chosen, trials)) is not None:
                 judged[primary] = one
         if judged:
-            title = f"{name}, certainty {SURER:g}" if certainty == SURER else name
+            title = f"{name}, certainty {certainty:g}" if certainty else name
             results[title] = judged
             rows.append((title, len(judged), *_summary(list(judged.values()))))
     if not rows:
@@ -208,9 +210,7 @@ def report(found: dict[str, dict[bed.Set, Trial]], order: str) -> dict[str, Any]
 
 
 def _with_certainty(chosen: dict[str, Any], certainty: float) -> dict[str, Any]:
-    """What a search would have selected had it had to be so sure; other methods are as they are."""
-    if not chosen["rounds"]:
-        return chosen
+    """What a race would have selected had it had to be so sure."""
     best = chosen["rounds"][-1]
     is_sure = (best["gain"]["p_helps"] or 0.0) >= certainty
     return {**chosen, "auxiliary_tasks": best["auxiliary_tasks"] if is_sure else []}

@@ -40,9 +40,6 @@ NUM_DEV = 300
 #: The product's searches take 8 trainings or more; all candidates one after the other are 9.
 BUDGETS = (8, 12, 18, 24)
 
-#: How sure an answer must be, where nobody says so.
-CERTAINTY = SearchSettings().certainty
-
 #: Both lengths of the primary alone.
 ALONE_TRAININGS = 2
 
@@ -168,13 +165,17 @@ def one_after_the_other(world: World, budget: int) -> tuple[str, ...]:
     return best.auxiliary_tasks if p_helps is not None and p_helps >= 0.8 else ()
 
 
-def by_design(world: Any, budget: int, certainty: float = CERTAINTY) -> tuple[str, ...]:
+def by_design(
+    world: Any, budget: int, certainty: float = DesignedSettings().certainty
+) -> tuple[str, ...]:
     """`designed`."""
     settings = DesignedSettings(budget=budget, certainty=certainty)
     return select_by_design(world, settings).auxiliary_tasks
 
 
-def by_race(world: Any, budget: int, certainty: float = CERTAINTY) -> tuple[str, ...]:
+def by_race(
+    world: Any, budget: int, certainty: float = SearchSettings().certainty
+) -> tuple[str, ...]:
     """`race`."""
     settings = SearchSettings(budget=budget, certainty=certainty)
     return select_by_race(world, settings).auxiliary_tasks
@@ -190,7 +191,7 @@ def by_trial(world: Any, budget: int) -> tuple[str, ...]:
 METHODS = {
     "designed": (by_design, BUDGETS),
     "race": (by_race, BUDGETS),
-    "designed, certainty 0.9": (partial(by_design, certainty=0.9), (12, 24)),
+    "designed, certainty 0.7": (partial(by_design, certainty=0.7), (12, 24)),
     "race, certainty 0.9": (partial(by_race, certainty=0.9), (12, 24)),
     "one after the other": (one_after_the_other, (6, 9)),
     "trial (no budget)": (by_trial, BUDGETS[:1]),

@@ -26,6 +26,8 @@ class DesignedSettings(SearchSettings):
     """How designed trials search.
 
     Attributes:
+        certainty: as of any search; surer than a race has to be, since what no set was trained for
+            again rests on the model alone.
         max_candidates: so many of the best-ranked are searched, fewer where the budget is small.
         max_together: of more than six at most so many are trained together, since each gets the
             smaller a part the more there are; None: half of them.
@@ -36,6 +38,7 @@ class DesignedSettings(SearchSettings):
             repeated once the store holds more may then try other sets.
     """
 
+    certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     max_candidates: Annotated[int, Field(gt=0, le=19)] = 6
     max_together: Annotated[int, Field(ge=2, le=10_000)] | None = 3
     confirm: Annotated[int, Field(gt=0, le=1000)] = 1
