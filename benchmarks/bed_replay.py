@@ -257,6 +257,10 @@ def report(
         certainty: [_mean(raced, "heads", budget, certainty) for budget in BUDGETS]
         for certainty in CERTAINTIES
     }
+    budget = SearchSettings().budget
+    by_primary = {
+        name: _mean({name: of_one}, "heads", budget, default) for name, of_one in raced.items()
+    }
     picture = f"low_resource_race_{order}.svg"
     draw(BUDGETS, curves, oracle, folder / picture)
     stated, error = _calibration([one for of_one in raced.values() for one in of_one])
@@ -273,6 +277,19 @@ def report(
             [(way, *(f"{gain:+.3f}" for gain in gains)) for way, gains in curves.items()],
         ),
         f"![Gain against budget]({picture})",
+        f"Each primary, in the order of heads with {budget} trainings:",
+        markdown_table(
+            ["primary", "oracle", "race", "selects none", "selects shuffled labels"],
+            [
+                (
+                    name,
+                    f"{oracles[name]:+.3f}",
+                    f"{cell['gain']:+.3f}",
+                    *(f"{cell[share]:.0%}" for share in ("none", "shuffled")),
+                )
+                for name, cell in by_primary.items()
+            ],
+        ),
         "In the order of heads, by how sure the answer must be: mean test gain, share of races "
         "that select none, share that loses on test rows.",
         markdown_table(
@@ -288,6 +305,7 @@ def report(
         "oracles": oracles,
         "budgets": list(BUDGETS),
         "curves": curves,
+        "primaries": by_primary,
         "certainties": {str(certainty): cells for certainty, cells in by_certainty.items()},
         "halves": halves["results"],
         "mean_error": error,
@@ -299,19 +317,18 @@ def _mean(
     raced: Mapping[str, Sequence[Raced]], way: str, budget: int, certainty: float
 ) -> dict[str, float]:
     """Over primaries, each with the same weight."""
-    gains = [
-        [
-            (one.share, one.gain(certainty))
-            for one in of_one
-            if (one.way, one.budget) == (way, budget)
-        ]
+    each = [
+        (one.share / len(raced), one.gain(certainty), one.guess or "")
         for of_one in raced.values()
+        for one in of_one
+        if (one.way, one.budget) == (way, budget)
     ]
-    each = [pair for of_one in gains for pair in of_one]
+    selected = [(share, gain, name) for share, gain, name in each if gain is not None]
     return {
-        "gain": sum(share * (gain or 0.0) for share, gain in each) / len(gains),
-        "none": sum(share * (gain is None) for share, gain in each) / len(gains),
-        "hurt": sum(share * ((gain or 0.0) < 0) for share, gain in each) / len(gains),
+        "gain": sum(share * gain for share, gain, _ in selected),
+        "none": 1 - sum(share for share, _, _ in selected),
+        "hurt": sum(share for share, gain, _ in selected if gain < 0),
+        "shuffled": sum(share for share, _, name in selected if name.endswith(bed.SHUFFLED)),
     }
 
 
