@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -190,9 +191,10 @@ def by_trial(world: Any, budget: int) -> tuple[str, ...]:
 #: Name -> the search, and the budgets it is tried with.
 METHODS = {
     "designed": (by_design, BUDGETS),
+    "designed, certainty 0.8": (partial(by_design, certainty=0.8), (12, 24)),
     "race": (by_race, BUDGETS),
-    "designed, certainty 0.7": (partial(by_design, certainty=0.7), (12, 24)),
-    "race, certainty 0.9": (partial(by_race, certainty=0.9), (12, 24)),
+    "race, certainty 0.8": (partial(by_race, certainty=0.8), (12, 24)),
+    "race, certainty 0.9": (partial(by_race, certainty=0.9), BUDGETS),
     "one after the other": (one_after_the_other, (6, 9)),
     "trial (no budget)": (by_trial, BUDGETS[:1]),
 }
@@ -203,8 +205,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=90)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument(
+        "--keep", action="store_true", help="curves of an earlier run, with as many simulations"
+    )
     arguments = parser.parse_args()
     source = provenance()
+    earlier = arguments.output / "searches.json"
+    known = json.loads(earlier.read_text())["results"] if arguments.keep else {}
     results: dict[str, Any] = {}
     rows = []
     for mixture, ranking in itertools.product(MIXTURES, RANKINGS):
@@ -212,7 +219,10 @@ def main() -> None:
         cell = results[f"{mixture}, {ranking}"] = {"tau": float(np.mean(taus)), "methods": {}}
         made = partial(World, mixture=mixture, ranking=ranking)
         for name, (method, budgets) in METHODS.items():
-            curve = [judged(method, budget, made, arguments.simulations) for budget in budgets]
+            curve = known.get(f"{mixture}, {ranking}", {"methods": {}})["methods"].get(name)
+            curve = curve or [
+                judged(method, budget, made, arguments.simulations) for budget in budgets
+            ]
             cell["methods"][name] = curve
             for found in curve:
                 rows.append((mixture, f"{ranking} (tau {cell['tau']:.2f})", name, *cells(found)))
