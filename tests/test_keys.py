@@ -68,6 +68,7 @@ OTHER: dict[str, dict[str, Any]] = {
         "method": "thres",
         "faithful": True,
         "training_seeds": 2,
+        "keep_starts": 1.0,
         "tensorboard": True,
         "mlflow": True,
         "wandb": True,

@@ -110,8 +110,8 @@ def open_host(
     hook: Any,
     *,
     work_dir: Path,
-    store: Path,
     log_file: Path | None,
+    store: Path | None = None,
 ) -> JiantHost:
     """jiant on a task-container config.
 
@@ -121,8 +121,8 @@ def open_host(
         settings: say which of jiant's faults are mended, and which tasks are used.
         hook: the hooks.
         work_dir: where filtered data goes.
-        store: where starts of trainings are kept, if that is asked for.
         log_file: where jiant's output goes; None: nowhere.
+        store: where starts of trainings are kept, if that is asked for; None: nowhere.
     """
     attach_tasks(hook)
     keep_freed_memory()
@@ -137,6 +137,7 @@ def open_host(
         return rewritten
 
     most_gib = settings.keep_starts
+    starts = Starts(store.absolute() / "starts", most_gib) if store and most_gib else None
     return JiantHost(
         container_config,
         arguments,
@@ -146,7 +147,7 @@ def open_host(
         on_step=on_step,
         rewrite_config=rewrite,
         log_file=log_file,
-        starts=Starts(store.absolute() / "starts", most_gib) if most_gib else None,
+        starts=starts,
     )
 
 
