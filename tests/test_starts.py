@@ -25,6 +25,7 @@ apply_mends()
 
 # ruff: noqa: E402
 from gradts_plugin.hosts.jiant.faults.mending import ALL_MENDED
+from gradts_plugin.hosts.jiant.training.checkpoint import read_checkpoint, write_checkpoint
 from gradts_plugin.hosts.jiant.training.starts import Starts, start_digest
 
 pytestmark = pytest.mark.usefixtures("without_pages")
@@ -214,6 +215,18 @@ def test_a_damaged_start_is_said(setup, tmp_path):
         trained(setup, tmp_path / "found", "rte", keep_starts=1)
 
 
+def test_a_start_that_another_process_removes_is_made_again(tmp_path, monkeypatch):
+    def read_too_late(path):
+        path.unlink()
+        return read_checkpoint(path)
+
+    kept = Starts(tmp_path, most_gib=1)
+    write_checkpoint(kept.path("a"), {"seconds": 1.0})
+    assert kept.read("a") == {"seconds": 1.0}
+    monkeypatch.setattr(f"{Starts.__module__}.read_checkpoint", read_too_late)
+    assert kept.read("a") is None
+
+
 def test_starts_that_were_unused_for_longest_go_first(tmp_path):
     kept = Starts(tmp_path / "starts", most_gib=3 * 100 / 2**30)
     (tmp_path / "starts").mkdir()
@@ -221,8 +234,9 @@ def test_starts_that_were_unused_for_longest_go_first(tmp_path):
     for number, name in enumerate("abcd"):
         kept.path(name).write_bytes(bytes(100))
         os.utime(kept.path(name), (number, number))
-    assert kept.found("a") == kept.path("a")  # it is the latest now
-    assert kept.found("e") is None
+    with pytest.raises(HostError, match="damaged"):
+        kept.read("a")  # it is the latest now
+    assert kept.read("e") is None
     kept.make_room()
     assert [name for name in "abcd" if kept.path(name).exists()] == ["a", "c", "d"]
     kept.make_room()

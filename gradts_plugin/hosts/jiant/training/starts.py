@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradts_plugin.errors import StoreError
 from gradts_plugin.hosts.jiant.compat import apply_mends
 from gradts_plugin.hosts.jiant.faults.mending import FaultSwitches
 from gradts_plugin.hosts.jiant.faults.random_streams import RandomStates
@@ -57,13 +58,23 @@ class Starts:
         """Where a start lies."""
         return self.folder / f"{digest}.safetensors"
 
-    def found(self, digest: str) -> Path | None:
-        """A kept start, which counts as used now."""
+    def read(self, digest: str) -> Any:
+        """What a kept start holds, which counts as used now; None where there is none.
+
+        Raises:
+            HostError: its file is damaged.
+            StoreError: it cannot be read.
+        """
         path = self.path(digest)
-        with suppress(FileNotFoundError):
+        try:
             os.utime(path)
-            return path
-        return None
+            return read_checkpoint(path)
+        except FileNotFoundError:
+            return None
+        except StoreError:
+            if path.exists():
+                raise
+            return None  # another process has just made room
 
     def make_room(self) -> None:
         """Removes the starts that are too many; the latest stays."""
@@ -117,11 +128,12 @@ class FirstPart:
 
         Raises:
             HostError: the file of the start is damaged.
+            StoreError: it cannot be read.
         """
-        path = self._starts.found(self._digest)
-        if path is None:
+        found = self._starts.read(self._digest)
+        if found is None:
             return self._runner.run_train_context(verbose=False), 0.0
-        left = _Left(**read_checkpoint(path))
+        left = _Left(**found)
         self._take_up(left)
         self.found_steps = self._num_steps
         state = TrainState.from_task_name_list(self._plan.train_tasks)
